@@ -1,0 +1,65 @@
+"""Which plugin decodes a compressed radiograph fastest, for every transfer syntax.
+
+    python benchmarks/decode.py [--side 2000] [--repeats 5]
+
+One chest-like image of side x side pixels (16 bit; 8 bit for JPEG Baseline) is encoded, then decoded
+by every installed plugin of pydicom in turn; the fastest of the repeats counts. The order in
+service/imaging/pixels.py follows this output. Ratios are what carries over to another computer,
+milliseconds are not. python-gdcm takes part where it is installed. 12-bit JPEG Extended and HTJ2K
+have no choice: pylibjpeg is the only plugin that reads them.
+"""
+
+import argparse
+import time
+from io import BytesIO
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from tests.factories import chest, dicom_bytes
+
+
+def encoded(syntax: UID, side: int) -> Dataset:
+    """Return the image in ``syntax``."""
+    pixels = chest(side, side, bits=8 if syntax == JPEGBaseline8Bit else 16)
+    return dcmread(BytesIO(dicom_bytes(pixels, transfer_syntax=syntax)))
+
+
+def fastest(dataset: Dataset, repeats: int) -> dict[str, float]:
+    """Plugin -> milliseconds, the best of ``repeats`` rounds in which each plugin decodes once."""
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    best = dict.fromkeys(decoder.available_plugins, float("inf"))
+    for _ in range(repeats + 1):  # the first also warms up
+        for plugin in best:
+            start = time.perf_counter()
+            decoder.as_array(dataset, decoding_plugin=plugin)
+            best[plugin] = min(best[plugin], (time.perf_counter() - start) * 1e3)
+    return best
+
+
+def main() -> None:
+    """Print one line a transfer syntax and plugin."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    syntaxes = [JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless]
+    print(f"{'transfer syntax':45} {'plugin':10} {'ms':>7} {'ratio':>6}")
+    for syntax in syntaxes:
+        times = fastest(encoded(syntax, arguments.side), arguments.repeats)
+        for plugin, milliseconds in sorted(times.items(), key=lambda item: item[1]):
+            ratio = milliseconds / min(times.values())
+            print(f"{syntax.name[:45]:45} {plugin:10} {milliseconds:7.1f} {ratio:6.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a user of a running service or of a model folder needs: SDK, `cxr`, evaluation."""

@@ -1,0 +1,175 @@
+"""`cxr`: read one radiograph, score a dataset, evaluate the scores.
+
+Exit status: 0 done; 1 stopped by an error (``score`` continues when run again); 2 wrong usage;
+3 ``score`` finished and at least one image has an error code instead of a probability.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import pandas as pd
+from tqdm import tqdm
+
+from clients.datasets import DatasetError, open_dataset
+from clients.evaluate import REPLICATES, EvaluationError, to_json, to_table
+from clients.evaluate import evaluate as measure_strata
+from clients.rest import RestEngine
+from clients.score import Engine, Score, ScoringError, done_names, parts_folder, replacing
+from clients.score import score as score_dataset
+from clients.sdk import ChestXrayClient, ChestXrayError
+from service.errors import ReadingError
+from service.settings import Settings
+
+NOTICE = "Research software, not a medical device."
+DEFAULT_URL = "http://localhost:3000"
+SOME_IMAGES_FAILED = 3
+
+READABLE = click.Path(exists=True, path_type=Path)
+READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+WRITABLE_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+@click.group(epilog=NOTICE)
+@click.version_option(package_name="nanocxr")
+def cli() -> None:
+    """Recognise pneumonia on frontal chest radiographs; research use only.
+
+    Example:
+
+    \b
+        cxr predict chest.dcm --explain heatmap.png
+    """  # noqa: D301  click needs the \b itself
+
+
+@cli.command()
+@click.argument("file", type=READABLE_FILE)
+@click.option("--explain", type=WRITABLE_FILE, help="Also write the heatmap over the image, PNG.")
+@click.option(
+    "--url", envvar="CXR_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
+    help="Address of a running service.",
+)  # fmt: skip
+def predict(file: Path, explain: Path | None, url: str) -> None:
+    """Read one radiograph (DICOM, PNG or JPEG) and print the reading as JSON.
+
+    Example:
+
+    \b
+        cxr predict chest.dcm --explain heatmap.png
+    """  # noqa: D301  click needs the \b itself
+    click.echo(NOTICE, err=True)
+    with _one_line_errors(), ChestXrayClient(url) as client:
+        image = file.read_bytes()
+        click.echo(client.predict(image).model_dump_json(indent=2))
+        if explain is not None:
+            with replacing(explain) as temporary:
+                temporary.write_bytes(client.explain(image).png)
+
+
+@cli.command()
+@click.argument("dataset", type=READABLE)
+@click.option("--out", type=WRITABLE_FILE, required=True, help="Parquet file to write.")
+@click.option("--url", help="Ask the running service at this address.")
+@click.option(
+    "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Read in this process with the model of this folder [default: models/default/1].",
+)  # fmt: skip
+def score(dataset: Path, out: Path, url: str | None, model: Path | None) -> None:
+    """Score every image of DATASET: one row an image, in a Parquet file.
+
+    DATASET is a CSV or Parquet file with a column `path` (relative to that file), optionally
+    `label` (1 pneumonia, 0 not), and any strata columns; or a folder, searched for images by
+    content. A stratum with the name of a measured column becomes `dataset_<name>`.
+
+    Without --url images are read in this process. An interrupted run continues when the same
+    command is given again; its rows wait in `<out>.parts`.
+
+    Exit status: 0 every image read; 3 all done, and some images have an error code instead of a
+    probability; 1 stopped, run again to continue; 2 wrong usage.
+
+    Example:
+
+    \b
+        cxr score labels.csv --out scores.parquet
+        cxr score labels.csv --out scores.parquet --url http://localhost:3000
+    """  # noqa: D301  click needs the \b itself
+    if url is not None and model is not None:
+        raise click.UsageError("--url and --model exclude each other.")
+    with _one_line_errors():
+        listed = open_dataset(dataset)
+        done = len(done_names(parts_folder(out)))
+        with (
+            _engine(url, model) as engine,
+            tqdm(total=len(listed.items), initial=done, unit="image", disable=None) as bar,
+        ):
+            summary = score_dataset(listed, engine, out, advance=_Progress(bar))
+    click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
+    if summary.errors:
+        sys.exit(SOME_IMAGES_FAILED)
+
+
+@cli.command()
+@click.argument("scores", type=READABLE_FILE)
+@click.option("--by", multiple=True, metavar="COLUMN", help="Also by this column; repeatable.")
+@click.option("--json", "json_file", type=WRITABLE_FILE, help="Also write the numbers as JSON.")
+@click.option(
+    "--replicates", type=click.IntRange(min=1), default=REPLICATES, show_default=True,
+    help="Bootstrap replicates.",
+)  # fmt: skip
+def evaluate(scores: Path, by: tuple[str, ...], json_file: Path | None, replicates: int) -> None:
+    """Print AUROC, AUPR and calibration of SCORES with 95 % confidence intervals.
+
+    AUROC and AUPR have intervals by stratified bootstrap (fixed seed), AUROC also by DeLong;
+    sensitivity and specificity are those of `call`, with Wilson's intervals. `guess` is the
+    prevalence, the AUPR of a reader who guesses. `refused` images had no reading and are in no
+    other number.
+
+    Example:
+
+    \b
+        cxr evaluate scores.parquet --by source --json measures.json
+    """  # noqa: D301  click needs the \b itself
+    with _one_line_errors():
+        measures = measure_strata(pd.read_parquet(scores), by, replicates=replicates)
+    click.echo(to_table(measures))
+    if json_file is not None:
+        with replacing(json_file) as temporary:
+            temporary.write_text(json.dumps(to_json(measures), indent=2) + "\n", encoding="utf-8")
+
+
+class _Progress:
+    """Moves the bar on and counts the images without a reading."""
+
+    def __init__(self, bar: "tqdm[None]") -> None:
+        self._bar = bar
+        self._errors = 0
+
+    def __call__(self, found: Score) -> None:
+        if found.error is not None:
+            self._errors += 1
+            self._bar.set_postfix(errors=self._errors, refresh=False)
+        self._bar.update()
+
+
+@contextmanager
+def _engine(url: str | None, model: Path | None) -> Iterator[Engine]:
+    if url is not None:
+        with ChestXrayClient(url) as client:
+            yield RestEngine(client)
+    else:
+        # Only here is onnxruntime needed; `cxr predict` runs where it is not installed.
+        from clients.local import LocalEngine  # noqa: PLC0415
+
+        settings = Settings.from_env()
+        yield LocalEngine(model or settings.model, settings)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ChestXrayError, DatasetError, EvaluationError, ReadingError, ScoringError) as error:
+        raise click.ClickException(str(error)) from error

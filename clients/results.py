@@ -1,0 +1,82 @@
+"""What a service answers, as types.
+
+Fields that are not named here are ignored, so a client goes on working with a newer service.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.findings.calibration import Call, OperatingPoint
+from service.imaging.radiograph import View
+from service.model.manifest import Manifest
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelReference(_Result):
+    """Which model gave a reading; ``sha256`` is that of its graph."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class ImageFacts(_Result):
+    """What the service saw in the file.
+
+    Attributes
+    ----------
+    rows, columns
+        Pixels of the stored image, in display orientation.
+    view
+        Projection where the file states it.
+    """
+
+    format: str
+    rows: int
+    columns: int
+    photometric: str
+    view: View | None = None
+
+
+class Prediction(_Result):
+    """One reading.
+
+    Attributes
+    ----------
+    probability
+        Calibrated probability of pneumonia in [0, 1].
+    call
+        What ``operating_point`` makes of it.
+    warnings
+        What a reader of the result should know about the file.
+    """
+
+    probability: Probability
+    call: Call
+    operating_point: OperatingPoint
+    model: ModelReference
+    input: ImageFacts
+    warnings: tuple[str, ...] = ()
+
+
+class Problem(_Result):
+    """Why one image of a batch has no reading (RFC 9457, with a stable ``code``)."""
+
+    status: int
+    code: str
+    detail: str
+    title: str = ""
+    type: str = "about:blank"
+
+
+class ModelInfo(_Result):
+    """The served model: its manifest, and its card in Markdown."""
+
+    manifest: Manifest
+    card: str

@@ -1,0 +1,170 @@
+"""Every reason why a reading can be refused.
+
+ReadingError
+├── UndecodableImage                 the bytes cannot be turned into pixels
+│   ├── NotAnImage                   no DICOM, PNG or JPEG
+│   ├── TruncatedImage               the file ends too early
+│   ├── CorruptImage                 the decoder rejects the content
+│   ├── NoPixelData                  a DICOM object without an image
+│   └── UnsupportedTransferSyntax    compressed or encrypted in a way that is not read
+├── UnsupportedImage                 valid, but not one frontal chest radiograph
+│   ├── MultipleFrames
+│   ├── UnsupportedModality
+│   ├── NotAChest
+│   ├── NotFrontal
+│   └── UnsupportedPixels            pixel layout outside the standard's use for radiographs
+├── LimitExceeded                    refused before any pixel is decoded
+│   ├── TooManyBytes
+│   └── TooManyPixels
+├── InvalidRequest                   the HTTP request, not the image, is wrong
+│   ├── MissingImage
+│   ├── NotAFile
+│   └── TooManyImages
+└── ModelUnavailable                 no model, or not the one it claims to be
+    ├── ModelCorrupt                 SHA-256 differs from the manifest
+    └── InvalidManifest
+
+Messages say the fact (a DICOM tag, a size) and the remedy. They never hold a patient's values:
+a tag's value is quoted only when it is a code of the standard (modality, view, body part, UID of
+a transfer syntax), never free text.
+"""
+
+from typing import ClassVar
+
+
+class ReadingError(Exception):
+    """Base of all refusals; ``code`` is stable across releases, the message is for people."""
+
+    code: ClassVar[str] = "reading_error"
+
+
+class UndecodableImage(ReadingError):
+    """The bytes cannot be turned into pixels."""
+
+    code = "undecodable_image"
+
+
+class NotAnImage(UndecodableImage):
+    """Neither DICOM, PNG nor JPEG by content."""
+
+    code = "not_an_image"
+
+
+class TruncatedImage(UndecodableImage):
+    """The file ends before its pixels do."""
+
+    code = "truncated_image"
+
+
+class CorruptImage(UndecodableImage):
+    """The decoder rejects the content."""
+
+    code = "corrupt_image"
+
+
+class NoPixelData(UndecodableImage):
+    """A DICOM object without Pixel Data (7FE0,0010)."""
+
+    code = "no_pixel_data"
+
+
+class UnsupportedTransferSyntax(UndecodableImage):
+    """A transfer syntax that no installed decoder reads."""
+
+    code = "unsupported_transfer_syntax"
+
+
+class UnsupportedImage(ReadingError):
+    """A valid image, but not one frontal chest radiograph."""
+
+    code = "unsupported_image"
+
+
+class MultipleFrames(UnsupportedImage):
+    """More than one frame (0028,0008)."""
+
+    code = "multiple_frames"
+
+
+class UnsupportedModality(UnsupportedImage):
+    """Modality (0008,0060) is not projection radiography."""
+
+    code = "unsupported_modality"
+
+
+class NotAChest(UnsupportedImage):
+    """Body Part Examined (0018,0015) names another body part."""
+
+    code = "not_a_chest"
+
+
+class NotFrontal(UnsupportedImage):
+    """View Position (0018,5101) is not PA or AP."""
+
+    code = "not_frontal"
+
+
+class UnsupportedPixels(UnsupportedImage):
+    """A pixel layout that radiographs do not use."""
+
+    code = "unsupported_pixels"
+
+
+class LimitExceeded(ReadingError):
+    """Larger than the service reads; found before any pixel is decoded."""
+
+    code = "limit_exceeded"
+
+
+class TooManyBytes(LimitExceeded):
+    """The file is larger than the limit of bytes."""
+
+    code = "too_many_bytes"
+
+
+class TooManyPixels(LimitExceeded):
+    """Rows x columns is larger than the limit of pixels."""
+
+    code = "too_many_pixels"
+
+
+class InvalidRequest(ReadingError):
+    """The HTTP request is wrong; no image was looked at."""
+
+    code = "invalid_request"
+
+
+class MissingImage(InvalidRequest):
+    """No part with the expected field name."""
+
+    code = "missing_image"
+
+
+class NotAFile(InvalidRequest):
+    """A part is text (a path, a URL), not an uploaded file."""
+
+    code = "not_a_file"
+
+
+class TooManyImages(InvalidRequest):
+    """A batch holds more images than the limit."""
+
+    code = "too_many_images"
+
+
+class ModelUnavailable(ReadingError):
+    """No model can be served."""
+
+    code = "model_unavailable"
+
+
+class ModelCorrupt(ModelUnavailable):
+    """A file's SHA-256 differs from the manifest's."""
+
+    code = "model_corrupt"
+
+
+class InvalidManifest(ModelUnavailable):
+    """The manifest cannot be read or contradicts itself."""
+
+    code = "invalid_manifest"

@@ -1,0 +1,67 @@
+"""Turn the bytes of a file into a Radiograph.
+
+bytes -> [decode] -> standardise -> session -> calibration
+What a file is, its content decides; names and media types are not looked at.
+"""
+
+from dataclasses import dataclass
+
+from service.errors import NotAnImage, TooManyBytes
+from service.imaging.dicom import read_dicom
+from service.imaging.dicom_file import is_dicom
+from service.imaging.radiograph import Radiograph
+from service.imaging.raster import read_jpeg, read_png
+
+MIB = 1024 * 1024
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"  # PNG specification (W3C), 5.2
+JPEG_SIGNATURE = b"\xff\xd8\xff"  # ITU-T T.81, B.1.1.3: SOI and the start of the next marker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds that are checked before any pixel is decoded."""
+
+    max_bytes: int = 64 * MIB  # one upload; a 4,288 x 3,520 16-bit DX image has 29 MiB
+    max_pixels: int = 40_000_000  # rows x columns; the same image has 15 million
+
+
+def decode(data: bytes, limits: Limits) -> Radiograph:
+    """Decode one DICOM, PNG or JPEG file.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    limits
+        Checked before anything else (bytes) and before any pixel is decoded (pixels). The bound on
+        bytes also holds for a deflated DICOM data set after inflation.
+
+    Returns
+    -------
+    Radiograph
+        float32 pixels of shape (H, W) in [0, 1], bone bright.
+
+    Raises
+    ------
+    TooManyBytes, TooManyPixels
+        Above ``limits``.
+    NotAnImage
+        Neither DICOM, PNG nor JPEG.
+    UndecodableImage
+        One of them, but truncated, corrupt, without pixels or in an unknown transfer syntax.
+    UnsupportedImage
+        Readable, but not one frontal chest radiograph.
+    """
+    if len(data) > limits.max_bytes:
+        raise TooManyBytes(
+            f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are read. "
+            "Send one radiograph at its original size."
+        )
+    if data.startswith(PNG_SIGNATURE):
+        return read_png(data, limits.max_pixels)
+    if data.startswith(JPEG_SIGNATURE):
+        return read_jpeg(data, limits.max_pixels)
+    if is_dicom(data):
+        return read_dicom(data, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+    fact = "the file is empty" if not data else "the content is not an image that is read"
+    raise NotAnImage(f"{fact}. Send a DICOM, PNG or JPEG file.")

@@ -1,0 +1,49 @@
+"""What decoding yields: one frontal chest radiograph, whatever file it came from."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatImage = NDArray[np.float32]
+View = Literal["PA", "AP"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Radiograph:
+    """One radiograph in display orientation.
+
+    Attributes
+    ----------
+    pixels
+        float32 of shape (H, W) in [0, 1]; dense tissue (bone) is bright.
+    format
+        ``"DICOM"``, ``"PNG"`` or ``"JPEG"``.
+    photometric
+        Photometric interpretation or colour mode as stored, e.g. ``"MONOCHROME1"``, ``"RGB"``.
+    view
+        Projection where the file states it; None where it does not (every PNG and JPEG).
+    pixel_spacing_mm
+        Row and column spacing at the detector in millimetres, None where unknown.
+    warnings
+        What a reader of the result should know about the file, in sentences without patient values.
+    """
+
+    pixels: FloatImage
+    format: Literal["DICOM", "PNG", "JPEG"]
+    photometric: str
+    view: View | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    transfer_syntax: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def columns(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])

@@ -1,0 +1,96 @@
+"""Open models/<name>/<version> and prove that it is the model its manifest describes.
+
+[bundle] -> session -> reader
+Each file is read once and its SHA-256 is taken of the very bytes that are used, so nothing can be
+exchanged between the check and the use.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import InvalidManifest, ModelCorrupt, ModelUnavailable
+from service.model.manifest import Manifest
+
+MANIFEST = "manifest.json"
+CARD = "MODEL_CARD.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """One verified model.
+
+    Attributes
+    ----------
+    graph
+        The ONNX file's bytes.
+    card
+        The model card, Markdown.
+    """
+
+    manifest: Manifest
+    graph: bytes
+    card: str
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the graph in hexadecimal: the model's identity."""
+        return self.manifest.sha256[self.manifest.graph]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Bundle":
+        """Read and verify a model folder.
+
+        Parameters
+        ----------
+        folder
+            Holds ``manifest.json`` and every file the manifest names.
+
+        Raises
+        ------
+        ModelUnavailable
+            If the folder or a file that the manifest names is missing or not readable.
+        ModelCorrupt
+            If a file's SHA-256 is not the manifest's.
+        InvalidManifest
+            If the manifest is not readable, contradicts itself, names a file outside its folder or
+            does not cover the model card.
+        """
+        if not (folder / MANIFEST).is_file():
+            raise ModelUnavailable(
+                f"No model: {folder.name!r} has no {MANIFEST}. Set CXR_MODEL to a model folder."
+            )
+        manifest = Manifest.load(folder / MANIFEST)
+        if CARD not in manifest.sha256:
+            raise InvalidManifest(f"no SHA-256 for {CARD}; package the model again")
+        for name in manifest.sha256:
+            _refuse_path(name)
+        content = {name: _read(folder / name, digest) for name, digest in manifest.sha256.items()}
+        return cls(
+            manifest=manifest,
+            graph=content[manifest.graph],
+            card=content[CARD].decode(errors="replace"),
+        )
+
+
+def _refuse_path(name: str) -> None:
+    if name in {"", ".", ".."} or not name.isprintable() or set(name) & set("/\\:"):
+        raise InvalidManifest(
+            f"manifest names {name!r}; only files beside the manifest are read, without a path"
+        )
+
+
+def _read(path: Path, expected: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelUnavailable(
+            f"Cannot read {path.name}: {error.strerror}. Copy the whole model folder."
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected.lower():
+        raise ModelCorrupt(
+            f"{path.name} has SHA-256 {found[:12]}..., the manifest says {expected[:12]}...: "
+            "the file was changed or cut. Copy the model folder again, or package it again."
+        )
+    return content

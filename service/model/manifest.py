@@ -1,0 +1,99 @@
+"""The contract between training and serving: one JSON file beside the weights.
+
+Training writes it once; serving takes every constant from it and verifies every file against it.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import InvalidManifest
+from service.findings.calibration import Calibration, OperatingPoint
+from service.imaging.standardise import InputSpec
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything serving needs to know about one model.
+
+    Attributes
+    ----------
+    graph
+        File name of the ONNX graph beside the manifest.
+    sha256
+        File name -> SHA-256 in hexadecimal, of every file beside the manifest.
+    operating_points
+        At least one; names are unique.
+    default_operating_point
+        Name of the one that decides ``call``.
+    provenance
+        What training records: config, seed, dataset, software; free-form, JSON values only.
+    """
+
+    name: str
+    version: str
+    graph: str
+    precision: str
+    input: InputSpec
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...]
+    default_operating_point: str
+    sha256: dict[str, str]
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        names = [point.name for point in self.operating_points]
+        if len(set(names)) != len(names):
+            raise InvalidManifest(f"operating points repeat a name: {names}")
+        if self.default_operating_point not in names:
+            raise InvalidManifest(
+                f"default operating point {self.default_operating_point!r} is not one of {names}"
+            )
+        if self.graph not in self.sha256:
+            raise InvalidManifest(f"no SHA-256 for the graph {self.graph!r}")
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """The default operating point."""
+        return next(p for p in self.operating_points if p.name == self.default_operating_point)
+
+    def to_json(self) -> str:
+        """Serialise; :meth:`from_json` inverts it."""
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Parse and validate.
+
+        Raises
+        ------
+        InvalidManifest
+            If the text is not JSON, lacks a field, has an unknown one, or contradicts itself.
+        """
+        try:
+            fields = json.loads(text)
+            version = fields.pop("schema_version")
+            if version != SCHEMA_VERSION:
+                raise InvalidManifest(
+                    f"manifest schema {version!r} is not {SCHEMA_VERSION}; update nanocxr"
+                )
+            fields["input"] = InputSpec(**fields["input"])
+            fields["calibration"] = Calibration(**fields["calibration"])
+            fields["operating_points"] = tuple(
+                OperatingPoint(**point) for point in fields["operating_points"]
+            )
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InvalidManifest(f"manifest is not readable: {error}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> "Manifest":
+        """Read ``manifest.json``; raises :class:`InvalidManifest` as :meth:`from_json` does."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InvalidManifest(f"cannot read {path.name}: {error.strerror}") from error
+        return cls.from_json(text)

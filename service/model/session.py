@@ -1,0 +1,113 @@
+"""Run the ONNX graph: (N, 1, S, S) -> logit, heatmap, embedding.
+
+bytes -> decode -> standardise -> [session] -> calibration
+The only module that imports onnxruntime.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.errors import InvalidManifest
+from service.imaging.radiograph import FloatImage
+
+INPUT = "image"
+OUTPUT_RANKS = {"logit": 1, "heatmap": 3, "embedding": 2}
+# Best first. Others that onnxruntime may offer were not measured and can change the numbers.
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What the graph yields for N images; all float32.
+
+    Attributes
+    ----------
+    logit
+        Shape (N,), not calibrated.
+    heatmap
+        Shape (N, h, w), not negative, in units of the logit: Grad-CAM of the last convolution.
+    embedding
+        Shape (N, features): pooled last feature maps, 2,048 of a ResNet-50.
+    """
+
+    logit: NDArray[np.float32]
+    heatmap: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+class Session:
+    """A loaded graph; safe to share between threads.
+
+    Parameters
+    ----------
+    graph
+        Bytes of an ONNX file with input ``image`` float32 (N, 1, S, S) and outputs ``logit``,
+        ``heatmap`` and ``embedding``.
+    threads
+        Threads of one inference on the CPU; 0 means one per core.
+
+    Raises
+    ------
+    InvalidManifest
+        If onnxruntime cannot load the graph, or its inputs or outputs are others.
+    """
+
+    def __init__(self, graph: bytes, *, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Idle threads sleep instead of spinning: decoding the next image needs the cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        offered = onnxruntime.get_available_providers()
+        providers = [name for name in PROVIDERS if name in offered]
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
+        except Exception as error:
+            # onnxruntime's exceptions share no base but Exception.
+            raise InvalidManifest(
+                f"onnxruntime {onnxruntime.__version__} cannot load the graph "
+                f"({type(error).__name__}); package the model again"
+            ) from error
+        self.size = _input_size(self._session)
+        _check_outputs(self._session)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use, e.g. ``"CPUExecutionProvider"``."""
+        return str(self._session.get_providers()[0])
+
+    def run(self, images: FloatImage) -> Outputs:
+        """Infer on N images at once.
+
+        Parameters
+        ----------
+        images
+            Shape (N, 1, S, S) in [0, 1], float32, as :func:`standardise` makes them.
+        """
+        logit, heatmap, embedding = self._session.run(list(OUTPUT_RANKS), {INPUT: images})
+        return Outputs(logit=logit, heatmap=heatmap, embedding=embedding)
+
+
+def _input_size(session: Any) -> int:
+    """Side S of the graph's input in pixels."""
+    inputs = session.get_inputs()
+    shapes = {node.name: node.shape for node in inputs}
+    shape = shapes.get(INPUT, [])
+    if len(inputs) != 1 or len(shape) != 4 or inputs[0].type != "tensor(float)":
+        raise InvalidManifest(f"the graph's inputs are {shapes}; float32 {INPUT} (N, 1, S, S) is due")
+    batch, channels, rows, columns = shape
+    if isinstance(batch, int) or channels != 1 or rows != columns or not isinstance(rows, int):
+        raise InvalidManifest(f"the graph's input is {shape}; (N, 1, S, S) with free N is due")
+    return rows
+
+
+def _check_outputs(session: Any) -> None:
+    ranks = {node.name: len(node.shape) for node in session.get_outputs()}
+    if ranks != OUTPUT_RANKS:
+        raise InvalidManifest(
+            f"the graph's outputs have ranks {ranks}; {OUTPUT_RANKS} are due. Export it again."
+        )

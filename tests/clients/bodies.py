@@ -1,0 +1,42 @@
+"""Bodies of successful answers, as the service writes them."""
+
+from typing import Any
+
+SHA256 = "a" * 64
+POINT = {"name": "balanced", "threshold": 0.5, "sensitivity": 0.9, "specificity": 0.9}
+
+
+def reading(probability: float = 0.75, sha256: str = SHA256) -> dict[str, Any]:
+    return {
+        "probability": probability,
+        "call": "pneumonia" if probability >= 0.5 else "no pneumonia",
+        "operating_point": POINT,
+        "model": {"name": "default", "version": "1", "sha256": sha256},
+        "input": {
+            "format": "PNG",
+            "rows": 30,
+            "columns": 40,
+            "view": None,
+            "photometric": "L",
+        },
+        "warnings": [],
+    }
+
+
+def model() -> dict[str, Any]:
+    return {
+        "manifest": {
+            "schema_version": 1,
+            "name": "default",
+            "version": "1",
+            "graph": "model.onnx",
+            "precision": "int8",
+            "input": {"size": 224, "crop": 1.0, "equalise": True, "mean": 0.5, "std": 0.25},
+            "calibration": {"temperature": 1.5, "bias": 0.0},
+            "operating_points": [POINT],
+            "default_operating_point": "balanced",
+            "sha256": {"model.onnx": SHA256},
+            "provenance": {"seed": 1},
+        },
+        "card": "# Card",
+    }

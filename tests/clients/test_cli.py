@@ -1,0 +1,133 @@
+"""`cxr` as a user calls it, against a real HTTP server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from clients.cli import NOTICE, cli
+from clients.sdk import PROBABILITY_HEADER
+from tests.clients import bodies
+from tests.clients.http_server import Answer, Server
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def png(folder: Path, name: str = "chest.png") -> Path:
+    file = folder / name
+    file.write_bytes(b"\x89PNG\r\n\x1a\n")
+    return file
+
+
+class TestPredict:
+    def test_prints_json_and_the_research_notice_beside_it(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        server.on("/predict", Answer.json(bodies.reading(0.25)))
+        result = run("predict", png(tmp_path), "--url", server.url)
+        assert result.exit_code == 0
+        assert json.loads(result.stdout)["probability"] == 0.25
+        assert result.stderr == NOTICE + "\n"
+
+    def test_address_comes_from_the_environment(
+        self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CXR_URL", server.url)
+        server.on("/predict", Answer.json(bodies.reading()))
+        assert run("predict", png(tmp_path)).exit_code == 0
+
+    def test_explain_writes_the_picture(self, server: Server, tmp_path: Path) -> None:
+        server.on("/predict", Answer.json(bodies.reading()))
+        server.on("/explain", Answer(body=b"PICTURE", headers={PROBABILITY_HEADER: "0.75"}))
+        out = tmp_path / "heat.png"
+        result = run("predict", png(tmp_path), "--explain", out, "--url", server.url)
+        assert result.exit_code == 0
+        assert out.read_bytes() == b"PICTURE"
+        assert {file.name for file in tmp_path.iterdir()} == {"chest.png", "heat.png"}
+
+    def test_refusal_is_one_line_and_exit_status_1(self, server: Server, tmp_path: Path) -> None:
+        server.on("/predict", Answer.problem(422, "not_frontal", "ViewPosition is 'LL'."))
+        result = run("predict", png(tmp_path), "--url", server.url)
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1] == "Error: not_frontal: ViewPosition is 'LL'."
+
+
+class TestScoreAndEvaluate:
+    def test_scores_become_a_table_and_json(self, server: Server, tmp_path: Path) -> None:
+        images = [png(tmp_path, f"{number}.png") for number in range(8)]
+        rows = [f"{file.name},{number % 2},s{number // 4}" for number, file in enumerate(images)]
+        (tmp_path / "labels.csv").write_text("path,label,source\n" + "\n".join(rows) + "\n")
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", *[Answer.json(bodies.reading(0.1 * n)) for n in range(1, 9)])
+        out, numbers = tmp_path / "scores.parquet", tmp_path / "numbers.json"
+        result = run("score", tmp_path / "labels.csv", "--out", out, "--url", server.url)
+        assert result.exit_code == 0, result.output
+        assert "8 images, 0 without a reading" in result.stderr
+        result = run("evaluate", out, "--by", "source", "--json", numbers, "--replicates", 50)
+        assert result.exit_code == 0, result.output
+        assert [line.split()[0] for line in result.stdout.splitlines()] == [
+            "stratum",
+            "all",
+            "source=s0",
+            "source=s1",
+        ]
+        assert [row["images"] for row in json.loads(numbers.read_text())] == [8, 4, 4]
+
+    def test_image_without_a_reading_gives_exit_status_3(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        png(tmp_path)
+        out = tmp_path / "out" / "scores.parquet"
+        out.parent.mkdir()
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.problem(422, "corrupt_image"))
+        result = run("score", tmp_path, "--out", out, "--url", server.url)
+        assert result.exit_code == 3
+        assert pd.read_parquet(out)["error"].tolist() == ["corrupt_image"]
+
+    def test_url_and_model_exclude_each_other(self, tmp_path: Path) -> None:
+        result = run("score", tmp_path, "--out", "x", "--url", "http://h", "--model", tmp_path)
+        assert result.exit_code == 2
+
+    def test_unknown_stratum_is_one_line(self, tmp_path: Path) -> None:
+        pd.DataFrame(
+            {"label": [1], "probability": [0.5], "call": ["x"], "error": [None]}
+        ).to_parquet(tmp_path / "s.parquet")
+        result = run("evaluate", tmp_path / "s.parquet", "--by", "ward")
+        assert result.exit_code == 1
+        assert "no column ward" in result.stderr
+
+    def test_killed_run_resumes_to_exactly_one_row_an_image(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "images"
+        folder.mkdir()
+        for number in range(600):
+            png(folder, f"{number:03d}.png")
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        out = tmp_path / "scores.parquet"
+        code = "from clients.cli import cli; cli()"
+        arguments = ["score", str(folder), "--out", str(out), "--url", server.url]
+        command = [sys.executable, "-c", code, *arguments]
+        killed = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        parts = tmp_path / "scores.parquet.parts"
+        while not list(parts.glob("*.parquet")) and killed.poll() is None:
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
+        assert not out.exists()
+        asked_before = len(server.asked)
+        assert run(*arguments).exit_code == 0
+        table = pd.read_parquet(out)
+        assert len(table) == table["path"].nunique() == 600
+        assert len(server.asked) - asked_before < 600

@@ -1,0 +1,178 @@
+"""A run writes one row an image, survives interruptions and never mixes models."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from clients.datasets import Dataset, Item, open_dataset
+from clients.rest import RestEngine
+from clients.score import (
+    ModelIdentity,
+    Score,
+    ScoringError,
+    digest,
+    done_names,
+    parts_folder,
+    score,
+)
+from clients.sdk import ChestXrayClient, ServiceBusy
+from tests.clients import bodies
+from tests.clients.http_server import Answer, Server
+
+MODEL = ModelIdentity(name="default", version="1", sha256="a" * 64, operating_point="balanced")
+
+
+class CountingEngine:
+    """Scores by the length of the name; fails at the image it is told to fail at."""
+
+    def __init__(self, model: ModelIdentity = MODEL, fail_at: int | None = None) -> None:
+        self.model = model
+        self.fail_at = fail_at
+        self.scored: list[str] = []
+
+    def score(self, items: Iterable[Item]) -> Iterator[tuple[Item, Score]]:
+        for number, item in enumerate(items):
+            if number == self.fail_at:
+                raise ConnectionError("the network is gone")
+            self.scored.append(item.name)
+            yield item, Score(probability=len(item.name) / 100, call="no pneumonia")
+
+
+def ignore(_: Score) -> None:
+    """Show no progress."""
+
+
+def listed(folder: Path, rows: int, strata: str = "source") -> Dataset:
+    lines = [f"{number:04d}.png,{number % 2},north" for number in range(rows)]
+    (folder / "labels.csv").write_text(f"path,label,{strata}\n" + "\n".join(lines) + "\n")
+    return open_dataset(folder / "labels.csv")
+
+
+class TestRun:
+    def test_one_row_an_image_with_label_and_strata(self, tmp_path: Path) -> None:
+        out = tmp_path / "scores.parquet"
+        summary = score(listed(tmp_path, 3), CountingEngine(), out, advance=ignore)
+        table = pd.read_parquet(out)
+        assert (summary.images, summary.errors) == (3, 0)
+        assert table["path"].tolist() == ["0000.png", "0001.png", "0002.png"]
+        assert table["label"].tolist() == [0, 1, 0]
+        assert table["source"].tolist() == ["north"] * 3
+        assert table["probability"].tolist() == [0.08] * 3
+        assert not parts_folder(out).exists()
+
+    def test_stratum_named_like_a_measured_column_is_kept_apart(self, tmp_path: Path) -> None:
+        out = tmp_path / "scores.parquet"
+        score(listed(tmp_path, 1, strata="view"), CountingEngine(), out, advance=ignore)
+        table = pd.read_parquet(out)
+        assert table["dataset_view"].tolist() == ["north"]
+        assert table["view"].isna().all()
+
+    @pytest.mark.parametrize("fail_at", [0, 1, 5, 9])
+    def test_interrupted_run_continues_without_losing_or_repeating(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int
+    ) -> None:
+        monkeypatch.setattr("clients.score.PART_ROWS", 2)
+        dataset, out = listed(tmp_path, 10), tmp_path / "scores.parquet"
+        broken, whole = CountingEngine(fail_at=fail_at), CountingEngine()
+        with pytest.raises(ConnectionError):
+            score(dataset, broken, out, advance=ignore)
+        assert not out.exists()
+        score(dataset, whole, out, advance=ignore)
+        assert broken.scored + whole.scored == [item.name for item in dataset.items]
+        assert pd.read_parquet(out)["path"].tolist() == [item.name for item in dataset.items]
+
+    def test_half_written_part_of_a_killed_run_is_not_read(self, tmp_path: Path) -> None:
+        dataset, out = listed(tmp_path, 4), tmp_path / "scores.parquet"
+        with pytest.raises(ConnectionError):
+            score(dataset, CountingEngine(fail_at=2), out, advance=ignore)
+        (parts_folder(out) / ".00000001.parquet.4711").write_bytes(b"PAR1 half")
+        assert done_names(parts_folder(out)) == {"0000.png", "0001.png"}
+        score(dataset, CountingEngine(), out, advance=ignore)
+        assert len(pd.read_parquet(out)) == 4
+
+    def test_finished_run_is_not_done_again(self, tmp_path: Path) -> None:
+        dataset, out = listed(tmp_path, 4), tmp_path / "scores.parquet"
+        score(dataset, CountingEngine(), out, advance=ignore)
+        again = CountingEngine()
+        assert score(dataset, again, out, advance=ignore).images == 4
+        assert again.scored == []
+
+    @pytest.mark.parametrize("fail_at", [None, 2])
+    def test_other_model_or_dataset_is_refused(self, tmp_path: Path, fail_at: int | None) -> None:
+        dataset, out = listed(tmp_path, 4), tmp_path / "scores.parquet"
+        other = ModelIdentity(name="x", version="2", sha256="b" * 64, operating_point="y")
+        try:
+            score(dataset, CountingEngine(fail_at=fail_at), out, advance=ignore)
+        except ConnectionError:
+            assert fail_at is not None
+        for engine, images in ((CountingEngine(other), dataset), (CountingEngine(), None)):
+            with pytest.raises(ScoringError, match="another model or dataset"):
+                score(images or listed(tmp_path, 5), engine, out, advance=ignore)
+
+
+class TestRestEngine:
+    def files(self, folder: Path, *contents: bytes) -> Dataset:
+        for number, content in enumerate(contents):
+            (folder / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+        return open_dataset(folder)
+
+    def test_reading_becomes_a_row(self, server: Server, tmp_path: Path) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading(0.75)))
+        dataset = self.files(tmp_path, b"one")
+        with ChestXrayClient(server.url) as client:
+            engine = RestEngine(client)
+            ((item, found),) = engine.score(dataset.items)
+        assert engine.model == MODEL
+        assert found.sha256 == digest(item.file.read_bytes())
+        assert (found.probability, found.call) == (0.75, "pneumonia")
+        assert (found.width, found.height, found.logit, found.error) == (40, 30, None, None)
+        assert found.milliseconds is not None
+
+    @pytest.mark.parametrize(
+        ("answer", "code"),
+        [
+            (Answer.problem(422, "not_frontal"), "not_frontal"),
+            (Answer(status=413), "http_413"),
+            (Answer.problem(500, "internal_error"), "internal_error"),
+        ],
+    )
+    def test_refused_image_is_a_row_with_its_code(
+        self, server: Server, tmp_path: Path, answer: Answer, code: str
+    ) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", answer)
+        with ChestXrayClient(server.url) as client:
+            ((_, found),) = RestEngine(client).score(self.files(tmp_path, b"one").items)
+        assert (found.error, found.probability) == (code, None)
+
+    def test_missing_file_is_a_row_and_the_others_are_read(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        dataset = self.files(tmp_path, b"one", b"two")
+        dataset.items[0].file.unlink()
+        with ChestXrayClient(server.url) as client:
+            found = [found.error for _, found in RestEngine(client).score(dataset.items)]
+        assert found == ["unreadable_file", None]
+
+    def test_busy_service_stops_the_run(self, server: Server, tmp_path: Path) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer(status=503))
+        with ChestXrayClient(server.url, retries=0) as client:
+            engine = RestEngine(client)
+            with pytest.raises(ServiceBusy):
+                list(engine.score(self.files(tmp_path, b"one").items))
+
+    def test_model_that_changes_during_the_run_stops_it(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading(sha256="b" * 64)))
+        with ChestXrayClient(server.url) as client:
+            engine = RestEngine(client)
+            with pytest.raises(ScoringError, match="changed its model"):
+                list(engine.score(self.files(tmp_path, b"one").items))

@@ -1,0 +1,128 @@
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from service.model.reader import Reader
+
+from service.model.manifest import Manifest
+from tests.training.model_run import Run
+from training.export import graph_path, sha256
+from training.package import ModelExistsError, package
+
+
+class TestFolder:
+    def test_holds_four_files_and_the_digest_of_each_other_one(self, packaged: Run) -> None:
+        names = {path.name for path in packaged.model.iterdir()}
+        assert names == {"model.onnx", "manifest.json", "golden.json", "MODEL_CARD.md"}
+        manifest = Manifest.load(packaged.model / "manifest.json")
+        assert manifest.sha256 == {
+            name: sha256(packaged.model / name) for name in names - {"manifest.json"}
+        }
+
+    def test_ships_int8_under_the_name_of_the_config(self, packaged: Run) -> None:
+        manifest = Manifest.load(packaged.model / "manifest.json")
+        assert (manifest.name, manifest.version, manifest.precision) == ("tiny", "1", "int8")
+        assert manifest.sha256["model.onnx"] == sha256(graph_path(packaged.folder, "int8"))
+        assert manifest.input == packaged.config.input
+        assert manifest.default_operating_point == "balanced"
+
+    def test_golden_images_of_both_classes_are_read_as_recorded(self, packaged: Run) -> None:
+        readings = json.loads((packaged.model / "golden.json").read_text())["readings"]
+        assert [entry["label"] for entry in readings] == [0, 0, 1, 1]
+        reader = Reader.open(packaged.model)
+        for entry in readings:
+            reading = reader.read(base64.b64decode(entry["image"]))
+            assert reading.probability == pytest.approx(entry["probability"], abs=1e-6)
+
+    def test_provenance_counts_every_image_and_no_path_of_this_computer(
+        self, packaged: Run
+    ) -> None:
+        text = (packaged.model / "manifest.json").read_text()
+        facts = json.loads(text)["provenance"]
+        splits = facts["dataset"]["splits"].values()
+        assert sum(split["pneumonia"] + split["no pneumonia"] for split in splits) == 80
+        assert facts["dataset"]["generators"] == ["noise"]
+        assert facts["dataset"]["manifest_sha256"] == sha256(
+            packaged.config.dataset.folder / "manifest.parquet"
+        )
+        assert facts["weights"]["sha256"] == sha256(packaged.folder / "weights.pt")
+        assert str(packaged.folder.parent) not in text
+
+    def test_card_says_research_only_and_the_figures_of_the_manifest(self, packaged: Run) -> None:
+        card = (packaged.model / "MODEL_CARD.md").read_text()
+        manifest = Manifest.load(packaged.model / "manifest.json")
+        assert "Research software, not a medical device" in card
+        assert "Measures on real radiographs" not in card
+        for point in manifest.operating_points:
+            assert f"| {point.name} | {point.threshold:.4f} |" in card
+        auroc = manifest.provenance["validation"]["AUROC"]
+        assert f"{auroc['estimate']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f})" in card
+        assert auroc["low"] <= auroc["estimate"] <= auroc["high"]
+
+
+class TestPackage:
+    def test_an_existing_version_is_kept(self, packaged: Run) -> None:
+        before = sha256(packaged.model / "manifest.json")
+        with pytest.raises(ModelExistsError, match="--replace"):
+            package(packaged.config, packaged.folder, packaged.model)
+        assert sha256(packaged.model / "manifest.json") == before
+
+    def test_replacing_is_repeatable_to_the_byte_and_adds_real_measures(
+        self, packaged: Run, tmp_path: Path
+    ) -> None:
+        measures = tmp_path / "real.json"
+        measures.write_text(json.dumps({"hospital A": {"AUROC": 0.8125, "images": 40}}))
+        first = package(packaged.config, packaged.folder, tmp_path / "tiny" / "1")
+        before = {path.name: sha256(path) for path in first.iterdir()}
+        again = package(
+            packaged.config,
+            packaged.folder,
+            tmp_path / "tiny" / "1",
+            measures=measures,
+            overwrite=True,
+        )
+        after = {path.name: sha256(path) for path in again.iterdir()}
+        changed = {name for name in after if after[name] != before[name]}
+        assert changed == {"MODEL_CARD.md", "manifest.json"}
+        assert "| hospital A | 0.812 | 40 |" in (again / "MODEL_CARD.md").read_text()
+
+    def test_a_failure_leaves_no_folder_behind(self, packaged: Run, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            package(packaged.config, tmp_path / "no-run", tmp_path / "tiny" / "1")
+        assert list((tmp_path / "tiny").iterdir()) == []
+
+
+def test_store_keeps_a_copy_and_refuses_a_second(packaged: Run, tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from training.package import ModelExistsError, save_in_store
+model = Path(sys.argv[1])
+tag = save_in_store(model)
+try:
+    save_in_store(model)
+except ModelExistsError:
+    print("kept")
+print(save_in_store(model, overwrite=True))
+import bentoml
+stored = bentoml.models.get(tag)
+print(stored.info.labels["use"])
+print(sorted(path.name for path in Path(stored.path).iterdir()))
+"""
+    # In a process of its own: BentoML reads BENTOML_HOME once, when it is imported.
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(packaged.model)],
+        env={**os.environ, "BENTOML_HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept, tag, use, names = done.stdout.splitlines()
+    assert (kept, tag, use) == ("kept", "nanocxr-tiny:1", "research-only")
+    for name in ("MODEL_CARD.md", "golden.json", "manifest.json", "model.onnx"):
+        assert name in names

@@ -1,0 +1,142 @@
+"""The model card: Markdown that travels with the weights.
+
+Mitchell et al. 2019, "Model cards for model reporting" (arXiv 1810.03993).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.model.manifest import Manifest
+from training.measures import Interval
+
+CARD = """\
+# nanocxr {name}, version {version}
+
+**Research software, not a medical device.** It must not be used for diagnosis, triage or treatment.
+
+## What it is
+
+A {architecture} with one output that scores pneumonia on one frontal chest radiograph (PA or AP).
+It was trained on synthetic images alone. In one forward pass the graph (`{graph}`, ONNX,
+{precision}) gives the logit, a heatmap (Grad-CAM on the last convolutional layer, in units of the
+logit) and the pooled features.
+
+- Input: {size} x {size} pixels, one channel, the central {crop:.0%} of each side{equalised}.
+- Output: probability = sigmoid(logit / {temperature:.4f}{bias}).
+
+## Data and recipe
+
+Generator: {generators}. Random seed: {seed}.
+
+{counts}
+
+The two images of a pair are never in different splits. Start weights: {init}. Everything else about
+the recipe, the versions of the software and the SHA-256 of the data set's manifest are in
+`manifest.json` under `provenance`.
+
+## Measures on the synthetic validation split
+
+At the operating point `{default}`; 95 % intervals by bootstrap over pairs.
+
+{measures}
+
+These say how well the network learned the generator, **not** how it reads real radiographs.
+{real}
+## Calibration and operating points
+
+Temperature scaling on the synthetic calibration split: negative log-likelihood {nll_before:.4f}
+nats before, {nll_after:.4f} after. Thresholds on the calibrated probability, with what they reached
+on that split:
+
+{points}
+
+## Limits
+
+- Temperature and thresholds are fitted on synthetic images in which about half show pneumonia. On
+  real radiographs the scores shift, and prevalence is lower: neither the probability nor the
+  sensitivity and specificity above carry over. Choose a threshold on data of your own before any
+  study.
+- Only pneumonia is scored. Other findings (effusion, oedema, atelectasis, masses, devices) were
+  never labelled and may raise or lower the score.
+- Lateral views and other body parts are refused where the file's header tells; a PNG or JPEG tells
+  nothing.
+- The heatmap shows where the evidence for the score lies on a coarse grid. It is not a
+  segmentation.
+- Performance by age, sex, projection, device or site is not known from synthetic data.
+"""
+
+
+def model_card(
+    manifest: Manifest, measures: Mapping[str, Interval], real: Mapping[str, Any] | None
+) -> str:
+    """Fill in the card.
+
+    Parameters
+    ----------
+    manifest
+        With the provenance that ``training.package`` records.
+    measures
+        Of the synthetic validation split.
+    real
+        Measures on real radiographs: title of a source -> measure -> value, inserted as they are;
+        or None.
+    """
+    facts = manifest.provenance
+    bias = manifest.calibration.bias
+    return CARD.format(
+        name=manifest.name,
+        version=manifest.version,
+        architecture=facts["weights"]["architecture"],
+        init=facts["config"]["fit"]["init"],
+        graph=manifest.graph,
+        precision=manifest.precision,
+        size=manifest.input.size,
+        crop=manifest.input.crop,
+        equalised=", grey values equalised" if manifest.input.equalise else "",
+        temperature=manifest.calibration.temperature,
+        bias=f" + {bias:.4f}" if bias else "",
+        generators=", ".join(facts["dataset"]["generators"]),
+        seed=facts["seed"],
+        counts=_counts(facts["dataset"]["splits"]),
+        default=manifest.default_operating_point,
+        measures=_table(("measure", "value"), measures.items()),
+        real=_real(real),
+        nll_before=facts["calibration"]["nll_before"],
+        nll_after=facts["calibration"]["nll_after"],
+        points=_table(
+            ("operating point", "threshold", "sensitivity", "specificity"),
+            [
+                (p.name, f"{p.threshold:.4f}", f"{p.sensitivity:.3f}", f"{p.specificity:.3f}")
+                for p in manifest.operating_points
+            ],
+        ),
+    )
+
+
+def _counts(splits: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [
+        (name, split["pneumonia"], split["no pneumonia"], split["pairs"])
+        for name, split in splits.items()
+    ]
+    return _table(("split", "pneumonia", "no pneumonia", "pairs"), rows)
+
+
+def _real(real: Mapping[str, Any] | None) -> str:
+    if real is None:
+        return ""
+    columns = list(dict.fromkeys(name for values in real.values() for name in values))
+    rows = [
+        (source, *(values.get(name, "") for name in columns)) for source, values in real.items()
+    ]
+    table = _table(("source", *columns), rows)
+    heading = "\n## Measures on real radiographs\n\nMeasured only; nothing was fitted to them.\n\n"
+    return f"{heading}{table}\n"
+
+
+def _table(header: Sequence[str], rows: Any) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,191 @@
+"""`cxr-train`: generate -> sheet -> fit -> export -> package -> verify.
+
+Each command is thin and can be repeated: what is complete is skipped or resumed. torch and
+everything slow is imported inside the commands, so that `--help` answers at once.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service.errors import ReadingError
+
+if TYPE_CHECKING:
+    from training.config import Config
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group()
+@click.version_option(package_name="nanocxr")
+def cli() -> None:
+    """Train a chest radiograph model on synthetic images.
+
+    Research software, not a medical device.
+    """
+
+
+def with_config_and_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument CONFIG and the option --run to a command."""
+    run = click.option("--run", type=FOLDER, help="Run folder; runs/<name in CONFIG> by default.")
+    return click.argument("config", type=FILE)(run(command))
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Print what the user can put right as one line, without a traceback."""
+    try:
+        yield
+    except (ReadingError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _open(config: Path, run: Path | None) -> "tuple[Config, Path]":
+    from training.config import Config  # noqa: PLC0415
+
+    loaded = Config.load(config)
+    return loaded, Path("runs", loaded.name) if run is None else run
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--generator", default="phantom", show_default=True)
+@click.option("--pairs", type=click.IntRange(min=1), required=True, help="Two images each.")
+@click.option("--size", type=click.IntRange(min=32), default=256, show_default=True, help="Pixels.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1)
+@click.option("--lesion/--no-lesion", default=True, help="No lesion: both classes are alike.")
+def generate(folder: Path, **options: Any) -> None:
+    """Make a data set of synthetic radiographs in FOLDER, or complete one that was interrupted.
+
+    Example:
+
+    \b
+        cxr-train generate data/default --pairs 20000 --seed 1
+    """  # noqa: D301  click needs the \b itself
+    from training.generate.store import generate as write_dataset  # noqa: PLC0415
+
+    with one_line_errors():
+        click.echo(write_dataset(folder, **options))
+
+
+@cli.command()
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--rows", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--columns", type=click.IntRange(min=1), default=8, show_default=True)
+def sheet(source: Path, out: Path, rows: int, columns: int) -> None:
+    """Draw a contact sheet of the data set in SOURCE as the PNG file OUT.
+
+    Example:
+
+    \b
+        cxr-train sheet data/default sheet.png
+    """  # noqa: D301  click needs the \b itself
+    from training.generate.sheet import contact_sheet  # noqa: PLC0415
+
+    with one_line_errors():
+        click.echo(contact_sheet(source, out, rows=rows, columns=columns))
+
+
+@cli.command()
+@with_config_and_run
+@click.option(
+    "--init", help="Start weights instead of those in CONFIG: random, imagenet or a file."
+)
+def fit(config: Path, run: Path | None, init: str | None) -> None:
+    """Train the network on the data set CONFIG names; an interrupted run goes on where it stopped.
+
+    Example:
+
+    \b
+        cxr-train fit training/configs/default.toml --run runs/default
+    """  # noqa: D301  click needs the \b itself
+    from training.fit import fit as fit_network  # noqa: PLC0415
+
+    with one_line_errors():
+        loaded, folder = _open(config, run)
+        if init is not None:
+            chosen = dataclasses.replace(loaded.fit, init=init)
+            loaded = dataclasses.replace(loaded, fit=chosen)
+        fit_network(loaded, folder)
+    click.echo(folder)
+
+
+@cli.command()
+@with_config_and_run
+def export(config: Path, run: Path | None) -> None:
+    """Write the run's ONNX graphs, float32 and int8, unless these weights are exported already.
+
+    Example:
+
+    \b
+        cxr-train export training/configs/default.toml --run runs/default
+    """  # noqa: D301  click needs the \b itself
+    from training.export import export as export_graphs  # noqa: PLC0415
+
+    with one_line_errors():
+        for graph in export_graphs(*_open(config, run)).values():
+            click.echo(f"{graph}  {graph.stat().st_size / 1e6:.1f} MB")
+
+
+@cli.command()
+@with_config_and_run
+@click.option("--models", type=FOLDER, default=Path("models"), show_default=True)
+@click.option("--version", default="1", show_default=True, help="Name of the new version.")
+@click.option(
+    "--precision", type=click.Choice(["int8", "float"]), default="int8", show_default=True
+)
+@click.option(
+    "--measures", type=FILE, help="JSON, source -> measure -> value, of real images for the card."
+)
+@click.option("--replace", is_flag=True, help="Replace a version that exists.")
+@click.option("--store/--no-store", default=True, help="Save it in BentoML's model store too.")
+def package(
+    config: Path, run: Path | None, models: Path, version: str, *, store: bool, **options: Any
+) -> None:
+    """Calibrate an exported graph and write models/<name>/<version>.
+
+    Example:
+
+    \b
+        cxr-train package training/configs/default.toml --run runs/default --version 1
+    """  # noqa: D301  click needs the \b itself
+    from training.package import package as write_model  # noqa: PLC0415
+    from training.package import save_in_store  # noqa: PLC0415
+
+    overwrite = options.pop("replace")
+    with one_line_errors():
+        loaded, folder = _open(config, run)
+        target = models / loaded.name / version
+        model = write_model(loaded, folder, target, overwrite=overwrite, **options)
+        click.echo(model)
+        if store:
+            click.echo(save_in_store(model, overwrite=overwrite))
+
+
+@cli.command()
+@with_config_and_run
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def verify(config: Path, run: Path | None, model: Path) -> None:
+    """Prove that the packaged MODEL computes what was trained; exit status 1 where it does not.
+
+    Example:
+
+    \b
+        cxr-train verify training/configs/default.toml models/default/1 --run runs/default
+    """  # noqa: D301  click needs the \b itself
+    from training.verify import table  # noqa: PLC0415
+    from training.verify import verify as measure  # noqa: PLC0415
+
+    with one_line_errors():
+        checks = measure(*_open(config, run), model)
+    click.echo(table(checks))
+    if not all(check.passed for check in checks):
+        raise SystemExit(1)

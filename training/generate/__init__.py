@@ -1,0 +1,1 @@
+"""Generators of synthetic radiographs, and the data set they fill."""

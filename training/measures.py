@@ -1,0 +1,108 @@
+"""What a graph yields on many images, and how well its scores separate the classes.
+
+Intervals resample pairs, not images: the two images of a pair share their anatomy and are not
+independent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from service.model.session import Outputs, Session
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from service.findings.calibration import OperatingPoint
+
+BATCH = 32
+RESAMPLES = 1000
+BINS = 10
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def run_graph(graph: bytes, images: NDArray[np.float32]) -> Outputs:
+    """Run an ONNX graph on (N, 1, S, S) images, a batch at a time, one thread per core."""
+    session = Session(graph, threads=0)
+    parts = [session.run(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+    return Outputs(
+        logit=np.concatenate([part.logit for part in parts]),
+        heatmap=np.concatenate([part.heatmap for part in parts]),
+        embedding=np.concatenate([part.embedding for part in parts]),
+    )
+
+
+def auroc(labels: Ints, scores: Floats) -> float:
+    """Area under the ROC curve of (N,) scores; raises ValueError where one class is missing."""
+    if len(np.unique(labels)) != 2:
+        raise ValueError("AUROC needs images of both classes")
+    return float(roc_auc_score(labels, scores))
+
+
+def summarise(
+    labels: Ints, scores: Floats, groups: NDArray[np.generic], point: OperatingPoint, seed: int
+) -> dict[str, Interval]:
+    """AUROC, sensitivity, specificity, Brier score and calibration error, each with its interval.
+
+    Parameters
+    ----------
+    labels, scores, groups
+        Shape (N,): 0 or 1; calibrated probability; the pair an image belongs to.
+    point
+        Decides what sensitivity and specificity are of.
+    seed
+        Of the bootstrap: 1,000 resamples of groups, percentiles 2.5 and 97.5.
+    """
+
+    def measure(rows: Ints) -> dict[str, float]:
+        y, p = labels[rows], scores[rows]
+        called = p >= point.threshold
+        return {
+            "AUROC": auroc(y, p),
+            "sensitivity": float(called[y == 1].mean()),
+            "specificity": float(1 - called[y == 0].mean()),
+            "Brier score": float(brier_score_loss(y, p)),
+            "expected calibration error": calibration_error(y, p),
+        }
+
+    members = _rows_of_groups(groups)
+    generator = np.random.default_rng(seed)
+    samples: list[dict[str, float]] = []
+    for _ in range(RESAMPLES):
+        chosen = generator.integers(len(members), size=len(members))
+        rows = np.concatenate([members[group] for group in chosen])
+        if len(np.unique(labels[rows])) == 2:
+            samples.append(measure(rows))
+    return {
+        name: Interval(estimate=estimate, low=float(low), high=float(high))
+        for name, estimate in measure(np.arange(len(labels))).items()
+        for low, high in [np.percentile([sample[name] for sample in samples], [2.5, 97.5])]
+    }
+
+
+def _rows_of_groups(groups: NDArray[np.generic]) -> list[Ints]:
+    _, inverse = np.unique(groups, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    return list(np.split(order, np.flatnonzero(np.diff(inverse[order])) + 1))
+
+
+def calibration_error(labels: Ints, scores: Floats) -> float:
+    """Compute the expected calibration error in ten bins of equal width (Guo et al. 2017)."""
+    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
+    gaps = [
+        abs(scores[bins == b].mean() - labels[bins == b].mean()) * (bins == b).mean()
+        for b in np.unique(bins)
+    ]
+    return float(sum(gaps))

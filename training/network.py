@@ -1,0 +1,94 @@
+"""The network: torchvision's ResNet-50, one grey channel in, one logit out.
+
+generate -> curate -> dataset -> [network] -> fit -> calibrate -> export
+
+He et al. 2015, "Deep residual learning for image recognition" (arXiv 1512.03385). With global average
+pooling and one linear layer the derivative of the logit with respect to feature map k is w_k / (h*w)
+everywhere, so Grad-CAM (Selvaraju et al., arXiv 1610.02391) on the last convolutional layer needs no
+gradient: it is relu(sum_k w_k A_k) / (h*w), part of the forward pass and hence of the exported graph.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+MASK_STRIDE = 16  # of layer 3, where the auxiliary lesion mask is predicted
+
+ARCHITECTURES = {
+    "resnet18": torchvision.models.resnet18,
+    "resnet50": torchvision.models.resnet50,
+}
+
+
+class Outputs(NamedTuple):
+    """What one forward pass yields, and what the exported graph returns under the same names."""
+
+    logit: Tensor  # (N,)
+    heatmap: Tensor  # (N, h, w), not negative, in units of the logit
+    embedding: Tensor  # (N, features): pooled last feature maps, 2,048 for ResNet-50
+
+
+class PneumoniaNet(nn.Module):
+    """A ResNet for (N, 1, S, S) images in [0, 1].
+
+    Parameters
+    ----------
+    architecture
+        ``"resnet50"`` (what ships) or ``"resnet18"`` (for ablations).
+    mean, std
+        Subtracted and divided inside the network, so that the exported graph takes plain [0, 1].
+    """
+
+    def __init__(self, architecture: str, *, mean: float, std: float) -> None:
+        super().__init__()
+        backbone = ARCHITECTURES[architecture](weights=None, num_classes=1)
+        first = backbone.conv1
+        backbone.conv1 = nn.Conv2d(
+            1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False
+        )
+        nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.backbone = backbone
+        self.mask_head = nn.Conv2d(backbone.layer3[-1].bn2.num_features * self._expansion(), 1, 1)
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def _expansion(self) -> int:
+        return int(self.backbone.layer3[-1].expansion)
+
+    def forward(self, image: Tensor) -> Outputs:
+        """Logit, heatmap and embedding of (N, 1, S, S) images in [0, 1]."""
+        return self._read(self.backbone.layer4(self._trunk(image)))
+
+    def forward_with_mask(self, image: Tensor) -> tuple[Outputs, Tensor]:
+        """As :meth:`forward`, and the lesion mask's logits (N, S / 16, S / 16) for training."""
+        features = self._trunk(image)
+        return self._read(self.backbone.layer4(features)), self.mask_head(features).squeeze(1)
+
+    def _trunk(self, image: Tensor) -> Tensor:
+        net = self.backbone
+        x = (image - self.mean) / self.std
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        return torch.as_tensor(net.layer3(net.layer2(net.layer1(x))))
+
+    def _read(self, maps: Tensor) -> Outputs:
+        embedding = maps.mean(dim=(2, 3))
+        logit = self.backbone.fc(embedding).squeeze(1)
+        weights = self.backbone.fc.weight[0]
+        cells = maps.shape[2] * maps.shape[3]
+        heatmap = torch.relu(torch.einsum("nkhw,k->nhw", maps, weights)) / cells
+        return Outputs(logit, heatmap, embedding)
+
+    def load_imagenet(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from torchvision's ImageNet weights (three channels, 1,000 classes).
+
+        The three channels of the first convolution are added up: on a grey image that is the same
+        response as on three equal channels. The classifier is left as initialised.
+        """
+        state = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+        state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True)
+        missing, unexpected = self.backbone.load_state_dict(state, strict=False)
+        if unexpected or set(missing) != {"fc.weight", "fc.bias"}:
+            raise ValueError(f"not weights of this architecture: {unexpected or missing}")

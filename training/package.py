@@ -1,0 +1,276 @@
+"""Graph, manifest, golden readings and card -> models/<name>/<version>, and BentoML's model store.
+
+export -> calibrate -> [package] -> service
+The folder is complete or absent: it is written beside its place and then renamed.
+"""
+
+import base64
+import io
+import json
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from service.model.reader import Reader
+
+from service.findings.calibration import Calibration, OperatingPoint
+from service.model.manifest import Manifest
+from training.calibrate import (
+    choose_operating_points,
+    fit_temperature,
+    negative_log_likelihood,
+    probabilities,
+)
+from training.card import model_card
+from training.config import Config
+from training.dataset import load_splits, load_tensors
+from training.export import graph_path, sha256
+from training.measures import Interval, run_graph, summarise
+
+GRAPH = "model.onnx"
+GOLDEN_IMAGES = 4
+GOLDEN_SIDE = 256  # pixels; larger images are reduced to this before they are stored
+LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "pillow", "pydicom")
+STORE_PREFIX = "nanocxr-"
+
+
+class ModelExistsError(FileExistsError):
+    """The version is already packaged; versions are not changed silently."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What calibration and validation found for one graph."""
+
+    calibration: Calibration
+    points: tuple[OperatingPoint, ...]
+    nll_before: float
+    nll_after: float
+    measures: dict[str, Interval]
+
+
+def package(
+    config: Config,
+    run: Path,
+    target: Path,
+    *,
+    precision: str = "int8",
+    measures: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write one model folder.
+
+    Parameters
+    ----------
+    config, run
+        Of the fit; ``run`` holds ``weights.pt`` and ``export/``.
+    target
+        ``models/<name>/<version>``; its last two parts name the model.
+    precision
+        Which exported graph: ``"int8"`` or ``"float"``.
+    measures
+        JSON object, title of a source -> measure -> value, of real radiographs; for the card only.
+    overwrite
+        Replace a version that exists.
+
+    Returns
+    -------
+    Path
+        The folder, holding ``model.onnx``, ``manifest.json``, ``golden.json`` and
+        ``MODEL_CARD.md``.
+
+    Raises
+    ------
+    ModelExistsError
+        If the version exists and ``overwrite`` is false.
+    """
+    if target.exists() and not overwrite:
+        raise ModelExistsError(
+            f"{target} exists; choose another version, or replace it with --replace"
+        )
+    real = None if measures is None else json.loads(measures.read_text(encoding="utf-8"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as temporary:
+        folder = Path(temporary, target.parent.name, target.name)
+        folder.mkdir(parents=True)
+        _fill(folder, config, run, precision, real)
+        if target.exists():
+            target.rename(Path(temporary, "old"))
+        folder.rename(target)
+    return target
+
+
+def _fill(
+    folder: Path, config: Config, run: Path, precision: str, real: dict[str, Any] | None
+) -> None:
+    shutil.copyfile(graph_path(run, precision), folder / GRAPH)
+    splits = load_splits(config)
+    fitted = fit_to_splits(config, (folder / GRAPH).read_bytes(), splits)
+    manifest = Manifest(
+        name=folder.parent.name,
+        version=folder.name,
+        graph=GRAPH,
+        precision=precision,
+        input=config.input,
+        calibration=fitted.calibration,
+        operating_points=fitted.points,
+        default_operating_point="balanced",
+        sha256={GRAPH: sha256(folder / GRAPH)},
+        provenance=provenance(config, run, splits, fitted),
+    )
+    path = folder / "manifest.json"
+    path.write_text(manifest.to_json(), encoding="utf-8")
+    golden = golden_readings(folder, config.dataset.folder, splits["validation"])
+    (folder / "golden.json").write_text(json.dumps(golden) + "\n", encoding="utf-8")
+    card = model_card(manifest, fitted.measures, real)
+    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    digests = {p.name: sha256(p) for p in sorted(folder.iterdir()) if p != path}
+    path.write_text(replace(manifest, sha256=digests).to_json(), encoding="utf-8")
+
+
+def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame]) -> Fitted:
+    """Calibrate on one split and measure on another, with the graph as shipped."""
+    folder = config.dataset.folder
+    images, labels = load_tensors(splits["calibration"], folder, config.input)
+    logits = run_graph(graph, images).logit
+    calibration = fit_temperature(logits, labels)
+    points = choose_operating_points(probabilities(logits, calibration), labels)
+
+    images, truth = load_tensors(splits["validation"], folder, config.input)
+    scores = probabilities(run_graph(graph, images).logit, calibration)
+    groups = splits["validation"]["group"].to_numpy()
+    return Fitted(
+        calibration=calibration,
+        points=points,
+        nll_before=negative_log_likelihood(logits, labels, Calibration(temperature=1.0)),
+        nll_after=negative_log_likelihood(logits, labels, calibration),
+        measures=summarise(truth, scores, groups, points[0], config.seed),
+    )
+
+
+def provenance(
+    config: Config, run: Path, splits: dict[str, pd.DataFrame], fitted: Fitted
+) -> dict[str, Any]:
+    """Record what made this model, in JSON values and without this computer's paths."""
+    weights = torch.load(run / "weights.pt", map_location="cpu", weights_only=True)
+    everything = pd.concat(splits.values())
+    return {
+        "config": _plain(asdict(config)),
+        "seed": config.seed,
+        "weights": {
+            "sha256": sha256(run / "weights.pt"),
+            "architecture": weights["architecture"],
+            "step": weights["step"],
+        },
+        "dataset": {
+            "manifest_sha256": sha256(config.dataset.folder / "manifest.parquet"),
+            "generators": sorted(everything["generator"].unique().tolist()),
+            "splits": {name: _count(frame) for name, frame in splits.items()},
+        },
+        "calibration": {"nll_before": fitted.nll_before, "nll_after": fitted.nll_after},
+        "validation": {name: asdict(interval) for name, interval in fitted.measures.items()},
+        "software": {
+            "python": platform.python_version(),
+            **{library: installed_version(library) for library in LIBRARIES},
+        },
+    }
+
+
+def _count(frame: pd.DataFrame) -> dict[str, int]:
+    positives = int(frame["label"].sum())
+    return {
+        "pneumonia": positives,
+        "no pneumonia": len(frame) - positives,
+        "pairs": int(frame["group"].nunique()),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON values of a configuration; of an absolute path only the last part."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return value.name if value.is_absolute() else value.as_posix()
+    return value
+
+
+def golden_readings(model: Path, dataset: Path, frame: pd.DataFrame) -> dict[str, Any]:
+    """Read a few synthetic images with the packaged model, to be replayed wherever it is served.
+
+    Parameters
+    ----------
+    model
+        Folder with graph and manifest.
+    dataset, frame
+        Folder and rows to take images from, half of each class.
+
+    Returns
+    -------
+    dict
+        ``readings``: base64 PNG ``image``, ``label``, calibrated ``probability`` and raw
+        ``heatmap`` (h, w).
+    """
+    reader = Reader.open(model)
+    rows = [
+        row
+        for label in (0, 1)
+        for row in frame[frame["label"] == label].head(GOLDEN_IMAGES // 2).itertuples()
+    ]
+    readings = []
+    for row in rows:
+        png = _small_png(dataset / row.path)
+        reading = reader.read(png)
+        readings.append(
+            {
+                "image": base64.b64encode(png).decode("ascii"),
+                "label": int(row.label),
+                "probability": reading.probability,
+                "heatmap": np.asarray(reading.heatmap, dtype=float).round(6).tolist(),
+            }
+        )
+    return {"readings": readings}
+
+
+def _small_png(path: Path) -> bytes:
+    with Image.open(path) as image:
+        image.thumbnail((GOLDEN_SIDE, GOLDEN_SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def save_in_store(model: Path, *, overwrite: bool = False) -> str:
+    """Copy a packaged model into BentoML's model store (``BENTOML_HOME``) and return its tag.
+
+    BentoML reports each saved model to its makers unless ``BENTOML_DO_NOT_TRACK`` says otherwise;
+    it is set here.
+    """
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    import bentoml  # noqa: PLC0415  # slow, and it reads the environment when imported
+
+    manifest = Manifest.load(model / "manifest.json")
+    tag = f"{STORE_PREFIX}{manifest.name}:{manifest.version}".lower()
+    if any(str(stored.tag) == tag for stored in bentoml.models.list()):
+        if not overwrite:
+            raise ModelExistsError(f"{tag} is in BentoML's model store; replace it with --replace")
+        bentoml.models.delete(tag)
+    labels = {
+        "finding": "pneumonia",
+        "precision": manifest.precision,
+        "sha256": manifest.sha256[manifest.graph][:12],
+        "use": "research-only",
+    }
+    with bentoml.models.create(tag, labels=labels) as stored:
+        shutil.copytree(model, stored.path, dirs_exist_ok=True)
+    return tag
