@@ -17,9 +17,14 @@ ReadingError
 │   ├── TooManyBytes
 │   └── TooManyPixels
 ├── InvalidRequest                   the HTTP request, not the image, is wrong
+│   ├── UnsupportedMediaType         no multipart form
+│   ├── MalformedBody                a multipart form that cannot be taken apart
+│   ├── InvalidParameter             a query parameter
 │   ├── MissingImage
 │   ├── NotAFile
-│   └── TooManyImages
+│   ├── TooManyImages
+│   └── UploadTimeout                the body did not arrive in time
+├── ServiceBusy                      too many requests, or bytes of uploads, at once
 └── ModelUnavailable                 no model, or not the one it claims to be
     ├── ModelCorrupt                 SHA-256 differs from the manifest
     └── InvalidManifest
@@ -134,6 +139,24 @@ class InvalidRequest(ReadingError):
     code = "invalid_request"
 
 
+class UnsupportedMediaType(InvalidRequest):
+    """The body is no multipart form."""
+
+    code = "unsupported_media_type"
+
+
+class MalformedBody(InvalidRequest):
+    """A multipart form that cannot be taken apart."""
+
+    code = "malformed_body"
+
+
+class InvalidParameter(InvalidRequest):
+    """A query parameter has a value it cannot have."""
+
+    code = "invalid_parameter"
+
+
 class MissingImage(InvalidRequest):
     """No part with the expected field name."""
 
@@ -150,6 +173,18 @@ class TooManyImages(InvalidRequest):
     """A batch holds more images than the limit."""
 
     code = "too_many_images"
+
+
+class UploadTimeout(InvalidRequest):
+    """The body did not arrive in time."""
+
+    code = "upload_timeout"
+
+
+class ServiceBusy(ReadingError):
+    """Too many requests, or bytes of uploads, at once; the same request may succeed later."""
+
+    code = "service_busy"
 
 
 class ModelUnavailable(ReadingError):

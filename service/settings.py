@@ -5,15 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.imaging.decode import Limits
+
 MIB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds that are checked before any pixel is decoded."""
-
-    max_bytes: int = 64 * MIB  # one upload; a 4,288 x 3,520 16-bit DX image has 29 MiB
-    max_pixels: int = 40_000_000  # rows x columns; the same image has 15 million
+MAX_BATCH = 32
+MAX_UPLOAD_BYTES = 512 * MIB
+MAX_REQUESTS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +22,22 @@ class Settings:
     model
         Folder with ``manifest.json``; ``CXR_MODEL``.
     limits
-        ``CXR_MAX_BYTES``, ``CXR_MAX_PIXELS``.
+        Bounds on one image; ``CXR_MAX_BYTES``, ``CXR_MAX_PIXELS``.
     max_batch
         Images in one ``/predict_batch``; ``CXR_MAX_BATCH``.
+    max_upload_bytes
+        Bytes of uploads held in memory at once, over all requests; ``CXR_MAX_UPLOAD_BYTES``.
+    max_requests
+        Requests with an upload under way at once, the waiting ones counted; ``CXR_MAX_REQUESTS``.
     threads
         Threads of onnxruntime for one inference; 0 means one per core; ``CXR_THREADS``.
     """
 
     model: Path
     limits: Limits = Limits()
-    max_batch: int = 32
+    max_batch: int = MAX_BATCH
+    max_upload_bytes: int = MAX_UPLOAD_BYTES
+    max_requests: int = MAX_REQUESTS
     threads: int = 0
 
     @classmethod
@@ -48,7 +51,9 @@ class Settings:
         return cls(
             model=Path(environ.get("CXR_MODEL", root / "models" / "default" / "1")),
             limits=limits,
-            max_batch=_positive(environ, "CXR_MAX_BATCH", 32),
+            max_batch=_positive(environ, "CXR_MAX_BATCH", MAX_BATCH),
+            max_upload_bytes=_positive(environ, "CXR_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
+            max_requests=_positive(environ, "CXR_MAX_REQUESTS", MAX_REQUESTS),
             threads=_positive(environ, "CXR_THREADS", 0, least=0),
         )
 

@@ -22,6 +22,8 @@ class Calibration:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise InvalidManifest(f"calibration temperature {self.temperature} is not positive")
+        if not math.isfinite(self.bias):
+            raise InvalidManifest(f"calibration bias {self.bias} is not finite")
 
     def probability(self, logit: float) -> float:
         """Calibrated probability in [0, 1] of pneumonia for one raw logit."""

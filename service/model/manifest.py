@@ -52,6 +52,8 @@ class Manifest:
             raise InvalidManifest(
                 f"default operating point {self.default_operating_point!r} is not one of {names}"
             )
+        if not all(isinstance(digest, str) for digest in self.sha256.values()):
+            raise InvalidManifest("a SHA-256 is not a string")
         if self.graph not in self.sha256:
             raise InvalidManifest(f"no SHA-256 for the graph {self.graph!r}")
 
@@ -60,9 +62,13 @@ class Manifest:
         """The default operating point."""
         return next(p for p in self.operating_points if p.name == self.default_operating_point)
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values only; what :meth:`to_json` writes."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
     def to_json(self) -> str:
         """Serialise; :meth:`from_json` inverts it."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2) + "\n"
+        return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from training.config import Config
 
+from training.config import Config
 from training.network import PneumoniaNet
 
 PAIRS = 40
@@ -35,9 +35,26 @@ equalise = true
 mean = 0.5
 std = 0.29
 
+[augment]
+degrees = 4
+shift = 0.04
+scale = 0.1
+gamma = 0.5
+blur = 0.8
+noise = 0.03
+cutout = 0.3
+
 [fit]
 architecture = "resnet18"
 init = "random"
+steps = 6
+batch = 8
+learning_rate = 1e-3
+weight_decay = 0.05
+label_smoothing = 0.03
+mask_weight = 0.5
+average = 0.9
+checkpoint_every = 3
 """
 
 

@@ -1,0 +1,51 @@
+# Two environments: .venv-serve holds only what serving needs, .venv everything else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PORT ?= 3000
+MODEL ?= models/default/1
+CONFIG ?= training/configs/default.toml
+RUN ?= runs/default
+BIN := .venv/bin
+SERVE := .venv-serve/bin
+
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: serve test check train package bench clean
+
+.venv/.ready: pyproject.toml requirements/dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@
+
+.venv-serve/.ready: pyproject.toml requirements/serve.txt
+	$(PYTHON) -m venv .venv-serve
+	$(SERVE)/pip install --quiet -r requirements/serve.txt
+	touch $@
+
+serve: .venv-serve/.ready  ## start the service on PORT
+	@echo "Listening on http://localhost:$(PORT) (research software, not a medical device). Try:"
+	@echo "  curl -F image=@chest.dcm http://localhost:$(PORT)/predict"
+	CXR_MODEL=$(MODEL) $(SERVE)/bentoml serve service.app:ChestXray --host 127.0.0.1 --port $(PORT)
+
+test: .venv/.ready  ## every test
+	$(BIN)/python -m pytest
+
+check: .venv/.ready  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+train: .venv/.ready  ## generate the data set and train by CONFIG; goes on where it stopped
+	$(BIN)/cxr-train generate data/default --pairs 20000 --seed 1
+	$(BIN)/cxr-train fit $(CONFIG) --run $(RUN)
+
+package: .venv/.ready  ## export, package and verify the trained run
+	$(BIN)/cxr-train export $(CONFIG) --run $(RUN)
+	$(BIN)/cxr-train package $(CONFIG) --run $(RUN) --replace
+	$(BIN)/cxr-train verify $(CONFIG) models/default/1 --run $(RUN)
+
+bench: .venv/.ready  ## every benchmark; prints ratios
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv .venv-serve build dist *.egg-info

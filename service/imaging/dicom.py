@@ -1,0 +1,77 @@
+"""Read a DICOM file: structure, acceptance, pixels and grey, in that order.
+
+bytes -> [file structure -> acceptance -> pixels -> grey] -> standardise
+Used by service.imaging.decode. Each step is a module of this package; this one joins them.
+"""
+
+from dataclasses import replace
+
+from service.errors import CorruptImage
+from service.imaging import acceptance
+from service.imaging.acceptance import GREY, Layout
+from service.imaging.dicom_file import MALFORMED, DicomFile, parse
+from service.imaging.grey import colour_pixels, grey_pixels, palette_pixels
+from service.imaging.pixels import NATIVE, check_transfer_syntax, stored_pixels
+from service.imaging.radiograph import FloatImage, Radiograph
+
+
+def read_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> Radiograph:
+    """Read one frontal chest radiograph.
+
+    Parameters
+    ----------
+    data
+        A DICOM file, with or without preamble and file meta information.
+    max_bytes
+        Bound on the data set after inflation of a deflated transfer syntax.
+    max_pixels
+        Bound on Rows x Columns.
+
+    Returns
+    -------
+    Radiograph
+        With its view, pixel spacing and transfer syntax where the file states them.
+
+    Raises
+    ------
+    ReadingError
+        Every check of the header comes before the first pixel is decoded. No message and no
+        chained exception carries a value of the file: pydicom's would.
+    """
+    try:
+        return _read(parse(data, max_bytes), max_pixels)
+    except MALFORMED as error:
+        raise CorruptImage(
+            f"the DICOM data set cannot be parsed ({type(error).__name__}). Send it again."
+        ) from None
+
+
+def _read(file: DicomFile, max_pixels: int) -> Radiograph:
+    header = file.header
+    warnings = [acceptance.check_modality(header), acceptance.check_body_part(header)]
+    view, view_warning = acceptance.check_view(header)
+    acceptance.check_frames(header)
+    value = file.pixel_value()
+    check_transfer_syntax(file.transfer_syntax)
+    layout = acceptance.pixel_layout(header, max_pixels)
+    pixels, pixel_warnings = _grey(file, value, layout)
+    return Radiograph(
+        pixels=pixels,
+        format="DICOM",
+        photometric=layout.photometric,
+        view=view,
+        pixel_spacing_mm=acceptance.pixel_spacing(header),
+        transfer_syntax=str(file.transfer_syntax),
+        warnings=tuple(w for w in [*warnings, view_warning, *pixel_warnings] if w),
+    )
+
+
+def _grey(file: DicomFile, value: memoryview, layout: Layout) -> tuple[FloatImage, list[str]]:
+    pixels, photometric = stored_pixels(value, file.transfer_syntax, layout)
+    if photometric in GREY:
+        if file.transfer_syntax not in NATIVE:  # the decoder has cleared the bits above Bits Stored
+            layout = replace(layout, bits_stored=layout.bits_allocated)
+        return grey_pixels(pixels, file.header, layout)
+    if photometric == "PALETTE COLOR":
+        return palette_pixels(pixels, file.header)
+    return colour_pixels(pixels, photometric, layout)

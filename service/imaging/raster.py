@@ -1,0 +1,125 @@
+"""Read PNG and JPEG files.
+
+bytes -> [raster] -> standardise
+No view, no body part, no window: such a file is taken for what its sender says it is.
+"""
+
+import struct
+import zlib
+from io import BytesIO
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
+from service.imaging.grey import colour_warnings
+from service.imaging.radiograph import FloatImage, Radiograph
+
+BROKEN = (  # what Pillow raises on malformed content
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
+PNG_END = b"IEND\xae\x42\x60\x82"  # the last chunk's type and CRC
+JPEG_END = b"\xff\xd9"
+
+
+def read_png(data: bytes, max_pixels: int) -> Radiograph:
+    """Read a PNG of 1 to 16 bits: grey, RGB, palette, each with or without alpha.
+
+    Parameters
+    ----------
+    data
+        A file that starts with the PNG signature.
+    max_pixels
+        Bound on the size that its header claims.
+
+    Returns
+    -------
+    Radiograph
+        16-bit grey is exact. Alpha lies on black; colour is reduced to luma, with a warning.
+
+    Raises
+    ------
+    TooManyPixels
+        Before any pixel is decoded.
+    TruncatedImage
+        If the decoder fails and the file lacks its end.
+    CorruptImage
+        If the decoder fails otherwise; this includes text or colour-profile chunks that inflate
+        beyond Pillow's bounds.
+    MultipleFrames
+        If the PNG is animated.
+    """
+    return _read(data, max_pixels, "PNG", PNG_END)
+
+
+def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
+    """Read a JPEG: grey, YCbCr or CMYK; arguments and errors as for :func:`read_png`."""
+    return _read(data, max_pixels, "JPEG", JPEG_END)
+
+
+def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes) -> Radiograph:
+    try:
+        image = Image.open(BytesIO(data), formats=(kind,))
+        _check_size(image.width, image.height, max_pixels)
+        if kind == "PNG" and getattr(image, "is_animated", False):
+            raise MultipleFrames("the PNG is animated; one frame is read. Send a single image.")
+        image.load()
+        pixels, warnings = _grey(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:
+        raise TooManyPixels(
+            "the size in the header is beyond what the decoder opens. Send a smaller image."
+        ) from None
+    except BROKEN as error:
+        if end not in data[-1024:]:
+            raise TruncatedImage(
+                f"the {kind} ends after {len(data):,} bytes. Send the complete file."
+            ) from None
+        raise CorruptImage(
+            f"the {kind} cannot be decoded ({type(error).__name__}). Send it again."
+        ) from None
+    return Radiograph(pixels=pixels, format=kind, photometric=image.mode, warnings=tuple(warnings))
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            f"the image has {height} x {width} pixels; at most {max_pixels:,} are read. "
+            "Send a smaller image."
+        )
+
+
+def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
+    """Convert any mode of a PNG or JPEG; float32 (H, W) in [0, 1]."""
+    if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey
+        return _scaled(np.asarray(image), 65535), []
+    if image.mode == "P" or (image.mode == "RGB" and image.has_transparency_data):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode == "CMYK":
+        image = image.convert("RGB")
+    if image.mode in ("LA", "RGBA"):
+        opaque = image.mode[:-1]
+        black = Image.new(opaque, image.size)
+        black.paste(image.convert(opaque), mask=image.getchannel("A"))
+        image = black
+    warnings = []
+    if image.mode == "RGB":
+        warnings = colour_warnings(np.asarray(image)[::8, ::8], 255.0)
+    # Pillow's weights add up to exactly 1: a grey RGB image keeps its values.
+    return _scaled(np.asarray(image.convert("L")), 255), warnings
+
+
+def _scaled(pixels: np.typing.NDArray[np.generic], white: int) -> FloatImage:
+    scaled: FloatImage = np.divide(pixels, np.float32(white), dtype=np.float32)
+    return scaled

@@ -1,0 +1,244 @@
+"""THE pipeline, written once: bytes -> Reading.
+
+decode -> standardise -> session -> calibrate
+The service, training's verification and the clients' local scoring all read through this class.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidManifest, ReadingError
+from service.findings.calibration import Call, OperatingPoint
+from service.imaging.decode import Limits, decode
+from service.imaging.overlay import heatmap_png
+from service.imaging.radiograph import FloatImage, Radiograph, View
+from service.imaging.standardise import Geometry, standardise
+from service.model.bundle import Bundle
+from service.model.manifest import Manifest
+from service.model.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadiographFacts:
+    """A :class:`Radiograph` without its pixels; ``rows`` and ``columns`` in display orientation."""
+
+    format: Literal["DICOM", "PNG", "JPEG"]
+    rows: int
+    columns: int
+    photometric: str
+    view: View | None
+    pixel_spacing_mm: tuple[float, float] | None
+    transfer_syntax: str | None
+
+    @classmethod
+    def of(cls, radiograph: Radiograph) -> "RadiographFacts":
+        """Everything but pixels and warnings."""
+        return cls(
+            format=radiograph.format,
+            rows=radiograph.rows,
+            columns=radiograph.columns,
+            photometric=radiograph.photometric,
+            view=radiograph.view,
+            pixel_spacing_mm=radiograph.pixel_spacing_mm,
+            transfer_syntax=radiograph.transfer_syntax,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which model gave a reading; ``sha256`` is that of its graph."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the model says about one radiograph.
+
+    Attributes
+    ----------
+    probability
+        Calibrated probability of pneumonia in [0, 1].
+    logit
+        Before calibration.
+    call
+        What the default operating point makes of the probability.
+    heatmap
+        Shape (h, w), not negative, in units of the logit; not scaled to its own maximum.
+    embedding
+        Shape (features,): pooled last feature maps.
+    geometry
+        Maps the heatmap back to the radiograph's pixel grid.
+    warnings
+        What a reader of the result should know about the file.
+    """
+
+    probability: float
+    logit: float
+    call: Call
+    operating_point: OperatingPoint
+    heatmap: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    radiograph: RadiographFacts
+    geometry: Geometry
+    warnings: tuple[str, ...]
+    model: ModelIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One radiograph, ready for inference; ``tensor`` is float32 (1, S, S) in [0, 1]."""
+
+    tensor: FloatImage
+    facts: RadiographFacts
+    geometry: Geometry
+    warnings: tuple[str, ...]
+
+
+class Reader:
+    """Reads radiographs with one model; safe to share between threads.
+
+    Parameters
+    ----------
+    bundle
+        The verified model.
+    limits
+        Bounds on an image, checked before any pixel is decoded.
+    threads
+        Threads of one inference; 0 means one per core.
+
+    Raises
+    ------
+    InvalidManifest
+        If the graph does not take what the manifest says.
+    """
+
+    def __init__(self, bundle: Bundle, *, limits: Limits, threads: int) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self.card = bundle.card
+        self.model = ModelIdentity(
+            name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
+        )
+        self._limits = limits
+        self._session = Session(bundle.graph, threads=threads)
+        size = self.manifest.input.size
+        if self._session.size != size:
+            raise InvalidManifest(
+                f"the graph takes {self._session.size} pixels a side, the manifest says {size}"
+            )
+        # The first inference allocates; a reading should not wait for that.
+        self._session.run(np.zeros((1, 1, size, size), np.float32))
+
+    @classmethod
+    def open(cls, model: Path, *, limits: Limits | None = None, threads: int = 0) -> "Reader":
+        """Verify and load a model folder; raises ModelUnavailable as :meth:`Bundle.open` does."""
+        return cls(Bundle.open(model), limits=limits or Limits(), threads=threads)
+
+    @property
+    def provider(self) -> str:
+        """Where inference runs: onnxruntime's name of the execution provider."""
+        return self._session.provider
+
+    def read(self, data: bytes) -> Reading:
+        """Read one file.
+
+        Parameters
+        ----------
+        data
+            A DICOM, PNG or JPEG file.
+
+        Raises
+        ------
+        ReadingError
+            If the file is not one frontal chest radiograph that can be decoded.
+        """
+        return self.infer([self.prepare(data)])[0]
+
+    def read_batch(self, images: Sequence[bytes]) -> list[Reading | ReadingError]:
+        """Read several files with one inference; entry i is the reading or the refusal of file i.
+
+        One file's refusal does not touch the others. Pixels are held of one file at a time.
+        """
+        entries = [self._prepare_or_refuse(data) for data in images]
+        readings = iter(self.infer([e for e in entries if isinstance(e, Prepared)]))
+        return [next(readings) if isinstance(e, Prepared) else e for e in entries]
+
+    def explain(self, data: bytes, *, bare: bool) -> tuple[Reading, bytes]:
+        """Read one file and draw its heatmap, a PNG on the radiograph's own pixel grid.
+
+        Parameters
+        ----------
+        data
+            As for :meth:`read`.
+        bare
+            Leave the radiograph out of the picture.
+
+        Raises
+        ------
+        ReadingError
+            As :meth:`read`.
+        """
+        radiograph = decode(data, self._limits)
+        reading = self.infer([self._standardise(radiograph)])[0]
+        return reading, heatmap_png(radiograph, reading.heatmap, reading.geometry, bare=bare)
+
+    def prepare(self, data: bytes) -> Prepared:
+        """Decode and standardise one file; raises ReadingError as :meth:`read` does."""
+        return self._standardise(decode(data, self._limits))
+
+    def infer(self, prepared: Sequence[Prepared]) -> list[Reading]:
+        """Run the network once over all and calibrate; no inference where the list is empty."""
+        if not prepared:
+            return []
+        outputs = self._session.run(np.stack([p.tensor for p in prepared]))
+        return [
+            self._reading(p, float(logit), heatmap, embedding)
+            for p, logit, heatmap, embedding in zip(
+                prepared, outputs.logit, outputs.heatmap, outputs.embedding, strict=True
+            )
+        ]
+
+    def _prepare_or_refuse(self, data: bytes) -> Prepared | ReadingError:
+        try:
+            return self.prepare(data)
+        except ReadingError as refusal:
+            # Its traceback would keep the frames that hold the pixels.
+            return refusal.with_traceback(None)
+
+    def _standardise(self, radiograph: Radiograph) -> Prepared:
+        tensor, geometry = standardise(radiograph, self.manifest.input)
+        return Prepared(
+            tensor=tensor,
+            facts=RadiographFacts.of(radiograph),
+            geometry=geometry,
+            warnings=radiograph.warnings,
+        )
+
+    def _reading(
+        self,
+        prepared: Prepared,
+        logit: float,
+        heatmap: NDArray[np.float32],
+        embedding: NDArray[np.float32],
+    ) -> Reading:
+        probability = self.manifest.calibration.probability(logit)
+        point = self.manifest.operating_point
+        return Reading(
+            probability=probability,
+            logit=logit,
+            call=point.call(probability),
+            operating_point=point,
+            heatmap=heatmap,
+            embedding=embedding,
+            radiograph=prepared.facts,
+            geometry=prepared.geometry,
+            warnings=prepared.warnings,
+            model=self.model,
+        )

@@ -1,0 +1,150 @@
+"""Wire types: what the HTTP service answers, field by field with unit and range.
+
+OpenAPI at /docs.json and docs/api.md are made from these.
+"""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.errors import ReadingError
+from service.findings.calibration import Call
+from service.imaging.radiograph import View
+from service.model.reader import Reader, Reading
+
+INTENDED_USE = (
+    "Research use only. Not a medical device: not for diagnosis, triage or treatment of patients."
+)
+
+
+class Wire(BaseModel):
+    """Base: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OperatingPointFacts(Wire):
+    """The threshold behind ``call``."""
+
+    name: str = Field(description="Name, unique in the manifest.", examples=["balanced"])
+    threshold: float = Field(ge=0, le=1, description="On the calibrated probability.")
+    sensitivity: float = Field(
+        ge=0, le=1, description="On the synthetic calibration images, not on patients."
+    )
+    specificity: float = Field(
+        ge=0, le=1, description="On the synthetic calibration images, not on patients."
+    )
+
+
+class ModelReference(Wire):
+    """Which model answered."""
+
+    name: str = Field(description="Model name.", examples=["default"])
+    version: str = Field(description="Model version.", examples=["1"])
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="SHA-256 of the ONNX graph, hexadecimal."
+    )
+
+
+class InputFacts(Wire):
+    """What was found in the file; nothing that identifies a patient."""
+
+    format: Literal["DICOM", "PNG", "JPEG"] = Field(description="By content, not by name.")
+    rows: int = Field(ge=1, description="Height in pixels, in display orientation.")
+    columns: int = Field(ge=1, description="Width in pixels, in display orientation.")
+    photometric: str = Field(
+        description="Photometric Interpretation (0028,0004), or the colour mode of PNG and JPEG.",
+        examples=["MONOCHROME1"],
+    )
+    view: View | None = Field(
+        description="View Position (0018,5101); null where the file does not state it."
+    )
+    pixel_spacing_mm: tuple[float, float] | None = Field(
+        description="Row and column spacing at the detector in mm; null where unknown."
+    )
+    transfer_syntax: str | None = Field(
+        description="Transfer Syntax UID (0002,0010); null for PNG and JPEG.",
+        examples=["1.2.840.10008.1.2.4.90"],
+    )
+
+
+class Prediction(Wire):
+    """The reading of one radiograph."""
+
+    probability: float = Field(
+        ge=0, le=1, description="Calibrated probability of pneumonia (calibrated on synthetic images)."
+    )
+    call: Call = Field(description="``pneumonia`` at or above the operating point's threshold.")
+    operating_point: OperatingPointFacts
+    model: ModelReference
+    input: InputFacts
+    warnings: tuple[str, ...] = Field(
+        description="What a reader of the result should know about the file; may be empty."
+    )
+    intended_use: str = Field(description="Always the same sentence.", examples=[INTENDED_USE])
+
+    @classmethod
+    def from_reading(cls, reading: Reading) -> "Prediction":
+        """The wire form; heatmap and embedding stay behind."""
+        return cls(
+            probability=reading.probability,
+            call=reading.call,
+            operating_point=OperatingPointFacts(**asdict(reading.operating_point)),
+            model=ModelReference(**asdict(reading.model)),
+            input=InputFacts(**asdict(reading.radiograph)),
+            warnings=reading.warnings,
+            intended_use=INTENDED_USE,
+        )
+
+
+class Problem(Wire):
+    """Why there is no reading: an RFC 9457 problem, ``application/problem+json``."""
+
+    type: str = Field(
+        description="URI of the kind of problem.",
+        examples=["urn:problem-type:nanocxr:not_a_chest"],
+    )
+    title: str = Field(description="The kind of problem in words.", examples=["Not a chest"])
+    status: int = Field(ge=400, le=599, description="HTTP status; in a batch, of this one image.")
+    detail: str = Field(description="The fact (a DICOM tag, a size) and the remedy, for people.")
+    code: str = Field(description="Stable across releases.", examples=["not_a_chest"])
+
+    @classmethod
+    def of(cls, code: str, status: int, detail: str) -> "Problem":
+        """Fill in ``type`` and ``title`` from the code."""
+        return cls(
+            type=f"urn:problem-type:nanocxr:{code}",
+            title=code.replace("_", " ").capitalize(),
+            status=status,
+            detail=detail,
+            code=code,
+        )
+
+    @classmethod
+    def from_error(cls, error: ReadingError, status: int) -> "Problem":
+        """The problem that tells of a refusal."""
+        return cls.of(error.code, status, str(error))
+
+
+class ModelInfo(Wire):
+    """The served model."""
+
+    manifest: dict[str, Any] = Field(
+        description="manifest.json: input, calibration, operating points, SHA-256s, provenance."
+    )
+    card: str = Field(description="The model card, Markdown.")
+    provider: str = Field(
+        description="Execution provider of onnxruntime.", examples=["CPUExecutionProvider"]
+    )
+    intended_use: str = Field(description="Always the same sentence.", examples=[INTENDED_USE])
+
+    @classmethod
+    def from_reader(cls, reader: Reader) -> "ModelInfo":
+        """Describe the model that ``reader`` reads with."""
+        return cls(
+            manifest=reader.manifest.to_dict(),
+            card=reader.card,
+            provider=reader.provider,
+            intended_use=INTENDED_USE,
+        )

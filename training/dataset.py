@@ -1,0 +1,131 @@
+"""A folder of synthetic radiographs as tensors; pixels only through service.imaging.
+
+generate -> curate -> [dataset] -> fit
+"""
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from service.imaging.decode import Limits, decode
+from service.imaging.radiograph import FloatImage
+from service.imaging.standardise import InputSpec, standardise
+from training.augment import augment
+from training.config import AugmentConfig, Config
+from training.network import MASK_STRIDE
+
+
+def load_splits(config: Config) -> dict[str, pd.DataFrame]:
+    """The manifest cut into ``train``, ``validation`` and ``calibration``.
+
+    A hash of seed and group decides, so both images of a pair are on the same side, and a data set
+    that grows keeps its splits.
+    """
+    frame = pd.read_parquet(config.dataset.folder / "manifest.parquet")
+    places = frame["group"].map(lambda group: _place(config.seed, str(group)))
+    first = config.dataset.validation
+    second = first + config.dataset.calibration
+    splits = {
+        "train": frame[places >= second],
+        "validation": frame[places < first],
+        "calibration": frame[(places >= first) & (places < second)],
+    }
+    for name, split in splits.items():
+        if split["label"].nunique() < 2:
+            raise ValueError(f"the {name} split lacks a class: generate more images")
+    return {name: split.reset_index(drop=True) for name, split in splits.items()}
+
+
+def _place(seed: int, group: str) -> float:
+    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def load_tensors(
+    frame: pd.DataFrame, folder: Path, spec: InputSpec
+) -> tuple[FloatImage, NDArray[np.int64]]:
+    """Images (N, 1, S, S) float32 in [0, 1] and labels (N,), as serving would see them."""
+    images = [
+        standardise(decode((folder / path).read_bytes(), Limits()), spec)[0]
+        for path in frame["path"]
+    ]
+    return np.stack(images), frame["label"].to_numpy(np.int64)
+
+
+class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Augmented (image (1, S, S), label (), mask (S/16, S/16)) by (draw, row).
+
+    The draw numbers the passes, so that an image differs in each but a resumed run repeats none.
+    """
+
+    def __init__(
+        self, frame: pd.DataFrame, folder: Path, spec: InputSpec, changes: AugmentConfig, seed: int
+    ) -> None:
+        self._paths = frame["path"].tolist()
+        self._masks = frame["mask"].tolist()
+        self._labels = frame["label"].tolist()
+        self._folder, self._spec, self._changes, self._seed = folder, spec, changes, seed
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        draw, row = key
+        rng = np.random.default_rng((self._seed, draw, row))
+        radiograph = decode((self._folder / self._paths[row]).read_bytes(), Limits())
+        mask = self._load_mask(self._masks[row])
+        radiograph, mask = augment(radiograph, mask, self._changes, rng)
+        image, _ = standardise(radiograph, self._spec)
+        label = torch.tensor(float(self._labels[row]))
+        return torch.from_numpy(image), label, torch.from_numpy(self._cells(mask))
+
+    def _load_mask(self, name: str) -> FloatImage:
+        if not name:
+            return np.zeros((64, 64), np.float32)
+        return decode((self._folder / name).read_bytes(), Limits()).pixels
+
+    def _cells(self, mask: FloatImage) -> FloatImage:
+        """The centred crop of the mask, averaged to the network's cells."""
+        side = mask.shape[0]
+        kept = round(side * self._spec.crop)
+        start = (side - kept) // 2
+        cells = self._spec.size // MASK_STRIDE
+        crop = mask[start : start + kept, start : start + kept]
+        small = cv2.resize(crop, (cells, cells), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, dtype=np.float32)
+
+
+class PairedBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of whole groups for steps ``first`` to ``steps``, the same whatever was resumed."""
+
+    def __init__(self, frame: pd.DataFrame, batch: int, seed: int, first: int, steps: int) -> None:
+        self._groups = list(frame.groupby("group", sort=True).indices.values())
+        self._per_step = max(1, batch // 2)
+        self._seed, self._first, self._steps = seed, first, steps
+
+    def __len__(self) -> int:
+        return self._steps - self._first
+
+    def __iter__(self):  # type: ignore[no-untyped-def]  # Sampler's own signature
+        """Yield one list of (draw, row) for each remaining step."""
+        count = len(self._groups)
+        for step in range(self._first, self._steps):
+            keys: list[tuple[int, int]] = []
+            for place in range(step * self._per_step, (step + 1) * self._per_step):
+                draw, index = divmod(place, count)
+                order = self._order(draw)
+                keys += [(draw, int(row)) for row in self._groups[order[index]]]
+            yield keys
+
+    def _order(self, draw: int) -> NDArray[np.int64]:
+        if getattr(self, "_cached", (-1, None))[0] != draw:
+            rng = np.random.default_rng((self._seed, draw))
+            self._cached = (draw, rng.permutation(len(self._groups)))
+        return self._cached[1]
