@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from service.model.session import Session
 
+from service.model.session import Session
 from training.export import export_float, quantise
 from training.network import PneumoniaNet
 from training.verify import LogitColumn

@@ -73,7 +73,9 @@ class Prediction(Wire):
     """The reading of one radiograph."""
 
     probability: float = Field(
-        ge=0, le=1, description="Calibrated probability of pneumonia (calibrated on synthetic images)."
+        ge=0,
+        le=1,
+        description="Calibrated probability of pneumonia (calibrated on synthetic images).",
     )
     call: Call = Field(description="``pneumonia`` at or above the operating point's threshold.")
     operating_point: OperatingPointFacts

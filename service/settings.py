@@ -8,6 +8,7 @@ from pathlib import Path
 from service.imaging.decode import Limits
 
 MIB = 1024 * 1024
+DEFAULT_LIMITS = Limits()
 MAX_BATCH = 32
 MAX_UPLOAD_BYTES = 512 * MIB
 MAX_REQUESTS = 64
@@ -34,7 +35,7 @@ class Settings:
     """
 
     model: Path
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT_LIMITS
     max_batch: int = MAX_BATCH
     max_upload_bytes: int = MAX_UPLOAD_BYTES
     max_requests: int = MAX_REQUESTS
@@ -44,8 +45,8 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read ``CXR_*``; a malformed value raises ValueError naming the variable."""
         limits = Limits(
-            max_bytes=_positive(environ, "CXR_MAX_BYTES", Limits().max_bytes),
-            max_pixels=_positive(environ, "CXR_MAX_PIXELS", Limits().max_pixels),
+            max_bytes=_positive(environ, "CXR_MAX_BYTES", DEFAULT_LIMITS.max_bytes),
+            max_pixels=_positive(environ, "CXR_MAX_PIXELS", DEFAULT_LIMITS.max_pixels),
         )
         root = Path(__file__).resolve().parent.parent
         return cls(

@@ -58,10 +58,11 @@ def _warp(image: FloatImage, turn: NDArray[np.float64]) -> FloatImage:
 
 
 def _expose(pixels: FloatImage, config: AugmentConfig, rng: np.random.Generator) -> FloatImage:
-    changed = np.clip(pixels, 0, 1) ** np.float32(2 ** rng.uniform(-config.gamma, config.gamma))
+    exponent = np.float32(2 ** rng.uniform(-config.gamma, config.gamma))
+    changed: FloatImage = np.clip(pixels, 0, 1) ** exponent
     sigma = rng.uniform(0, config.blur)
     if sigma > 0.2:  # below that the kernel is a single pixel
-        changed = cv2.GaussianBlur(changed, (0, 0), sigma)
+        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), sigma), dtype=np.float32)
     grain = rng.standard_normal(pixels.shape, dtype=np.float32)
     return np.clip(changed + grain * np.float32(rng.uniform(0, config.noise)), 0, 1)
 

@@ -4,6 +4,8 @@ generate -> curate -> [dataset] -> fit
 """
 
 import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -113,19 +115,17 @@ class PairedBatches(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return self._steps - self._first
 
-    def __iter__(self):  # type: ignore[no-untyped-def]  # Sampler's own signature
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield one list of (draw, row) for each remaining step."""
+
+        @lru_cache(maxsize=2)
+        def order(draw: int) -> NDArray[np.int64]:
+            return np.random.default_rng((self._seed, draw)).permutation(len(self._groups))
+
         count = len(self._groups)
         for step in range(self._first, self._steps):
-            keys: list[tuple[int, int]] = []
-            for place in range(step * self._per_step, (step + 1) * self._per_step):
-                draw, index = divmod(place, count)
-                order = self._order(draw)
-                keys += [(draw, int(row)) for row in self._groups[order[index]]]
-            yield keys
-
-    def _order(self, draw: int) -> NDArray[np.int64]:
-        if getattr(self, "_cached", (-1, None))[0] != draw:
-            rng = np.random.default_rng((self._seed, draw))
-            self._cached = (draw, rng.permutation(len(self._groups)))
-        return self._cached[1]
+            places = range(step * self._per_step, (step + 1) * self._per_step)
+            chosen = [
+                (draw, order(draw)[index]) for draw, index in (divmod(p, count) for p in places)
+            ]
+            yield [(draw, int(row)) for draw, group in chosen for row in self._groups[group]]

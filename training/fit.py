@@ -73,12 +73,13 @@ class Training:
         )
         _initialise(network, config.fit)
         # channels_last and bfloat16: about twice as fast on CPUs that multiply bfloat16 in hardware
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.fit.average), use_buffers=True
-        )
+        self.network = network.to(memory_format=torch.channels_last)
+        averaging = get_ema_multi_avg_fn(config.fit.average)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), config.fit.learning_rate, weight_decay=config.fit.weight_decay
+            self.network.parameters(),
+            config.fit.learning_rate,
+            weight_decay=config.fit.weight_decay,
         )
 
     def advance(self, image: Tensor, label: Tensor, mask: Tensor) -> float:

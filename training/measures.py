@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from service.model.session import Outputs, Session
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from service.findings.calibration import OperatingPoint
+from service.model.session import Outputs, Session
 
 BATCH = 32
 RESAMPLES = 1000

@@ -2,10 +2,11 @@
 
 generate -> curate -> dataset -> [network] -> fit -> calibrate -> export
 
-He et al. 2015, "Deep residual learning for image recognition" (arXiv 1512.03385). With global average
-pooling and one linear layer the derivative of the logit with respect to feature map k is w_k / (h*w)
-everywhere, so Grad-CAM (Selvaraju et al., arXiv 1610.02391) on the last convolutional layer needs no
-gradient: it is relu(sum_k w_k A_k) / (h*w), part of the forward pass and hence of the exported graph.
+He et al. 2015, "Deep residual learning for image recognition" (arXiv 1512.03385). With global
+average pooling and one linear layer the derivative of the logit with respect to feature map k is
+w_k / (h*w) everywhere, so Grad-CAM (Selvaraju et al., arXiv 1610.02391) on the last convolutional
+layer needs no gradient: it is relu(sum_k w_k A_k) / (h*w), part of the forward pass and hence of
+the exported graph.
 """
 
 from collections.abc import Mapping
@@ -41,6 +42,9 @@ class PneumoniaNet(nn.Module):
     mean, std
         Subtracted and divided inside the network, so that the exported graph takes plain [0, 1].
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, architecture: str, *, mean: float, std: float) -> None:
         super().__init__()

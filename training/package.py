@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from service.model.reader import Reader
 
 from service.findings.calibration import Calibration, OperatingPoint
 from service.model.manifest import Manifest
+from service.model.reader import Reader
 from training.calibrate import (
     choose_operating_points,
     fit_temperature,

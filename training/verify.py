@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from service.model.reader import Reader
 from torch import Tensor, nn
 
 from service.model.manifest import Manifest
+from service.model.reader import Reader
 from training.config import Config
 from training.dataset import load_splits, load_tensors
 from training.export import graph_path, sha256

@@ -78,9 +78,7 @@ def refuse(_: Request, error: Exception) -> Response:
 
 def problem_response(problem: Problem) -> Response:
     """The HTTP response with this problem and its status."""
-    return Response(
-        problem.model_dump_json(), status_code=problem.status, media_type=MEDIA_TYPE
-    )
+    return Response(problem.model_dump_json(), status_code=problem.status, media_type=MEDIA_TYPE)
 
 
 def _framework_problem(status: int) -> Problem:

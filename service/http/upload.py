@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -25,6 +26,9 @@ from service.errors import (
     UnsupportedMediaType,
     UploadTimeout,
 )
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 FRAMING_BYTES = 8192  # boundaries and part headers, for each file
 UPLOAD_SECONDS = 120.0
@@ -68,6 +72,11 @@ class Share:
     def __init__(self, memory: UploadMemory) -> None:
         self._memory = memory
         self.held = 0
+
+    @property
+    def budget(self) -> int:
+        """What all requests may hold together."""
+        return self._memory.budget
 
     def resize(self, held: int) -> None:
         """Hold this many bytes; raises ServiceBusy where the budget is used up."""
@@ -125,7 +134,8 @@ async def _parse(
 ) -> list[File]:
     parser = MultipartParser(_boundary(request), files.callbacks())
     most = min(files.limits.body_bytes, share.budget)
-    _check_length(int(request.headers.get("content-length", 0)), most)
+    announced = request.headers.get("content-length", "")
+    _check_length(int(announced) if announced.isdecimal() else 0, most)
     received = 0
     try:
         async for chunk in body:
@@ -137,3 +147,108 @@ async def _parse(
     except FormParserError as error:
         raise MalformedBody("The multipart body is malformed or cut off. Send it again.") from error
     return files.complete()
+
+
+def _boundary(request: Request) -> bytes:
+    media_type, options = parse_options_header(request.headers.get("content-type", ""))
+    if media_type != b"multipart/form-data":
+        raise UnsupportedMediaType(
+            "The body is not multipart/form-data. Send the file in a form field, as "
+            "curl -F image=@chest.dcm does."
+        )
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise MalformedBody("The header Content-Type names no boundary. Leave it to the client.")
+    return bytes(boundary)
+
+
+def _check_length(length: int, most: int) -> None:
+    if length > most:
+        raise TooManyBytes(
+            f"The body has more than {most:,} bytes. Send smaller or fewer images at once."
+        )
+
+
+class _Files:
+    """Callbacks of python-multipart that keep the content of files."""
+
+    def __init__(self, field: str, limits: UploadLimits) -> None:
+        self.limits = limits
+        self.held = 0
+        self._field = field
+        self._files: list[File] = []
+        self._part: bytearray | None = None
+        self._part_bytes = 0
+        self._header = (bytearray(), bytearray())
+        self._disposition = b""
+        self._ended = False
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin_part,
+            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._check_part,
+            "on_part_data": self._add,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
+
+    def complete(self) -> list[File]:
+        """The files; raises MalformedBody or MissingImage."""
+        if not self._ended:
+            raise MalformedBody("The multipart body ends too early. Send it again.")
+        if not self._files:
+            raise MissingImage(f"The form holds no file in the field {self._field!r}. Add it.")
+        return self._files
+
+    def _begin_part(self) -> None:
+        self._part, self._part_bytes = bytearray(), 0
+        self._disposition = b""
+
+    def _end_header(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = bytes(value)
+        self._header = (bytearray(), bytearray())
+
+    def _check_part(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"filename" not in options:
+            raise NotAFile(
+                "A part of the form is text; paths and addresses are not followed. Send the file "
+                "itself, as curl -F image=@chest.dcm does (mind the @)."
+            )
+        if options.get(b"name") != self._field.encode():
+            raise MissingImage(f"A file is in another form field than {self._field!r}. Rename it.")
+        if len(self._files) == self.limits.files:
+            raise TooManyImages(
+                f"More than {self.limits.files} in one request. Send them in several requests."
+            )
+
+    def _add(self, data: bytes, start: int, end: int) -> None:
+        self._part_bytes += end - start
+        if self._part is None:
+            return
+        if self._part_bytes > self.limits.file_bytes:
+            self.held -= len(self._part)
+            self._part = None
+            return
+        self._part += data[start:end]
+        self.held += end - start
+
+    def _end_part(self) -> None:
+        if self._part is None:
+            self._files.append(
+                TooManyBytes(
+                    f"The file has {self._part_bytes:,} bytes; at most {self.limits.file_bytes:,} "
+                    "are read. Send one radiograph at its original size."
+                )
+            )
+        else:
+            self._files.append(bytes(self._part))
+        self._part = None
+
+    def _end(self) -> None:
+        self._ended = True

@@ -67,7 +67,7 @@ def _read(file: DicomFile, max_pixels: int) -> Radiograph:
 
 
 def _grey(file: DicomFile, value: memoryview, layout: Layout) -> tuple[FloatImage, list[str]]:
-    pixels, photometric = stored_pixels(value, file.transfer_syntax, layout)
+    pixels, photometric = stored_pixels(value, file.transfer_syntax, layout, file.pixel_vr)
     if photometric in GREY:
         if file.transfer_syntax not in NATIVE:  # the decoder has cleared the bits above Bits Stored
             layout = replace(layout, bits_stored=layout.bits_allocated)

@@ -114,6 +114,12 @@ class DicomFile:
     pixel_offset: int
     truncated: bool
 
+    @property
+    def pixel_vr(self) -> str:
+        """Value representation of Pixel Data; always OW in Implicit VR (PS3.5 A.1)."""
+        vr = self.body[self.pixel_offset + 4 : self.pixel_offset + 6]
+        return "OB" if vr == b"OB" and not self.header.original_encoding[0] else "OW"
+
     def pixel_value(self) -> memoryview:
         """Return the value of Pixel Data (7FE0,0010), encapsulated or not, without a copy.
 
@@ -260,7 +266,7 @@ def _inflate(deflated: bytes, max_bytes: int) -> bytes:
 
 
 def _raw_elements(header: Dataset) -> list[RawDataElement]:
-    items = (header.get_item(tag) for tag in header.keys())  # noqa: SIM118 - values would convert
+    items: list[object] = [header.get_item(tag) for tag in list(header.keys())]
     return [item for item in items if isinstance(item, RawDataElement)]
 
 

@@ -81,7 +81,7 @@ def grey_pixels(
             "the lookup tables in the header cannot be read. Send it again."
         ) from None
     if is_inverted(header, layout.photometric):
-        curve = 1.0 - curve
+        np.subtract(1.0, curve, out=curve)
     curve[codes.padding] = 0.0  # PS3.3 C.7.5.1.1.2: background, black whatever the polarity
     return looked_up(patterns, curve), warnings
 

@@ -28,7 +28,6 @@ from pydicom.uid import (
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
-    UID_dictionary,
 )
 
 from service.errors import (
@@ -82,14 +81,16 @@ def check_transfer_syntax(syntax: UID) -> None:
     """Refuse what no plugin reads: video, JPIP, encrypted or private encodings (PS3.5 annex A)."""
     if syntax in NATIVE or syntax in PLUGINS:
         return
-    fact = f"'{syntax}'" if syntax in UID_dictionary else "not a defined term"
+    fact = f"'{syntax}'" if syntax.type == "Transfer Syntax" else "not a defined term"
     raise UnsupportedTransferSyntax(
         f"Transfer Syntax UID (0002,0010) is {fact}, which is not read. "
         "Send the image uncompressed, or as JPEG, JPEG-LS, JPEG 2000 or RLE."
     )
 
 
-def stored_pixels(value: memoryview, syntax: UID, layout: Layout) -> tuple[StoredPixels, str]:
+def stored_pixels(
+    value: memoryview, syntax: UID, layout: Layout, vr: str
+) -> tuple[StoredPixels, str]:
     """Decode the frame.
 
     Parameters
@@ -100,6 +101,8 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout) -> tuple[Store
         For which :func:`check_transfer_syntax` passed.
     layout
         From the header; the codestream must agree with it.
+    vr
+        Value representation of Pixel Data, ``"OB"`` or ``"OW"``.
 
     Returns
     -------
@@ -116,20 +119,20 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout) -> tuple[Store
         If no plugin decodes the codestream, or it contradicts the header.
     """
     if syntax in NATIVE:
-        return _native(value, syntax, layout)
+        return _native(value, syntax, layout, vr)
     source = _whole_sequence(value)
     codestream = get_frame(source, 0, number_of_frames=1)
     if syntax != RLELossless:
         _check_codestream(codestream, layout)
     for plugin in PLUGINS[syntax]:
         try:
-            return _decoded(source, syntax, layout, plugin=plugin, native=False)
+            return _decoded(source, syntax, layout, plugin=plugin, vr="OB")
         except (*MALFORMED, RuntimeError, OSError, MemoryError):  # what the plugins raise
             continue
     raise CorruptImage(f"no decoder accepts the {syntax.name} codestream. Send the image again.")
 
 
-def _native(value: memoryview, syntax: UID, layout: Layout) -> tuple[StoredPixels, str]:
+def _native(value: memoryview, syntax: UID, layout: Layout, vr: str) -> tuple[StoredPixels, str]:
     expected = layout.frame_bytes
     if len(value) < expected:
         raise TruncatedImage(
@@ -137,30 +140,32 @@ def _native(value: memoryview, syntax: UID, layout: Layout) -> tuple[StoredPixel
             "Send the complete file."
         )
     source = value[: expected + expected % 2]  # one frame was declared; the rest is padding
-    return _decoded(source, syntax, layout, plugin="", native=True)
+    return _decoded(source, syntax, layout, plugin="", vr=vr)
 
 
 def _decoded(
-    source: bytes | memoryview, syntax: UID, layout: Layout, *, plugin: str, native: bool
+    source: bytes | memoryview, syntax: UID, layout: Layout, *, plugin: str, vr: str
 ) -> tuple[StoredPixels, str]:
-    pixels, properties = get_decoder(syntax).as_array(
-        source,
-        decoding_plugin=plugin,
-        as_rgb=False,  # the luma of YBR is its first channel; no conversion there and back
-        number_of_frames=1,
-        allow_excess_frames=False,
-        rows=layout.rows,
-        columns=layout.columns,
-        samples_per_pixel=layout.samples,
-        photometric_interpretation=layout.photometric,
-        planar_configuration=layout.planar,
-        bits_allocated=layout.bits_allocated,
-        bits_stored=layout.bits_stored,
-        pixel_representation=int(layout.signed),
-        pixel_keyword="PixelData",
-        view_only=native,
-        correct_unused_bits=not native,  # one lookup table does it for native pixels
-    )
+    native = syntax in NATIVE
+    options: Any = {  # pydicom types them as **kwargs: DecodeOptions, which no call satisfies
+        "as_rgb": False,  # the luma of YBR is its first channel; no conversion there and back
+        "number_of_frames": 1,
+        "allow_excess_frames": False,
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "samples_per_pixel": layout.samples,
+        "photometric_interpretation": layout.photometric,
+        "planar_configuration": layout.planar,
+        "bits_allocated": layout.bits_allocated,
+        "bits_stored": layout.bits_stored,
+        "pixel_representation": int(layout.signed),
+        "pixel_keyword": "PixelData",
+        "view_only": native,
+        "correct_unused_bits": not native,  # one lookup table does it for native pixels
+    }
+    if native:
+        options["pixel_vr"] = vr  # decides how big-endian 8-bit words are swapped
+    pixels, properties = get_decoder(syntax).as_array(source, decoding_plugin=plugin, **options)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return pixels, str(properties["photometric_interpretation"])
 

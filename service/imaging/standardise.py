@@ -12,8 +12,6 @@ from PIL import Image
 from service.errors import InvalidManifest
 from service.imaging.radiograph import FloatImage, Radiograph
 
-HISTOGRAM_BINS = 1024
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
@@ -113,8 +111,8 @@ def _centred_crop(rows: int, columns: int, fraction: float) -> Geometry:
 def equalise(image: FloatImage) -> FloatImage:
     """Replace each grey value by the fraction of pixels that are darker (half of ties counted).
 
-    Any strictly increasing change of grey values (window, gamma, exposure) leaves the result the
-    same, up to the width of one of 1,024 bins between the smallest and the largest value.
+    Any strictly increasing change of grey values (window, gamma, exposure) leaves the result
+    exactly the same, and the inverse image gives 1 minus the result.
 
     Parameters
     ----------
@@ -126,9 +124,6 @@ def equalise(image: FloatImage) -> FloatImage:
     FloatImage
         New float32 array of shape (H, W) in [0, 1]; all 0.5 where the image is constant.
     """
-    low, high = float(image.min()), float(image.max())
-    if high <= low:
-        return np.full_like(image, 0.5)
-    counts, edges = np.histogram(image, bins=HISTOGRAM_BINS, range=(low, high))
-    cumulative = np.concatenate(([0.0], np.cumsum(counts))) / image.size
-    return np.interp(image, edges, cumulative).astype(np.float32)
+    _, rank, counts = np.unique(image, return_inverse=True, return_counts=True)
+    darker = (np.cumsum(counts) - counts / 2) / image.size
+    return darker.astype(np.float32)[rank].reshape(image.shape)

@@ -4,6 +4,7 @@ bytes -> decode -> standardise -> [session] -> calibration
 The only module that imports onnxruntime.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,13 @@ class Outputs:
     embedding: NDArray[np.float32]
 
 
+def cores() -> int:
+    """Cores this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Session:
     """A loaded graph; safe to share between threads.
 
@@ -58,7 +66,7 @@ class Session:
 
     def __init__(self, graph: bytes, *, threads: int) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or cores()
         options.inter_op_num_threads = 1
         # Idle threads sleep instead of spinning: decoding the next image needs the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -98,7 +106,9 @@ def _input_size(session: Any) -> int:
     shapes = {node.name: node.shape for node in inputs}
     shape = shapes.get(INPUT, [])
     if len(inputs) != 1 or len(shape) != 4 or inputs[0].type != "tensor(float)":
-        raise InvalidManifest(f"the graph's inputs are {shapes}; float32 {INPUT} (N, 1, S, S) is due")
+        raise InvalidManifest(
+            f"the graph's inputs are {shapes}; float32 {INPUT} (N, 1, S, S) is due"
+        )
     batch, channels, rows, columns = shape
     if isinstance(batch, int) or channels != 1 or rows != columns or not isinstance(rows, int):
         raise InvalidManifest(f"the graph's input is {shape}; (N, 1, S, S) with free N is due")

@@ -5,11 +5,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from service.model.session import Session
-from training.fit import load_network
 
+from service.model.session import Session
 from tests.training.model_run import Run, write_weights
 from training.export import export, export_float, graph_path, quantise, range_images, sha256
+from training.fit import load_network
 
 IMAGES = np.random.default_rng(1).random((5, 1, 64, 64), dtype=np.float32)
 

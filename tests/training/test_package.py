@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from service.model.reader import Reader
 
 from service.model.manifest import Manifest
+from service.model.reader import Reader
 from tests.training.model_run import Run
 from training.export import graph_path, sha256
 from training.package import ModelExistsError, package

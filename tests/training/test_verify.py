@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training.dataset import load_splits, load_tensors
-from training.fit import load_network
 
 from service.errors import ModelCorrupt
 from service.model.manifest import Manifest
 from tests.training.model_run import Run
+from training.dataset import load_splits, load_tensors
 from training.export import export_float, graph_path, sha256
+from training.fit import load_network
 from training.measures import run_graph
 from training.verify import (
     check_golden,

@@ -1,0 +1,76 @@
+"""The BentoML service: `bentoml serve service.app:ChestXray`.
+
+Research software, not a medical device.
+
+The endpoints are an ASGI app that BentoML mounts beside its own /livez, /healthz, /readyz, /metrics
+and /docs; docs/api.md says why they are not native BentoML endpoints.
+"""
+
+import logging
+from typing import Any
+
+import bentoml
+
+from service.errors import ModelUnavailable
+from service.http.endpoints import Desk, create_app
+from service.http.problems import ProblemMiddleware
+from service.model.reader import Reader
+from service.schemas import INTENDED_USE
+from service.settings import Settings
+
+# Seconds after which BentoML answers 504: longer than uploading, waiting and reading may take.
+LONGEST_REQUEST_SECONDS = 600
+
+logger = logging.getLogger("bentoml.serve")
+api = create_app()
+
+
+@bentoml.service(
+    name="nanocxr",
+    description=f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
+    workers=1,
+    traffic={"timeout": LONGEST_REQUEST_SECONDS},
+    labels={"finding": "pneumonia", "use": "research-only"},
+)
+@bentoml.asgi_app(api)
+class ChestXray:
+    """Pneumonia on frontal chest radiographs: probability, heatmap, or a reason for refusal.
+
+    Research use only. Not a medical device.
+    """
+
+    def __init__(self) -> None:
+        settings = Settings.from_env()
+        self.reader = open_reader(settings)
+        api.state.desk = Desk(self.reader, settings)
+        api.state.bentoml_openapi = service.openapi_spec.asdict()
+
+    def __is_ready__(self) -> bool:
+        """Whether there is a model; /readyz answers 503 while there is none."""
+        return isinstance(self.reader, Reader)
+
+
+# What the decorator made of the class; type checkers take a decorated class for the class.
+service: Any = ChestXray
+service.add_asgi_middleware(ProblemMiddleware)
+
+
+def open_reader(settings: Settings) -> Reader | ModelUnavailable:
+    """Load the model, or log and keep the reason that every request is answered with.
+
+    A process that ends instead would be started again for ever, and say nothing to clients.
+    """
+    try:
+        reader = Reader.open(settings.model, limits=settings.limits, threads=settings.threads)
+    except ModelUnavailable as error:
+        logger.error("No model in %s (%s): %s", settings.model, error.code, error)  # noqa: TRY400
+        return error
+    logger.info(
+        "Model %s %s, SHA-256 %s, on %s. %s",
+        reader.model.name,
+        reader.model.version,
+        reader.model.sha256[:12],
+        reader.provider,
+        INTENDED_USE,
+    )
+    return reader

@@ -1,0 +1,142 @@
+"""The OpenAPI document at /docs.json: BentoML's own endpoints, and this service's.
+
+BentoML describes its native endpoints and mounted FastAPI apps only, so the paths are added here,
+with the schemas of service.schemas; this route comes before BentoML's own /docs.json.
+"""
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from service.http.problems import FRAMEWORK, MEDIA_TYPE, STATUS
+from service.schemas import INTENDED_USE, ModelInfo, Prediction, Problem
+
+Json = dict[str, Any]
+
+TAG = {"name": "Readings", "description": "One radiograph in, one reading or one problem out."}
+FILE = {"type": "string", "format": "binary", "description": "A DICOM, PNG or JPEG file."}
+HEADERS = {
+    "X-Probability": "Calibrated probability of pneumonia in [0, 1].",
+    "X-Call": "`pneumonia` or `no pneumonia` at the default operating point.",
+    "X-Model-Sha256": "SHA-256 of the ONNX graph, hexadecimal.",
+    "X-Intended-Use": INTENDED_USE,
+}
+BARE = {
+    "name": "bare",
+    "in": "query",
+    "required": False,
+    "description": "true: the heatmap alone; false: over the radiograph.",
+    "schema": {"type": "boolean", "default": False},
+}
+
+
+def document(bentoml: Json) -> Json:
+    """Add this service's paths and schemas to BentoML's document.
+
+    Parameters
+    ----------
+    bentoml
+        As BentoML generates it; not changed.
+
+    Returns
+    -------
+    dict
+        OpenAPI 3.1, whose schemas are those of JSON Schema, which pydantic writes.
+    """
+    _, definitions = models_json_schema(
+        [(schema, "serialization") for schema in (ModelInfo, Prediction, Problem)],
+        ref_template="#/components/schemas/{model}",
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "nanocxr",
+            "description": f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
+            "version": bentoml["info"]["version"],
+        },
+        "servers": bentoml["servers"],
+        "tags": [TAG, *bentoml["tags"]],
+        "paths": {**_paths(), **bentoml["paths"]},
+        "components": {
+            "schemas": {**bentoml["components"]["schemas"], **definitions["$defs"]},
+        },
+    }
+
+
+def _paths() -> Json:
+    png = {
+        "description": "PNG of the radiograph's rows and columns.",
+        "headers": {
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in HEADERS.items()
+        },
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+    }
+    entry = {"anyOf": [_reference("Prediction"), _reference("Problem")]}
+    batch = _json_answer("One entry a file, in order.", {"type": "array", "items": entry})
+    one = {"image": FILE}
+    return {
+        "/predict": {
+            "post": _upload("predict", "Read one radiograph.", one)
+            | {"responses": _answers(_json_answer("The reading.", _reference("Prediction")))}
+        },
+        "/explain": {
+            "post": _upload("explain", "Draw the heatmap of one radiograph.", one)
+            | {"parameters": [BARE], "responses": _answers(png)}
+        },
+        "/predict_batch": {
+            "post": _upload(
+                "predict_batch",
+                "Read several radiographs; one refusal does not touch the others.",
+                {"images": {"type": "array", "items": FILE, "minItems": 1}},
+            )
+            | {"responses": _answers(batch)}
+        },
+        "/model": {
+            "get": {
+                "operationId": "model",
+                "tags": [TAG["name"]],
+                "summary": "The served model: its manifest and its card.",
+                "responses": _answers(
+                    _json_answer("The model.", _reference("ModelInfo")), statuses={500, 503}
+                ),
+            }
+        },
+    }
+
+
+def _upload(name: str, summary: str, fields: Json) -> Json:
+    schema = {"type": "object", "required": list(fields), "properties": fields}
+    return {
+        "operationId": name,
+        "tags": [TAG["name"]],
+        "summary": f"{summary} {INTENDED_USE}",
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": schema}},
+        },
+    }
+
+
+def _answers(success: Json, statuses: set[int] | None = None) -> Json:
+    """Responses by status: the success, and a problem with its possible codes for each error."""
+    codes: dict[int, list[str]] = {500: [FRAMEWORK[500][0]]}
+    for error, status in STATUS.items():
+        codes.setdefault(int(status), []).append(error.code)
+    problems = {
+        str(status): {
+            "description": "Codes: " + ", ".join(f"`{code}`" for code in codes[status]) + ".",
+            "content": {MEDIA_TYPE: {"schema": _reference("Problem")}},
+        }
+        for status in sorted(codes)
+        if statuses is None or status in statuses
+    }
+    return {"200": success, **problems}
+
+
+def _json_answer(description: str, schema: Json) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}

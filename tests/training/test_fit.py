@@ -1,0 +1,128 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.imaging.radiograph import Radiograph
+from tests.training.model_run import write_config, write_dataset
+from training.augment import augment
+from training.config import AugmentConfig, Config, InvalidConfig
+from training.dataset import PairedBatches, TrainingImages, load_splits
+from training.fit import Training, fit, learning_rate, load_network
+
+STILL = AugmentConfig(degrees=0, shift=0, scale=0, gamma=0, blur=0, noise=0, cutout=0)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    root = tmp_path_factory.mktemp("fit")
+    write_dataset(root / "data")
+    return write_config(root / "tiny.toml", root / "data")
+
+
+class TestConfig:
+    def test_missing_value_names_the_section(self, tmp_path: Path, config: Config) -> None:
+        path = tmp_path / "bad.toml"
+        path.write_text('name = "x"\nseed = 1\n[dataset]\nfolder = "d"\nvalidation = 0.1\n')
+        with pytest.raises(InvalidConfig, match=r"\[dataset\].*calibration"):
+            Config.load(path)
+
+    def test_committed_default_is_valid(self) -> None:
+        root = Path(__file__).resolve().parents[2]
+        default = Config.load(root / "training" / "configs" / "default.toml")
+        assert default.fit.architecture == "resnet50"
+
+
+class TestSplits:
+    def test_both_images_of_a_pair_stay_together(self, config: Config) -> None:
+        splits = load_splits(config)
+        groups = [set(frame["group"]) for frame in splits.values()]
+        assert not groups[0] & groups[1]
+        assert not groups[1] & groups[2]
+        assert not groups[0] & groups[2]
+        assert all(frame["label"].mean() == 0.5 for frame in splits.values())
+
+
+class TestPairedBatches:
+    def test_resumed_batches_are_those_of_an_uninterrupted_run(self, config: Config) -> None:
+        train = load_splits(config)["train"]
+        whole = list(PairedBatches(train, 8, seed=1, first=0, steps=12))
+        rest = list(PairedBatches(train, 8, seed=1, first=5, steps=12))
+        assert whole[5:] == rest
+
+    def test_each_pass_holds_every_image_once(self, config: Config) -> None:
+        train = load_splits(config)["train"]
+        groups = train["group"].nunique()
+        keys = sum(PairedBatches(train, 2, seed=1, first=0, steps=groups), [])
+        assert sorted(keys) == [(0, row) for row in range(len(train))]
+
+
+class TestAugment:
+    def test_without_changes_the_image_is_the_same(self) -> None:
+        rng = np.random.default_rng(0)
+        pixels = rng.random((40, 30), dtype=np.float32)
+        film = Radiograph(pixels=pixels, format="PNG", photometric="L")
+        changed, mask = augment(film, pixels, STILL, rng)
+        np.testing.assert_allclose(changed.pixels, pixels, atol=1e-6)
+        np.testing.assert_allclose(mask, pixels, atol=1e-6)
+
+    def test_mask_moves_with_the_image(self) -> None:
+        pixels = np.zeros((96, 96), np.float32)
+        pixels[20:44, 50:74] = 1
+        film = Radiograph(pixels=pixels, format="PNG", photometric="L")
+        moving = dataclasses.replace(STILL, shift=0.1, degrees=10, scale=0.1)
+        changed, mask = augment(film, pixels, moving, np.random.default_rng(3))
+        assert np.abs(changed.pixels - pixels).max() > 0.5
+        np.testing.assert_allclose(changed.pixels, mask, atol=1e-5)
+
+
+class TestTrainingImages:
+    def test_item_depends_on_the_draw_alone(self, config: Config) -> None:
+        train = load_splits(config)["train"]
+        images = TrainingImages(
+            train, config.dataset.folder, config.input, config.augment, config.seed
+        )
+        first, again, other = images[0, 3], images[0, 3], images[1, 3]
+        assert torch.equal(first[0], again[0])
+        assert not torch.equal(first[0], other[0])
+        assert first[0].shape == (1, 64, 64)
+        assert first[2].shape == (4, 4)
+
+
+class TestFit:
+    def test_interrupted_run_ends_like_an_uninterrupted_one(
+        self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fit(config, tmp_path / "whole")
+        advance = Training.advance
+
+        def stop_at_four(self: Training, *batch: torch.Tensor) -> float:
+            if self.step == 4:
+                raise KeyboardInterrupt
+            return advance(self, *batch)
+
+        monkeypatch.setattr(Training, "advance", stop_at_four)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, tmp_path / "cut")
+        monkeypatch.undo()
+        fit(config, tmp_path / "cut")
+        whole = load_network(tmp_path / "whole", config).state_dict()
+        cut = load_network(tmp_path / "cut", config).state_dict()
+        for name, value in whole.items():
+            torch.testing.assert_close(cut[name], value, rtol=1e-4, atol=1e-5)
+        log = (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in log] == [3, 6]
+
+    def test_learns_the_blob(self, config: Config, tmp_path: Path) -> None:
+        longer = dataclasses.replace(config.fit, steps=40, batch=16, checkpoint_every=40)
+        fit(dataclasses.replace(config, augment=STILL, fit=longer), tmp_path)
+        log = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        assert json.loads(log[-1])["validation_auroc"] > 0.9
+
+    def test_rate_warms_up_and_ends_at_zero(self, config: Config) -> None:
+        rates = [learning_rate(config.fit, step) for step in range(config.fit.steps + 1)]
+        assert max(rates) == config.fit.learning_rate
+        assert rates[-1] == pytest.approx(0, abs=1e-12)
