@@ -3,7 +3,6 @@
 There is a value for everything that can change a result; nothing falls back to a default.
 """
 
-import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,12 +121,6 @@ class Config:
         table["augment"] = _section(AugmentConfig, "augment", table.get("augment", {}))
         table["fit"] = _section(FitConfig, "fit", table.get("fit", {}))
         return _section(cls, path.name, table)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they can be written into JSON."""
-        plain = dataclasses.asdict(self)
-        plain["dataset"]["folder"] = self.dataset.folder.name
-        return plain
 
 
 def _section(kind: type[Section], name: str, values: dict[str, Any]) -> Section:

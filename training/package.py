@@ -127,12 +127,17 @@ def _fill(
         sha256={GRAPH: sha256(folder / GRAPH)},
         provenance=provenance(config, run, splits, fitted),
     )
-    path = folder / "manifest.json"
-    path.write_text(manifest.to_json(), encoding="utf-8")
-    golden = golden_readings(folder, config.dataset.folder, splits["validation"])
-    (folder / "golden.json").write_text(json.dumps(golden) + "\n", encoding="utf-8")
     card = model_card(manifest, fitted.measures, real)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    _seal(folder, manifest)  # the golden readings come from the very Reader that will replay them
+    golden = golden_readings(folder, config.dataset.folder, splits["validation"])
+    (folder / "golden.json").write_text(json.dumps(golden) + "\n", encoding="utf-8")
+    _seal(folder, manifest)
+
+
+def _seal(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest with the SHA-256 of every other file in the folder."""
+    path = folder / "manifest.json"
     digests = {p.name: sha256(p) for p in sorted(folder.iterdir()) if p != path}
     path.write_text(replace(manifest, sha256=digests).to_json(), encoding="utf-8")
 

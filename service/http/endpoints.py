@@ -12,11 +12,11 @@ import anyio.to_thread
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from service.errors import InvalidParameter, ModelUnavailable, ReadingError, ServiceBusy
-from service.http.openapi import document
+from service.http.openapi import PAGE, document
 from service.http.problems import problem_of, refuse
 from service.http.upload import File, UploadLimits, UploadMemory, read_files
 from service.model.reader import Reader, Reading
@@ -95,6 +95,7 @@ def create_app() -> Starlette:
         Route("/predict_batch", predict_batch, methods=["POST"]),
         Route("/model", model, methods=["GET"]),
         Route("/docs.json", docs, methods=["GET"]),
+        Route("/", page, methods=["GET"]),
     ]
     return Starlette(routes=routes, exception_handlers={ReadingError: refuse})
 
@@ -149,6 +150,11 @@ async def model(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """Describe the endpoints, BentoML's own included, as OpenAPI."""
     return JSONResponse(document(request.app.state.bentoml_openapi))
+
+
+async def page(_: Request) -> Response:
+    """Show the endpoints to people."""
+    return HTMLResponse(PAGE)
 
 
 def _only(files: list[File]) -> bytes:

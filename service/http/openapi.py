@@ -2,6 +2,9 @@
 
 BentoML describes its native endpoints and mounted FastAPI apps only, so the paths are added here,
 with the schemas of service.schemas; this route comes before BentoML's own /docs.json.
+
+The page at / shows the document with the Swagger UI that BentoML serves. BentoML's own page also
+loads Google Tag Manager, which has no place where radiographs of patients are sent from.
 """
 
 from typing import Any
@@ -29,6 +32,23 @@ BARE = {
     "schema": {"type": "boolean", "default": False},
 }
 
+PAGE = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="UTF-8">
+  <title>nanocxr</title>
+  <link rel="stylesheet" href="./static_content/swagger-ui.css">
+</head>
+<body>
+  <p><strong>{INTENDED_USE}</strong></p>
+  <div id="swagger-ui"></div>
+  <script src="./static_content/swagger-ui-bundle.js"></script>
+  <script src="./static_content/swagger-ui-standalone-preset.js"></script>
+  <script src="./static_content/swagger-initializer.js"></script>
+</body>
+</html>
+"""
+
 
 def document(bentoml: Json) -> Json:
     """Add this service's paths and schemas to BentoML's document.
@@ -55,11 +75,9 @@ def document(bentoml: Json) -> Json:
             "version": bentoml["info"]["version"],
         },
         "servers": bentoml["servers"],
-        "tags": [TAG, *bentoml["tags"]],
+        "tags": [TAG, *(tag for tag in bentoml["tags"] if tag["name"] == "Infrastructure")],
         "paths": {**_paths(), **bentoml["paths"]},
-        "components": {
-            "schemas": {**bentoml["components"]["schemas"], **definitions["$defs"]},
-        },
+        "components": {"schemas": definitions["$defs"]},
     }
 
 

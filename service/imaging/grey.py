@@ -20,8 +20,8 @@ from service.imaging.radiograph import FloatImage
 
 Values = NDArray[np.float64]  # one entry for every code a pixel can have
 
-# Leaves markers and dead pixels out and clips no more than 1 in 1,000 pixels on either side.
-ROBUST_WINDOW = (0.001, 0.999)
+# Leaves markers and dead pixels out and clips no more than 1 in 10,000 pixels on either side.
+ROBUST_WINDOW = (0.0001, 0.9999)
 HISTOGRAM_STRIDE = 2  # every 4th pixel decides the percentiles
 ROWS_AT_ONCE = 64  # a block and its indices stay in the cache: twice as fast as all rows at once
 MAX_LUT_BYTES = 2 * 65536  # PS3.3 C.11.1.1: at most 65,536 entries of 16 bits
@@ -243,7 +243,7 @@ def _clipped(values: Values) -> Values:
 
 
 def robust_window(values: Values, counts: NDArray[np.int64]) -> Values:
-    """Map the 0.1 to 99.9 % percentiles of the image linearly onto [0, 1]; 0 where constant."""
+    """Map the 0.01 to 99.99 % percentiles of the image linearly onto [0, 1]; 0 where constant."""
     order = np.argsort(values, kind="stable")
     cumulative = np.cumsum(counts[order])
     ranks = np.array(ROBUST_WINDOW) * cumulative[-1]

@@ -25,7 +25,7 @@ class Bundle:
     graph
         The ONNX file's bytes.
     card
-        The model card, Markdown.
+        The model card, Markdown; empty where the manifest names none.
     """
 
     manifest: Manifest
@@ -53,23 +53,20 @@ class Bundle:
         ModelCorrupt
             If a file's SHA-256 is not the manifest's.
         InvalidManifest
-            If the manifest is not readable, contradicts itself, names a file outside its folder or
-            does not cover the model card.
+            If the manifest is not readable, contradicts itself or names a file elsewhere.
         """
         if not (folder / MANIFEST).is_file():
             raise ModelUnavailable(
                 f"No model: {folder.name!r} has no {MANIFEST}. Set CXR_MODEL to a model folder."
             )
         manifest = Manifest.load(folder / MANIFEST)
-        if CARD not in manifest.sha256:
-            raise InvalidManifest(f"no SHA-256 for {CARD}; package the model again")
         for name in manifest.sha256:
             _refuse_path(name)
         content = {name: _read(folder / name, digest) for name, digest in manifest.sha256.items()}
         return cls(
             manifest=manifest,
             graph=content[manifest.graph],
-            card=content[CARD].decode(errors="replace"),
+            card=content.get(CARD, b"").decode(errors="replace"),
         )
 
 

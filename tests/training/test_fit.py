@@ -56,7 +56,8 @@ class TestPairedBatches:
     def test_each_pass_holds_every_image_once(self, config: Config) -> None:
         train = load_splits(config)["train"]
         groups = train["group"].nunique()
-        keys = sum(PairedBatches(train, 2, seed=1, first=0, steps=groups), [])
+        batches = PairedBatches(train, 2, seed=1, first=0, steps=groups)
+        keys = [key for batch in batches for key in batch]
         assert sorted(keys) == [(0, row) for row in range(len(train))]
 
 

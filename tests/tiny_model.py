@@ -1,0 +1,44 @@
+"""A real model folder in a second: ResNet-18 with random weights on 64-pixel images."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from service.findings.calibration import Calibration, OperatingPoint
+from service.imaging.standardise import InputSpec
+from service.model.manifest import Manifest
+from training.export import export_float
+from training.network import PneumoniaNet
+
+SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
+POINT = OperatingPoint(name="balanced", threshold=0.5, sensitivity=0.9, specificity=0.8)
+CARD = "# Tiny\n\nRandom weights. Research use only.\n"
+
+
+def write_model(folder: Path) -> None:
+    """Write graph, card and manifest; ``folder`` is ``<name>/<version>``."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    network = PneumoniaNet("resnet18", mean=SPEC.mean, std=SPEC.std).eval()
+    export_float(network, SPEC.size, folder / "model.onnx")
+    (folder / "MODEL_CARD.md").write_text(CARD)
+    write_manifest(folder)
+
+
+def write_manifest(folder: Path) -> None:
+    """Write a manifest that is true of the files beside it."""
+    files = [path for path in sorted(folder.iterdir()) if path.name != "manifest.json"]
+    manifest = Manifest(
+        name=folder.parent.name,
+        version=folder.name,
+        graph="model.onnx",
+        precision="float",
+        input=SPEC,
+        calibration=Calibration(temperature=1.5),
+        operating_points=(POINT,),
+        default_operating_point=POINT.name,
+        sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        provenance={"seed": 0},
+    )
+    (folder / "manifest.json").write_text(manifest.to_json())
