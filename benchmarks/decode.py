@@ -2,7 +2,7 @@
 
     python benchmarks/decode.py [--side 2000] [--repeats 5]
 
-One chest-like image of side x side pixels (16 bit; 8 bit for JPEG Baseline) is encoded, then decoded
+One chest-like image of side x side pixels (16 bit; 8 bit for JPEG Baseline) is encoded, then read
 by every installed plugin of pydicom in turn; the fastest of the repeats counts. The order in
 service/imaging/pixels.py follows this output. Ratios are what carries over to another computer,
 milliseconds are not. python-gdcm takes part where it is installed. 12-bit JPEG Extended and HTJ2K

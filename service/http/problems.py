@@ -22,23 +22,20 @@ logger = logging.getLogger("nanocxr")
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
 
+# Every error that is raised; the bases between ReadingError and these are only there to be caught.
 STATUS: Mapping[type[ReadingError], HTTPStatus] = {
-    errors.UndecodableImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.TruncatedImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.CorruptImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NoPixelData: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedTransferSyntax: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    errors.UnsupportedImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.MultipleFrames: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedModality: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotAChest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFrontal: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedPixels: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.LimitExceeded: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyBytes: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyPixels: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.MalformedBody: HTTPStatus.BAD_REQUEST,
     errors.InvalidParameter: HTTPStatus.BAD_REQUEST,

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidManifest
+from service.model.manifest import Manifest
+from tests.tiny_model import POINT
+
+
+@pytest.fixture
+def fields(tiny_model: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((tiny_model / "manifest.json").read_text())
+    return loaded
+
+
+class TestManifest:
+    def test_json_round_trip(self, tiny_model: Path) -> None:
+        manifest = Manifest.load(tiny_model / "manifest.json")
+        assert Manifest.from_json(manifest.to_json()) == manifest
+
+    def test_default_operating_point_is_found_by_name(self, tiny_model: Path) -> None:
+        assert Manifest.load(tiny_model / "manifest.json").operating_point == POINT
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"schema_version": 2}, "schema 2"),
+            ({"colour": "red"}, "colour"),
+            ({"default_operating_point": "best"}, "best"),
+            ({"operating_points": []}, "balanced"),
+            ({"operating_points": [POINT.__class__.__name__]}, "not readable"),
+            ({"graph": "other.onnx"}, "no SHA-256"),
+            ({"sha256": {"model.onnx": 7}}, "not a string"),
+            ({"calibration": {"temperature": "warm"}}, "not readable"),
+        ],
+    )
+    def test_contradiction_is_refused(
+        self, fields: dict[str, Any], change: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(InvalidManifest, match=message):
+            Manifest.from_json(json.dumps(fields | change))
+
+    def test_repeated_operating_point_is_refused(self, fields: dict[str, Any]) -> None:
+        fields["operating_points"] *= 2
+        with pytest.raises(InvalidManifest, match="repeat a name"):
+            Manifest.from_json(json.dumps(fields))
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", "null"])
+    def test_what_is_no_manifest_is_refused(self, text: str) -> None:
+        with pytest.raises(InvalidManifest, match="not readable"):
+            Manifest.from_json(text)
+
+    def test_missing_file_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidManifest, match=r"manifest\.json"):
+            Manifest.load(tmp_path / "manifest.json")

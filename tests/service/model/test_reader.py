@@ -1,0 +1,111 @@
+import json
+import shutil
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import InvalidManifest, NotAnImage, NotFrontal, TooManyBytes
+from service.imaging.decode import Limits, decode
+from service.imaging.standardise import standardise
+from service.model.reader import Reader, Reading
+from service.model.session import Session
+from tests.factories import chest, dicom_bytes, png_bytes
+from tests.tiny_model import POINT, SPEC
+
+PNG, DICOM, LATERAL = png_bytes(), dicom_bytes(chest(seed=1)), dicom_bytes(view="LL")
+
+
+@pytest.fixture(scope="module")
+def reader(tiny_model: Path) -> Reader:
+    return Reader.open(tiny_model, threads=1)
+
+
+class TestRead:
+    def test_is_decode_standardise_session_calibrate(
+        self, reader: Reader, tiny_model: Path
+    ) -> None:
+        tensor, geometry = standardise(decode(DICOM, Limits()), SPEC)
+        session = Session((tiny_model / "model.onnx").read_bytes(), threads=1)
+        outputs = session.run(tensor[np.newaxis])
+        reading = reader.read(DICOM)
+        assert reading.logit == pytest.approx(float(outputs.logit[0]), abs=1e-6)
+        assert reading.probability == reader.manifest.calibration.probability(reading.logit)
+        assert reading.geometry == geometry
+        np.testing.assert_allclose(reading.heatmap, outputs.heatmap[0], atol=1e-6)
+        np.testing.assert_allclose(reading.embedding, outputs.embedding[0], atol=1e-6)
+
+    def test_call_is_that_of_the_default_operating_point(self, reader: Reader) -> None:
+        reading = reader.read(PNG)
+        assert reading.operating_point == POINT
+        assert reading.call == POINT.call(reading.probability)
+
+    def test_facts_of_the_file_and_the_model(self, reader: Reader) -> None:
+        reading = reader.read(DICOM)
+        assert (reading.radiograph.rows, reading.radiograph.columns) == chest().shape
+        assert reading.radiograph.view == "PA"
+        assert reading.model.name == "tiny"
+        assert reading.model.sha256 == reader.manifest.sha256["model.onnx"]
+
+    def test_warnings_of_decoding_are_passed_on(self, reader: Reader) -> None:
+        data = dicom_bytes(view=None)
+        expected = decode(data, Limits()).warnings
+        assert expected
+        assert reader.read(data).warnings == expected
+
+    def test_refusal_is_raised(self, reader: Reader) -> None:
+        with pytest.raises(NotFrontal):
+            reader.read(LATERAL)
+
+    def test_limits_are_those_given(self, tiny_model: Path) -> None:
+        reader = Reader.open(tiny_model, limits=Limits(max_bytes=100), threads=1)
+        with pytest.raises(TooManyBytes):
+            reader.read(PNG)
+
+
+class TestReadBatch:
+    def test_one_refusal_does_not_touch_the_others(self, reader: Reader) -> None:
+        first, second, third, fourth = reader.read_batch([LATERAL, PNG, b"text", DICOM])
+        assert isinstance(first, NotFrontal)
+        assert isinstance(third, NotAnImage)
+        assert isinstance(second, Reading)
+        assert isinstance(fourth, Reading)
+        assert second.probability == pytest.approx(reader.read(PNG).probability, abs=1e-6)
+        assert fourth.probability == pytest.approx(reader.read(DICOM).probability, abs=1e-6)
+
+    def test_nothing_but_refusals(self, reader: Reader) -> None:
+        assert [type(entry) for entry in reader.read_batch([b"", b"x"])] == [NotAnImage] * 2
+
+    def test_no_image_no_entry(self, reader: Reader) -> None:
+        assert reader.read_batch([]) == []
+
+    def test_refusal_holds_no_frames(self, reader: Reader) -> None:
+        (refusal,) = reader.read_batch([LATERAL])
+        assert isinstance(refusal, NotFrontal)
+        assert refusal.__traceback__ is None
+
+
+class TestExplain:
+    @pytest.mark.parametrize(("bare", "mode"), [(False, "RGB"), (True, "L")])
+    def test_png_has_the_pixel_grid_of_the_radiograph(
+        self, reader: Reader, bare: bool, mode: str  # noqa: FBT001
+    ) -> None:
+        reading, png = reader.explain(DICOM, bare=bare)
+        with Image.open(BytesIO(png)) as image:
+            assert (image.height, image.width) == chest().shape
+            assert image.mode == mode
+        assert reading.probability == pytest.approx(reader.read(DICOM).probability, abs=1e-6)
+
+
+class TestOpen:
+    def test_size_that_the_graph_does_not_take_is_refused(
+        self, tiny_model: Path, tmp_path: Path
+    ) -> None:
+        folder = Path(shutil.copytree(tiny_model, tmp_path / "other" / "1"))
+        fields = json.loads((folder / "manifest.json").read_text())
+        fields["input"]["size"] = 96
+        (folder / "manifest.json").write_text(json.dumps(fields))
+        with pytest.raises(InvalidManifest, match="64 pixels a side, the manifest says 96"):
+            Reader.open(folder, threads=1)

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from service.errors import InvalidManifest
+from service.model.session import Session, cores
+from tests.tiny_model import SPEC
+
+IMAGES = np.random.default_rng(0).random((3, 1, SPEC.size, SPEC.size), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def graph(tiny_model: Path) -> bytes:
+    return (tiny_model / "model.onnx").read_bytes()
+
+
+def renamed(graph: bytes, old: str, new: str) -> bytes:
+    """The graph with another name for one input or output."""
+    model = onnx.load_from_string(graph)
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = new if value.name == old else value.name
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+    return bytes(model.SerializeToString())
+
+
+def identity_graph(shape: list[str | int], element: int = TensorProto.FLOAT) -> bytes:
+    """A graph with input ``image`` of this shape that is also its output ``logit``."""
+    values = [helper.make_tensor_value_info(name, element, shape) for name in ("image", "logit")]
+    node = helper.make_node("Identity", ["image"], ["logit"])
+    model = helper.make_model(
+        helper.make_graph([node], "identity", values[:1], values[1:]),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    return bytes(model.SerializeToString())
+
+
+class TestRun:
+    def test_shapes_and_types(self, graph: bytes) -> None:
+        outputs = Session(graph, threads=1).run(IMAGES)
+        assert outputs.logit.shape == (3,)
+        assert outputs.heatmap.shape == (3, 2, 2)  # stride 32
+        assert outputs.embedding.shape == (3, 512)  # of a ResNet-18
+        assert {a.dtype for a in (outputs.logit, outputs.heatmap, outputs.embedding)} == {
+            np.dtype(np.float32)
+        }
+
+    def test_batch_equals_one_by_one(self, graph: bytes) -> None:
+        session = Session(graph, threads=1)
+        together = session.run(IMAGES).logit
+        alone = [session.run(IMAGES[i : i + 1]).logit[0] for i in range(3)]
+        np.testing.assert_allclose(together, alone, atol=1e-5)
+
+    def test_number_of_threads_does_not_change_the_logit(self, graph: bytes) -> None:
+        one, all_ = (Session(graph, threads=threads).run(IMAGES).logit for threads in (1, 0))
+        np.testing.assert_allclose(one, all_, atol=1e-5)
+
+    def test_heatmap_is_not_negative(self, graph: bytes) -> None:
+        assert Session(graph, threads=1).run(IMAGES).heatmap.min() >= 0
+
+
+class TestOpening:
+    def test_size_and_provider_are_reported(self, graph: bytes) -> None:
+        session = Session(graph, threads=1)
+        assert session.size == SPEC.size
+        assert session.provider in {"CPUExecutionProvider", "CUDAExecutionProvider"}
+
+    def test_at_least_one_core(self) -> None:
+        assert cores() >= 1
+
+    def test_bytes_that_are_no_graph_are_refused(self) -> None:
+        with pytest.raises(InvalidManifest, match="cannot load the graph"):
+            Session(b"not a graph", threads=1)
+
+    @pytest.mark.parametrize("name", ["image", "logit", "heatmap", "embedding"])
+    def test_other_names_are_refused(self, graph: bytes, name: str) -> None:
+        with pytest.raises(InvalidManifest, match=f"{name}_2"):
+            Session(renamed(graph, name, f"{name}_2"), threads=1)
+
+    @pytest.mark.parametrize(
+        "shape",
+        [["n", 3, 64, 64], ["n", 1, 64, 32], [1, 1, 64, 64], ["n", 64, 64], ["n", 1, "s", "s"]],
+    )
+    def test_other_input_shapes_are_refused(self, shape: list[str | int]) -> None:
+        with pytest.raises(InvalidManifest, match="is due"):
+            Session(identity_graph(shape), threads=1)
+
+    def test_other_input_type_is_refused(self) -> None:
+        graph = identity_graph(["n", 1, 64, 64], TensorProto.DOUBLE)
+        with pytest.raises(InvalidManifest, match="float32"):
+            Session(graph, threads=1)

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+
+
+class TestFromEnv:
+    def test_without_variables_the_default_model_is_served(self) -> None:
+        settings = Settings.from_env({})
+        assert settings.model.parts[-3:] == ("models", "default", "1")
+        assert settings == Settings(model=settings.model)
+
+    def test_every_variable_is_read(self) -> None:
+        settings = Settings.from_env(
+            {
+                "CXR_MODEL": "/m",
+                "CXR_MAX_BYTES": "1",
+                "CXR_MAX_PIXELS": "2",
+                "CXR_MAX_BATCH": "3",
+                "CXR_MAX_UPLOAD_BYTES": "4",
+                "CXR_MAX_REQUESTS": "5",
+                "CXR_THREADS": "0",
+            }
+        )
+        assert settings.model == Path("/m")
+        assert (settings.limits.max_bytes, settings.limits.max_pixels) == (1, 2)
+        assert (settings.max_batch, settings.max_upload_bytes) == (3, 4)
+        assert (settings.max_requests, settings.threads) == (5, 0)
+
+    @pytest.mark.parametrize("text", ["", "0", "-1", "1e3", "many", "1.5"])
+    def test_malformed_value_names_the_variable(self, text: str) -> None:
+        with pytest.raises(ValueError, match="CXR_MAX_BATCH"):
+            Settings.from_env({"CXR_MAX_BATCH": text})
