@@ -117,7 +117,7 @@ def colour_pixels(
         coloured = float(chroma.mean()) > NOTABLE_COLOUR * white
         luma = pixels[..., 0] / np.float32(white)
         return np.clip(luma, 0, 1), [COLOUR_WARNING] if coloured else []
-    luma = (pixels.astype(np.float32) @ LUMA) / np.float32(white)
+    luma = np.asarray((pixels.astype(np.float32) @ LUMA) / np.float32(white))
     return np.clip(luma, 0, 1), colour_warnings(pixels[::8, ::8], white)
 
 
@@ -186,10 +186,9 @@ def voi_curve(
     DICOM PS3.3 C.11.2.
     """
     if header.get("VOILUTSequence"):
-        item = header.VOILUTSequence[0]
-        _check_lut(item)
+        _check_lut(header.VOILUTSequence[0])
         mapped = np.asarray(apply_voi(np.rint(values).astype(np.int64), header), np.float64)
-        return mapped / max(1.0, float(max(np.ravel(item.LUTData)))), []
+        return mapped / max(1.0, float(mapped.max())), []
     present = values[counts > 0]
     centre, width = _float(header, "WindowCenter"), _float(header, "WindowWidth")
     function = code(header, "VOILUTFunction").upper() or "LINEAR"

@@ -90,7 +90,10 @@ class TestReadBatch:
 class TestExplain:
     @pytest.mark.parametrize(("bare", "mode"), [(False, "RGB"), (True, "L")])
     def test_png_has_the_pixel_grid_of_the_radiograph(
-        self, reader: Reader, bare: bool, mode: str  # noqa: FBT001
+        self,
+        reader: Reader,
+        bare: bool,
+        mode: str,  # noqa: FBT001
     ) -> None:
         reading, png = reader.explain(DICOM, bare=bare)
         with Image.open(BytesIO(png)) as image:

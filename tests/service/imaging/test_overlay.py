@@ -1,0 +1,95 @@
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.imaging.decode import Limits, decode
+from service.imaging.overlay import colour_map, heatmap_png
+from service.imaging.radiograph import FloatImage
+from service.imaging.standardise import Geometry, InputSpec, standardise
+from tests.factories import chest, dicom_bytes
+
+RADIOGRAPH = decode(dicom_bytes(chest(201, 167)), Limits())
+SPEC = InputSpec(size=64, crop=0.8, equalise=True, mean=0.5, std=0.25)
+GEOMETRY = standardise(RADIOGRAPH, SPEC)[1]
+
+
+def local_logits(value: float) -> FloatImage:
+    return np.full((4, 4), value / 16, np.float32)
+
+
+def drawn(heatmap: FloatImage, geometry: Geometry = GEOMETRY, **options: Any) -> NDArray[np.uint8]:
+    image = Image.open(BytesIO(heatmap_png(RADIOGRAPH, heatmap, geometry, **options)))
+    return np.asarray(image)
+
+
+class TestBareHeatmap:
+    def test_has_the_original_grid_and_nothing_outside_the_crop(self) -> None:
+        bare = drawn(local_logits(10), bare=True)
+        assert bare.shape == (201, 167)
+        inside = bare[GEOMETRY.top :, GEOMETRY.left :][: GEOMETRY.height, : GEOMETRY.width]
+        assert (inside == 255).all()
+        assert bare.sum(dtype=int) == inside.sum(dtype=int)
+
+    def test_scale_is_absolute(self) -> None:
+        assert drawn(local_logits(0.05), bare=True).max() == 1
+        assert drawn(local_logits(5), bare=True).max() == 128
+        assert drawn(local_logits(5), bare=True, full_scale=5.0).max() == 255
+
+    def test_scale_does_not_depend_on_the_size_of_the_map(self) -> None:
+        fine = np.full((8, 8), 5 / 64, np.float32)
+        np.testing.assert_array_equal(drawn(fine, bare=True), drawn(local_logits(5), bare=True))
+
+    def test_peak_lies_where_the_cell_lies(self) -> None:
+        heatmap = np.zeros((4, 4), np.float32)
+        heatmap[3, 1] = 1
+        bare = drawn(heatmap, bare=True)
+        rows, columns = np.nonzero(bare == bare.max())
+        assert rows.mean() > GEOMETRY.top + 0.8 * GEOMETRY.height
+        centre = GEOMETRY.left + 1.5 / 4 * GEOMETRY.width
+        assert columns.mean() == pytest.approx(centre, abs=2)
+
+
+class TestOverlay:
+    def test_no_heat_shows_the_radiograph_alone(self) -> None:
+        overlay = drawn(np.zeros((4, 4), np.float32), bare=False)
+        assert overlay.shape == (201, 167, 3)
+        grey = np.rint(RADIOGRAPH.pixels * 255)
+        np.testing.assert_allclose(overlay, np.stack([grey] * 3, axis=-1), atol=1)
+
+    def test_nearly_no_heat_stays_nearly_invisible(self) -> None:
+        none = drawn(np.zeros((4, 4), np.float32), bare=False).astype(int)
+        little = drawn(local_logits(0.1), bare=False).astype(int)
+        much = drawn(local_logits(8), bare=False).astype(int)
+        assert np.abs(little - none).max() <= 3
+        assert np.abs(much - none).max() > 60
+
+    def test_anatomy_shows_through_the_strongest_colour(self) -> None:
+        overlay = drawn(local_logits(99), bare=False)[60:140, 40:120].astype(float)
+        grey = RADIOGRAPH.pixels[60:140, 40:120]
+        assert np.corrcoef(overlay.mean(axis=-1).ravel(), grey.ravel())[0, 1] > 0.99
+
+
+class TestColourMap:
+    def test_steps_are_perceptually_equal_and_lightness_rises(self) -> None:
+        lab = _cielab(colour_map())
+        lightness = lab[:, 0]
+        assert (np.diff(lightness[::8]) > 0).all()
+        steps = np.linalg.norm(np.diff(lab[::16], axis=0), axis=1)
+        assert steps.max() < 1.8 * steps.min()
+
+
+def _cielab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Convert sRGB by another road than OKLab: CIE 1976 L*a*b*, white point D65."""
+    share = rgb / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    relative = linear @ to_xyz.T / to_xyz.sum(axis=1)
+    root = np.where(relative > 0.008856, np.cbrt(relative), 7.787 * relative + 16 / 116)
+    x, y, z = root.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

@@ -1,0 +1,165 @@
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
+from service.imaging.decode import Limits, decode
+from service.imaging.radiograph import Radiograph
+from tests.factories import chest, jpeg_bytes, png_bytes
+
+GREY8 = chest(bits=8)
+
+
+def read(data: bytes) -> Radiograph:
+    return decode(data, Limits())
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">L", len(content))
+        + kind
+        + content
+        + struct.pack(">L", zlib.crc32(kind + content))
+    )
+
+
+class TestPng:
+    def test_16_bit_grey_is_exact(self) -> None:
+        pixels = chest(bits=16)
+        radiograph = read(png_bytes(pixels))
+        np.testing.assert_array_equal(np.rint(radiograph.pixels * 65535), pixels)
+        assert radiograph.view is None
+        assert radiograph.warnings == ()
+
+    @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
+    def test_8_bit_modes_of_grey_agree(self, mode: str) -> None:
+        radiograph = read(png_bytes(GREY8, mode=mode))
+        np.testing.assert_allclose(radiograph.pixels, GREY8 / 255, atol=1e-6)
+        assert (radiograph.photometric, radiograph.warnings) == (mode, ())
+
+    def test_1_bit_is_black_and_white(self) -> None:
+        assert set(np.unique(read(png_bytes(GREY8, mode="1")).pixels)) == {0.0, 1.0}
+
+    def test_white_is_exactly_one(self) -> None:
+        assert read(png_bytes(np.full((4, 4), 255, np.uint8))).pixels.max() == 1.0
+
+    @pytest.mark.parametrize("channels", [2, 4])
+    def test_alpha_lies_on_black(self, channels: int) -> None:
+        pixels = np.full((8, 8, channels), 200, np.uint8)
+        pixels[..., -1] = 255
+        pixels[:4, :, -1] = 0
+        pixels[4:6, :, -1] = 128
+        expected = np.repeat([0.0, 200 / 255 * 128 / 255, 200 / 255], [4, 2, 2])
+        actual = read(png_bytes(pixels)).pixels
+        np.testing.assert_allclose(actual, np.tile(expected[:, None], 8), atol=0.003)
+
+    def test_transparent_palette_entry_is_black(self) -> None:
+        image = png_bytes(np.full((4, 4), 200, np.uint8), mode="P", transparency=200)
+        assert read(image).pixels.max() == 0.0
+
+    def test_colour_is_luma_with_a_warning(self) -> None:
+        green = np.zeros((32, 32, 3), np.uint8)
+        green[..., 1] = 255
+        radiograph = read(png_bytes(green))
+        np.testing.assert_allclose(radiograph.pixels, 0.587, atol=0.002)
+        assert "coloured" in radiograph.warnings[0]
+
+    def test_animation_is_refused(self) -> None:
+        frames = [Image.fromarray(GREY8), Image.fromarray(255 - GREY8)]
+        data = png_bytes(GREY8, save_all=True, append_images=frames)
+        with pytest.raises(MultipleFrames):
+            read(data)
+
+    def test_cut_file_is_truncated(self) -> None:
+        data = png_bytes()
+        for share in (0.1, 0.5, 0.95):
+            with pytest.raises(TruncatedImage, match="complete file"):
+                read(data[: int(len(data) * share)])
+
+    def test_broken_pixels_are_corrupt(self) -> None:
+        data = bytearray(png_bytes())
+        data[data.index(b"IDAT") + 8 : data.index(b"IDAT") + 40] = b"\x55" * 32
+        with pytest.raises(CorruptImage):
+            read(bytes(data))
+
+    def test_claimed_size_is_checked_before_decoding(self) -> None:
+        data = bytearray(png_bytes())
+        header = b"IHDR" + struct.pack(">LL", 60000, 60000) + bytes(data[24:29])
+        data[12:33] = header + struct.pack(">L", zlib.crc32(header))
+        with pytest.raises(TooManyPixels):
+            read(bytes(data))
+
+    @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+    def test_compressed_chunk_does_not_inflate_without_bound(self, kind: bytes) -> None:
+        bomb = chunk(kind, b"name\0\0" + zlib.compress(bytes(100_000_000), 9))
+        data = png_bytes()
+        bombed = data[:33] + bomb + data[33:]
+        try:
+            pixels = read(bombed).pixels
+        except CorruptImage:
+            return
+        np.testing.assert_array_equal(pixels, read(data).pixels)
+
+
+class TestJpeg:
+    @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+    def test_modes_of_grey_agree(self, mode: str) -> None:
+        radiograph = read(jpeg_bytes(mode=mode))
+        assert np.abs(radiograph.pixels - GREY8 / 255).mean() < 0.01
+        assert (radiograph.photometric, radiograph.warnings) == (mode, ())
+
+    def test_progressive_is_read(self) -> None:
+        assert np.abs(read(jpeg_bytes(progressive=True)).pixels - GREY8 / 255).mean() < 0.01
+
+    def test_cut_file_is_truncated(self) -> None:
+        data = jpeg_bytes()
+        for share in (0.02, 0.5, 0.95):
+            with pytest.raises(TruncatedImage):
+                read(data[: int(len(data) * share)])
+
+    def test_broken_tables_are_corrupt(self) -> None:
+        data = bytearray(jpeg_bytes())
+        place = data.index(b"\xff\xc0")
+        data[place : place + 2] = b"\xff\xc9"  # arithmetic coding of a Huffman stream
+        data[place + 4] = 99
+        with pytest.raises(CorruptImage):
+            read(bytes(data))
+
+
+class TestOrientation:
+    @pytest.mark.parametrize(
+        ("orientation", "turned"),
+        [
+            (1, GREY8),
+            (2, np.fliplr(GREY8)),
+            (3, np.rot90(GREY8, 2)),
+            (4, np.flipud(GREY8)),
+            (5, GREY8.T),
+            (6, np.rot90(GREY8, -1)),
+            (7, np.rot90(GREY8.T, 2)),
+            (8, np.rot90(GREY8)),
+        ],
+    )
+    def test_exif_orientation_is_applied(
+        self, orientation: int, turned: "np.typing.NDArray[np.uint8]"
+    ) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for data in (png_bytes(GREY8, exif=exif), jpeg_bytes(exif=exif)):
+            radiograph = read(data)
+            assert radiograph.pixels.shape == turned.shape
+            assert np.abs(radiograph.pixels - turned / 255).mean() < 0.01
+
+    def test_exif_orientation_of_16_bit_grey_is_applied(self) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        pixels = chest(bits=16)
+        actual = np.rint(read(png_bytes(pixels, exif=exif)).pixels * 65535)
+        np.testing.assert_array_equal(actual, np.rot90(pixels, -1))
+
+    def test_malformed_exif_leaves_the_image_as_it_is(self) -> None:
+        data = jpeg_bytes(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+        assert read(data).pixels.shape == GREY8.shape
