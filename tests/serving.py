@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,13 +15,19 @@ PROBLEM_JSON = "application/problem+json"
 FORM = "multipart/form-data; boundary=limit"
 
 
+@cache
+def asgi_app() -> Any:
+    """The only ASGI app of the test run: BentoML registers its metrics once in a process."""
+    return service.to_asgi()
+
+
 @contextmanager
 def serving(model: Path, **variables: int) -> Iterator[TestClient]:
-    """Start the service with this model folder and these CXR_* variables."""
+    """Start the service with this model folder and these CXR_* variables; one at a time."""
     environment = {"CXR_MODEL": str(model)} | {k: str(v) for k, v in variables.items()}
     with (
         mock.patch.dict("os.environ", environment),
-        TestClient(service.to_asgi(), raise_server_exceptions=False) as client,
+        TestClient(asgi_app(), raise_server_exceptions=False) as client,
     ):
         yield client
 

@@ -203,10 +203,10 @@ def parse(data: bytes, max_bytes: int) -> DicomFile:
     stream = BytesIO(data)
     stream.seek(PREFIX_END if data[128:PREFIX_END] == b"DICM" else 0)
     meta = read_dataset(stream, False, True, stop_when=_after_meta)  # noqa: FBT003 - pydicom's
-    body = data
-    syntax = UID(str(meta.get("TransferSyntaxUID") or _guessed(data[stream.tell() :][:6])))
+    body, start = data, stream.tell()
+    syntax = UID(str(meta.get("TransferSyntaxUID") or _guessed(data[start : start + 6])))
     if syntax == DeflatedExplicitVRLittleEndian:
-        body = _inflate(data[stream.tell() :], max_bytes)
+        body = _inflate(data[start:], max_bytes)
         stream = BytesIO(body)
     header = read_dataset(
         stream,

@@ -27,6 +27,7 @@ ROWS_AT_ONCE = 64  # a block and its indices stay in the cache: twice as fast as
 MAX_LUT_BYTES = 2 * 65536  # PS3.3 C.11.1.1: at most 65,536 entries of 16 bits
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as JPEG's YCbCr
 NOTABLE_COLOUR = 0.02  # mean difference of channels, of full scale; JPEG noise stays below 0.01
+COLOUR_WARNING = "The image is coloured; only its luma is read. A radiograph has no colour."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +120,6 @@ def colour_pixels(
         return np.clip(luma, 0, 1), [COLOUR_WARNING] if coloured else []
     luma = np.asarray((pixels.astype(np.float32) @ LUMA) / np.float32(white))
     return np.clip(luma, 0, 1), colour_warnings(pixels[::8, ::8], white)
-
-
-COLOUR_WARNING = "The image is coloured; only its luma is read. A radiograph has no colour."
 
 
 def colour_warnings(rgb: NDArray[np.generic], white: float) -> list[str]:

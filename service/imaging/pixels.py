@@ -37,7 +37,6 @@ from service.errors import (
     UnsupportedTransferSyntax,
 )
 from service.imaging.acceptance import Layout
-from service.imaging.dicom_file import MALFORMED
 
 StoredPixels = NDArray[Any]  # uint8, uint16, int8 or int16; (H, W) or (H, W, 3)
 

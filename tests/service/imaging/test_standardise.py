@@ -115,4 +115,4 @@ class TestInputSpec:
     def test_impossible_values_are_refused(self, wrong: dict[str, float]) -> None:
         fields = {"size": 64, "crop": 0.9, "equalise": True, "mean": 0.5, "std": 0.25}
         with pytest.raises(InvalidManifest):
-            InputSpec(**(fields | wrong))  # type: ignore[arg-type]
+            InputSpec(**(fields | wrong))

@@ -93,7 +93,7 @@ class TestExplain:
         self,
         reader: Reader,
         bare: bool,
-        mode: str,  # noqa: FBT001
+        mode: str,
     ) -> None:
         reading, png = reader.explain(DICOM, bare=bare)
         with Image.open(BytesIO(png)) as image:
