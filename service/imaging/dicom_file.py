@@ -16,6 +16,7 @@ from pydicom import config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -40,9 +41,11 @@ MALFORMED = (  # what pydicom raises on a malformed data set
     AttributeError,
     ArithmeticError,
     EOFError,
+    OSError,
     NotImplementedError,
     RecursionError,
     struct.error,
+    BytesLengthException,
 )
 
 PREFIX_END = 132  # PS3.10 7.1: 128 bytes of preamble, then DICM
@@ -80,9 +83,9 @@ HEADER_KEYWORDS = (
     "VOILUTSequence",
     "PresentationLUTShape",
     *(
-        f"{segmented}{colour}PaletteColorLookupTable{part}"
+        f"{colour}PaletteColorLookupTable{part}"
         for colour in ("Red", "Green", "Blue")
-        for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+        for part in ("Descriptor", "Data")
     ),
 )
 HEADER_TAGS: list[BaseTag | int] = [

@@ -93,7 +93,7 @@ def palette_pixels(pixels: StoredPixels, header: Dataset) -> tuple[FloatImage, l
     keys = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
     if any(f"{key}Data" not in header for key in keys):
         raise UnsupportedPixels(
-            "Palette Color Lookup Table Data (0028,1201) is absent. Send a grey image."
+            "Palette Color Lookup Table Data (0028,1201) is absent or segmented. Send a grey image."
         )
     try:
         if any(_byte_length(header, f"{key}Data") > MAX_LUT_BYTES for key in keys):
