@@ -45,7 +45,7 @@ package: .venv/.ready  ## export, package and verify the trained run
 	$(BIN)/cxr-train verify $(CONFIG) models/default/1 --run $(RUN)
 
 bench: .venv/.ready  ## every benchmark; prints ratios
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
 clean:
 	rm -rf .venv .venv-serve build dist *.egg-info

@@ -2,8 +2,8 @@
 
 Research software, not a medical device.
 
-The endpoints are an ASGI app that BentoML mounts beside its own /livez, /healthz, /readyz, /metrics
-and /docs; docs/api.md says why they are not native BentoML endpoints.
+The endpoints are an ASGI app that BentoML mounts beside its own /livez, /healthz, /readyz and
+/metrics; docs/api.md says why they are not native BentoML endpoints.
 """
 
 import logging

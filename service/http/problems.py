@@ -82,7 +82,7 @@ def _framework_problem(status: int) -> Problem:
     if status in FRAMEWORK:
         code, detail = FRAMEWORK[status]
     else:
-        code, detail = f"http_{status}", f"{HTTPStatus(status).phrase}."
+        code, detail = f"http_{status}", f"The request failed with status {status}."
     return Problem.of(code, status, detail)
 
 

@@ -74,6 +74,7 @@ class TestProblemMiddleware:
             (500, b'{"error": "see the log"}', "internal_error"),
             (503, b'{"error": "overloaded"}', "not_ready"),
             (504, b'{"error": "too slow"}', "http_504"),
+            (499, b"no standard status", "http_499"),
         ],
     )
     def test_foreign_error_is_replaced(self, status: int, body: bytes, code: str) -> None:

@@ -1,6 +1,8 @@
+import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,20 @@ class TestOpen:
     def test_identity_is_the_digest_of_the_graph(self, tiny_model: Path) -> None:
         bundle = Bundle.open(tiny_model)
         assert bundle.sha256 == bundle.manifest.sha256["model.onnx"]
+
+    def test_every_file_is_read_once(
+        self, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened: list[str] = []
+        original = io.open
+
+        def counting(file: Path, *arguments: Any, **options: Any) -> Any:
+            opened.append(Path(file).name)
+            return original(file, *arguments, **options)
+
+        monkeypatch.setattr(io, "open", counting)
+        Bundle.open(tiny_model)
+        assert sorted(opened) == ["MODEL_CARD.md", "manifest.json", "model.onnx"]
 
     def test_folder_without_manifest_is_unavailable(self, tmp_path: Path) -> None:
         with pytest.raises(ModelUnavailable, match="CXR_MODEL"):

@@ -1,0 +1,173 @@
+"""Every error has a status, a row in the documentation, and a request that provokes it."""
+
+import ast
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydicom.uid import MPEG2MPML
+
+from service import errors
+from service.errors import ReadingError
+from service.http import upload
+from service.http.problems import FRAMEWORK, STATUS
+from tests.factories import chest, dicom_bytes, png_bytes
+from tests.serving import FORM, form, part, problem, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+PNG = png_bytes()
+
+
+def subclasses(kind: type[ReadingError]) -> set[type[ReadingError]]:
+    return {kind}.union(*(subclasses(child) for child in kind.__subclasses__()))
+
+
+# ModelUnavailable is raised itself; the other bases are only there to be caught.
+RAISED: set[type[ReadingError]] = {
+    e for e in subclasses(ReadingError) if not e.__subclasses__()
+} | {errors.ModelUnavailable}
+BASES = subclasses(ReadingError) - RAISED
+
+
+IMAGES: dict[type[ReadingError], Callable[[], bytes]] = {
+    errors.NotAnImage: lambda: b"GIF89a",
+    errors.TruncatedImage: lambda: dicom_bytes()[:-1000],
+    errors.CorruptImage: lambda: PNG[:60] + bytes(200) + PNG[260:],
+    errors.NoPixelData: lambda: dicom_bytes()[: dicom_bytes().index(b"\xe0\x7f\x10\x00")],
+    errors.UnsupportedTransferSyntax: lambda: dicom_bytes(
+        transfer_syntax=MPEG2MPML, codestream=b"\0\0\1\xb3"
+    ),
+    errors.MultipleFrames: lambda: dicom_bytes(chest()[[0, 1]][:, None].repeat(2, 1)),
+    errors.UnsupportedModality: lambda: dicom_bytes(Modality="CT"),
+    errors.NotAChest: lambda: dicom_bytes(BodyPartExamined="HAND"),
+    errors.NotFrontal: lambda: dicom_bytes(view="LL"),
+    errors.UnsupportedPixels: lambda: dicom_bytes(photometric="YBR_PARTIAL_420"),
+}
+BODIES: dict[type[ReadingError], bytes] = {
+    errors.MalformedBody: form(part(PNG))[:-10],
+    errors.MissingImage: form(part(PNG, "picture")),
+    errors.NotAFile: form(part(b"/etc/hostname", filename=None)),
+    errors.TooManyImages: form(part(PNG), part(PNG)),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a provocation may use: the model, a folder of its own, something to patch with."""
+
+    model: Path
+    folder: Path
+    patch: pytest.MonkeyPatch
+
+    def predict(self, body: bytes, model: Path | None = None, **variables: int) -> Any:
+        return self.post("/predict", body, FORM, model, **variables)
+
+    def post(
+        self, path: str, body: bytes, kind: str, model: Path | None = None, **variables: int
+    ) -> Any:
+        with serving(model or self.model, **variables) as client:
+            return client.post(path, content=body, headers={"Content-Type": kind})
+
+    def with_manifest(self, change: dict[str, Any]) -> Any:
+        """Serve the model with another manifest."""
+        folder = Path(shutil.copytree(self.model, self.folder / "1"))
+        fields = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps(fields | change))
+        return self.predict(form(part(PNG)), folder)
+
+    def busy(self) -> Any:
+        """All the memory for uploads is held by another request."""
+        initialise = upload.UploadMemory.__init__
+
+        def full(memory: upload.UploadMemory, budget: int) -> None:
+            initialise(memory, budget)
+            memory.held = budget
+
+        self.patch.setattr(upload.UploadMemory, "__init__", full)
+        return self.predict(form(part(PNG)))
+
+    def slow(self) -> Any:
+        """Stop in the middle of the body."""
+        self.patch.setattr(upload, "UPLOAD_SECONDS", 0.01)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield form(part(PNG))[:100]
+            await asyncio.Event().wait()
+
+        async def post(app: Any) -> Any:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+                return await client.post("/predict", content=body(), headers={"Content-Type": FORM})
+
+        with serving(self.model) as client:
+            return asyncio.run(post(client.app))
+
+
+OTHERWISE: dict[type[ReadingError], Callable[[Scene], Any]] = {
+    errors.TooManyBytes: lambda scene: scene.predict(form(part(PNG)), CXR_MAX_BYTES=10_000),
+    errors.TooManyPixels: lambda scene: scene.predict(form(part(PNG)), CXR_MAX_PIXELS=10_000),
+    errors.UnsupportedMediaType: lambda scene: scene.post("/predict", PNG, "image/png"),
+    errors.InvalidParameter: lambda scene: scene.post("/explain?bare=2", form(part(PNG)), FORM),
+    errors.UploadTimeout: Scene.slow,
+    errors.ServiceBusy: Scene.busy,
+    errors.ModelUnavailable: lambda scene: scene.predict(form(part(PNG)), scene.folder / "gone"),
+    errors.ModelCorrupt: lambda scene: scene.with_manifest({"sha256": {"model.onnx": "0" * 64}}),
+    errors.InvalidManifest: lambda scene: scene.with_manifest({"schema_version": 0}),
+}
+
+
+def test_nothing_is_left_out() -> None:
+    assert {*IMAGES, *BODIES, *OTHERWISE} == RAISED
+
+
+@pytest.mark.parametrize("error", sorted(RAISED, key=attrgetter("code")))
+def test_every_error_is_provoked_through_http(
+    error: type[ReadingError], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tiny_model, tmp_path, monkeypatch)
+    if error in IMAGES:
+        response = scene.predict(form(part(IMAGES[error]())))
+    elif error in BODIES:
+        response = scene.predict(BODIES[error])
+    else:
+        response = OTHERWISE[error](scene)
+    assert problem(response) == (STATUS[error], error.code)
+
+
+def test_every_error_has_a_status_and_nothing_else_has() -> None:
+    assert set(STATUS) == RAISED
+
+
+def test_codes_are_unique() -> None:
+    codes = [error.code for error in subclasses(ReadingError)]
+    codes += [code for code, _ in FRAMEWORK.values()]
+    assert len(codes) == len(set(codes))
+
+
+def test_documentation_lists_every_code_with_its_status_and_no_other() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", text, re.MULTILINE))
+    expected = {error.code: str(int(status)) for error, status in STATUS.items()}
+    expected |= {code: str(status) for status, (code, _) in FRAMEWORK.items()}
+    assert rows == expected
+
+
+def test_bases_are_never_raised() -> None:
+    names = {base.__name__ for base in BASES}
+    for path in (ROOT / "service").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in names, f"{path.name}:{node.lineno}"
+
+
+def test_tree_in_the_module_lists_every_error() -> None:
+    listed = set(re.findall(r"[├└]── (\w+)", errors.__doc__ or ""))
+    assert listed == {error.__name__ for error in subclasses(ReadingError)} - {"ReadingError"}

@@ -1,0 +1,92 @@
+"""One really running `bentoml serve` for all end-to-end tests."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from pydicom.data import get_testdata_file
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service: its address, its log, the model folder it serves."""
+
+    url: str
+    log: Path
+    model: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
+    """The service as an operator starts it, on a free port, with a model of random weights."""
+    folder = tmp_path_factory.mktemp("serve")
+    log, port = folder / "log", free_port()
+    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
+    environment = os.environ | {
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "CXR_MODEL": str(tiny_model),
+    }
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(process, url, log)
+        yield Server(url, log, tiny_model)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def http(server: Server) -> Iterator[httpx.Client]:
+    """A plain HTTP client of the service."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"not ready:\n{log.read_text()}")
+
+
+def sample(name: str) -> bytes:
+    """A real DICOM file of the pydicom-data package; nothing is downloaded."""
+    path = get_testdata_file(name, download=False)
+    assert path is not None, f"{name} is not in pydicom-data"
+    return Path(str(path)).read_bytes()

@@ -1,0 +1,230 @@
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from service.app import service
+from service.model.reader import Reader
+from service.schemas import INTENDED_USE
+from tests.factories import chest, dicom_bytes, png_bytes
+from tests.serving import problem, serving
+from tests.tiny_model import CARD
+
+DICOM, PNG, LATERAL = dicom_bytes(), png_bytes(), dicom_bytes(view="LL")
+
+
+@pytest.fixture
+def client(tiny_model: Path) -> Iterator[TestClient]:
+    with serving(tiny_model) as client:
+        yield client
+
+
+class TestPredict:
+    def test_reading_is_that_of_the_reader(self, client: TestClient, tiny_model: Path) -> None:
+        reading = Reader.open(tiny_model).read(DICOM)
+        response = client.post("/predict", files={"image": DICOM})
+        assert response.status_code == 200
+        assert response.json() == {
+            "probability": pytest.approx(reading.probability, abs=1e-6),
+            "call": reading.call,
+            "operating_point": {
+                "name": "balanced",
+                "threshold": 0.5,
+                "sensitivity": 0.9,
+                "specificity": 0.8,
+            },
+            "model": {"name": "tiny", "version": "1", "sha256": reading.model.sha256},
+            "input": {
+                "format": "DICOM",
+                "rows": 256,
+                "columns": 240,
+                "photometric": "MONOCHROME2",
+                "view": "PA",
+                "pixel_spacing_mm": None,
+                "transfer_syntax": "1.2.840.10008.1.2.1",
+            },
+            "warnings": [],
+            "intended_use": INTENDED_USE,
+        }
+
+    def test_warnings_are_told(self, client: TestClient) -> None:
+        answer = client.post("/predict", files={"image": dicom_bytes(view=None)}).json()
+        assert answer["warnings"]
+        assert answer["input"]["view"] is None
+
+    def test_refusal_names_tag_and_remedy(self, client: TestClient) -> None:
+        response = client.post("/predict", files={"image": LATERAL})
+        assert problem(response) == (422, "not_frontal")
+        assert "(0018,5101)" in response.json()["detail"]
+
+    def test_name_of_the_file_is_not_echoed(
+        self, client: TestClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        name = "Doe^Jane.dcm"
+        for content in (DICOM, LATERAL, b"text"):
+            response = client.post("/predict", files={"image": (name, content)})
+            assert "Doe" not in response.text
+            assert "Doe" not in str(response.headers)
+        assert "Doe" not in caplog.text
+
+    def test_two_images_are_refused(self, client: TestClient) -> None:
+        response = client.post("/predict", files=[("image", PNG), ("image", PNG)])
+        assert problem(response) == (413, "too_many_images")
+
+
+class TestExplain:
+    @pytest.mark.parametrize(("query", "mode"), [("", "RGB"), ("?bare=true", "L")])
+    def test_png_on_the_pixel_grid(self, client: TestClient, query: str, mode: str) -> None:
+        response = client.post(f"/explain{query}", files={"image": DICOM})
+        assert response.headers["content-type"] == "image/png"
+        with Image.open(BytesIO(response.content)) as image:
+            assert (image.height, image.width) == chest().shape
+            assert image.mode == mode
+
+    def test_headers_repeat_the_reading(self, client: TestClient) -> None:
+        headers = client.post("/explain", files={"image": DICOM}).headers
+        answer = client.post("/predict", files={"image": DICOM}).json()
+        assert float(headers["X-Probability"]) == answer["probability"]
+        assert headers["X-Call"] == answer["call"]
+        assert headers["X-Model-Sha256"] == answer["model"]["sha256"]
+        assert headers["X-Intended-Use"] == INTENDED_USE
+
+    def test_unknown_value_of_bare_is_refused(self, client: TestClient) -> None:
+        response = client.post("/explain?bare=yes", files={"image": DICOM})
+        assert problem(response) == (400, "invalid_parameter")
+
+    def test_refusal_is_a_problem(self, client: TestClient) -> None:
+        assert problem(client.post("/explain", files={"image": LATERAL}))[1] == "not_frontal"
+
+
+class TestPredictBatch:
+    def test_entries_in_order_and_refusals_apart(self, client: TestClient) -> None:
+        files = [("images", content) for content in (LATERAL, DICOM, b"text", PNG)]
+        entries = client.post("/predict_batch", files=files).json()
+        assert [entry.get("code") for entry in entries] == [
+            "not_frontal",
+            None,
+            "not_an_image",
+            None,
+        ]
+        assert [entry.get("status") for entry in entries] == [422, None, 415, None]
+        alone = client.post("/predict", files={"image": DICOM}).json()
+        assert entries[1]["probability"] == pytest.approx(alone["probability"], abs=1e-6)
+        assert entries[3]["input"]["format"] == "PNG"
+
+    def test_file_over_the_limit_does_not_touch_the_others(self, tiny_model: Path) -> None:
+        with serving(tiny_model, CXR_MAX_BYTES=len(DICOM)) as client:
+            files = [("images", bytes(len(DICOM) + 1)), ("images", DICOM)]
+            first, second = client.post("/predict_batch", files=files).json()
+        assert (first["status"], first["code"]) == (413, "too_many_bytes")
+        assert second["input"]["format"] == "DICOM"
+
+    def test_more_files_than_the_limit_are_refused(self, tiny_model: Path) -> None:
+        with serving(tiny_model, CXR_MAX_BATCH=2) as client:
+            assert client.post("/predict_batch", files=[("images", PNG)] * 2).status_code == 200
+            response = client.post("/predict_batch", files=[("images", PNG)] * 3)
+            assert problem(response) == (413, "too_many_images")
+
+
+class TestModel:
+    def test_manifest_and_card(self, client: TestClient, tiny_model: Path) -> None:
+        answer = client.get("/model").json()
+        assert answer["card"] == CARD
+        assert answer["manifest"] == json.loads((tiny_model / "manifest.json").read_text())
+        assert answer["provider"] in {"CPUExecutionProvider", "CUDAExecutionProvider"}
+        assert answer["intended_use"] == INTENDED_USE
+
+
+class TestWithoutModel:
+    @pytest.fixture
+    def empty(self, tmp_path: Path) -> Iterator[TestClient]:
+        with serving(tmp_path) as client:
+            yield client
+
+    def test_alive_but_not_ready(self, empty: TestClient) -> None:
+        assert empty.get("/livez").status_code == 200
+        assert empty.get("/healthz").status_code == 200
+        assert problem(empty.get("/readyz")) == (503, "not_ready")
+
+    @pytest.mark.parametrize("path", ["/predict", "/explain", "/predict_batch"])
+    def test_every_reading_is_answered_with_the_reason(self, empty: TestClient, path: str) -> None:
+        response = empty.post(path, files={"image": PNG})
+        assert problem(response) == (503, "model_unavailable")
+        assert problem(empty.get("/model")) == (503, "model_unavailable")
+
+
+class TestSystemEndpoints:
+    @pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
+    def test_healthy(self, client: TestClient, path: str) -> None:
+        assert client.get(path).status_code == 200
+
+
+def asgi_client(app: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+
+
+class TestLoad:
+    def test_liveness_is_answered_while_a_reading_runs(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        began, may_end = threading.Event(), threading.Event()
+        read = Reader.read
+
+        def slow(reader: Reader, data: bytes) -> Any:
+            began.set()
+            assert may_end.wait(30)
+            return read(reader, data)
+
+        monkeypatch.setattr(Reader, "read", slow)
+
+        async def scenario() -> tuple[int, int]:
+            async with asgi_client(client.app) as http:
+                reading = asyncio.create_task(http.post("/predict", files={"image": PNG}))
+                await asyncio.to_thread(began.wait, 30)
+                alive = await http.get("/livez")
+                unfinished = not reading.done()
+                may_end.set()
+                assert unfinished
+                return alive.status_code, (await reading).status_code
+
+        assert asyncio.run(scenario()) == (200, 200)
+
+    def test_request_over_the_limit_is_told_to_come_again(
+        self, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        may_end, began = threading.Event(), threading.Event()
+        read = Reader.read
+
+        def slow(reader: Reader, data: bytes) -> Any:
+            began.set()
+            assert may_end.wait(30)
+            return read(reader, data)
+
+        monkeypatch.setattr(Reader, "read", slow)
+
+        async def scenario(app: Any) -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+            async with asgi_client(app) as http:
+                reading = asyncio.create_task(http.post("/predict", files={"image": PNG}))
+                await asyncio.to_thread(began.wait, 30)
+                refused = await http.post("/predict", files={"image": PNG})
+                may_end.set()
+                first = await reading
+                return refused, first, await http.post("/predict", files={"image": PNG})
+
+        with serving(tiny_model, CXR_MAX_REQUESTS=1) as client:
+            refused, first, again = asyncio.run(scenario(client.app))
+        assert problem(refused) == (503, "service_busy")
+        assert refused.headers["Retry-After"] == "1"
+        assert (first.status_code, again.status_code) == (200, 200)
+
+
+def test_service_has_no_native_endpoint_that_would_follow_paths() -> None:
+    assert service.apis == {}

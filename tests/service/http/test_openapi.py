@@ -1,0 +1,80 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.http.problems import STATUS
+from service.schemas import INTENDED_USE
+from tests.serving import serving
+
+
+@pytest.fixture
+def client(tiny_model: Path) -> Iterator[TestClient]:
+    with serving(tiny_model) as client:
+        yield client
+
+
+@pytest.fixture
+def document(client: TestClient) -> Any:
+    return client.get("/docs.json").json()
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        found = {node["$ref"]} if "$ref" in node else set()
+        return found.union(*(references(value) for value in node.values()))
+    if isinstance(node, list):
+        return set().union(*(references(value) for value in node))
+    return set()
+
+
+def test_own_and_bentoml_endpoints_are_documented(document: Any) -> None:
+    assert set(document["paths"]) == {
+        *("/predict", "/explain", "/predict_batch", "/model"),
+        *("/livez", "/healthz", "/readyz", "/metrics"),
+    }
+
+
+def test_every_documented_operation_exists(document: Any, client: TestClient) -> None:
+    for path, operations in document["paths"].items():
+        for method in operations if path != "/metrics" else ():  # only under `bentoml serve`
+            assert client.request(method, path).status_code not in {404, 405, 500}
+
+
+def test_every_reference_resolves_and_every_schema_is_used(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    assert references(document) == {f"#/components/schemas/{name}" for name in schemas}
+
+
+def test_every_code_is_listed_under_its_status(document: Any) -> None:
+    responses = document["paths"]["/predict"]["post"]["responses"]
+    for error, status in STATUS.items():
+        assert f"`{error.code}`" in responses[str(int(status))]["description"]
+
+
+def test_errors_are_problems(document: Any) -> None:
+    for path in ("/predict", "/explain", "/predict_batch"):
+        for status, response in document["paths"][path]["post"]["responses"].items():
+            if status != "200":
+                assert list(response["content"]) == ["application/problem+json"]
+
+
+def test_fields_are_described(document: Any) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for field, facts in schema["properties"].items():
+            assert "description" in facts or "$ref" in facts, (name, field)
+
+
+def test_page_says_research_only_and_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/").text
+    assert INTENDED_USE in page
+    assert "//" not in page
+    for address in re.findall(r'(?:src|href)="\./([^"]+)"', page):
+        assert client.get(f"/{address}").status_code == 200
+
+
+def test_intended_use_is_in_the_document(document: Any) -> None:
+    assert INTENDED_USE in document["info"]["description"]
