@@ -95,6 +95,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     arguments = parser.parse_args()
     model = arguments.model.resolve()
+    if not (model / "manifest.json").is_file():
+        raise SystemExit(f"no model in {arguments.model}; train one, or name it with --model")
     seconds = []
     for _ in range(3):
         with running(model) as (_, until_ready):

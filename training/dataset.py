@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage
-from service.imaging.standardise import InputSpec, standardise
+from service.imaging.standardise import Geometry, InputSpec, standardise
 from training.augment import augment
 from training.config import AugmentConfig, Config
 from training.network import MASK_STRIDE
@@ -84,23 +84,25 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
         radiograph = decode((self._folder / self._paths[row]).read_bytes(), Limits())
         mask = self._load_mask(self._masks[row])
         radiograph, mask = augment(radiograph, mask, self._changes, rng)
-        image, _ = standardise(radiograph, self._spec)
+        image, geometry = standardise(radiograph, self._spec)
         label = torch.tensor(float(self._labels[row]))
-        return torch.from_numpy(image), label, torch.from_numpy(self._cells(mask))
+        return torch.from_numpy(image), label, torch.from_numpy(self._cells(mask, geometry))
 
     def _load_mask(self, name: str) -> FloatImage:
         if not name:
             return np.zeros((64, 64), np.float32)
         return decode((self._folder / name).read_bytes(), Limits()).pixels
 
-    def _cells(self, mask: FloatImage) -> FloatImage:
-        """The centred crop of the mask, averaged to the network's cells."""
-        side = mask.shape[0]
-        kept = round(side * self._spec.crop)
-        start = (side - kept) // 2
+    def _cells(self, mask: FloatImage, geometry: Geometry) -> FloatImage:
+        """The part of the mask that the network sees, averaged to its cells."""
+        down, across = mask.shape[0] / geometry.rows, mask.shape[1] / geometry.columns
+        top, left = round(geometry.top * down), round(geometry.left * across)
+        bottom = round((geometry.top + geometry.height) * down)
+        right = round((geometry.left + geometry.width) * across)
         cells = self._spec.size // MASK_STRIDE
-        crop = mask[start : start + kept, start : start + kept]
-        small = cv2.resize(crop, (cells, cells), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            mask[top:bottom, left:right], (cells, cells), interpolation=cv2.INTER_AREA
+        )
         return np.asarray(small, dtype=np.float32)
 
 

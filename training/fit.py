@@ -5,7 +5,6 @@ dataset -> [fit] -> export -> calibrate -> package
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ class Training:
 
     def __init__(self, config: Config) -> None:
         torch.manual_seed(config.seed)
-        self.config = config.fit
+        self.whole, self.config = config, config.fit
         self.step = 0
         network = PneumoniaNet(
             config.fit.architecture, mean=config.input.mean, std=config.input.std
@@ -109,16 +108,27 @@ class Training:
         """Everything that :meth:`resume` needs."""
         return {
             "step": self.step,
+            "config": repr(self.whole),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint where there is one."""
+        """Go on from a checkpoint where there is one.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint was made by another configuration.
+        """
         if not checkpoint.exists():
             return
         state = torch.load(checkpoint, weights_only=True)
+        if state["config"] != repr(self.whole):
+            raise ValueError(
+                f"{checkpoint} was made by another configuration; take another run folder"
+            )
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -183,4 +193,4 @@ def _record(run: Path, training: Training, loss: float, held_out: tuple[Any, Any
 def _save(path: Path, state: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(state, part)
-    shutil.move(part, path)
+    part.replace(path)

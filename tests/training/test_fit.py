@@ -3,10 +3,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from service.imaging.radiograph import Radiograph
+from tests.factories import png_bytes
 from tests.training.model_run import write_config, write_dataset
 from training.augment import augment
 from training.config import AugmentConfig, Config, InvalidConfig
@@ -93,6 +95,19 @@ class TestTrainingImages:
         assert first[2].shape == (4, 4)
 
 
+class TestMaskCells:
+    def test_cells_show_what_the_network_sees(self, tmp_path: Path, config: Config) -> None:
+        mask = np.zeros((64, 64), np.uint8)
+        mask[:32] = 255
+        for name in ("image.png", "mask.png"):
+            (tmp_path / name).write_bytes(png_bytes(mask))
+        frame = pd.DataFrame({"path": ["image.png"], "mask": ["mask.png"], "label": [1]})
+        half = dataclasses.replace(config.input, crop=0.5)
+        _, _, cells = TrainingImages(frame, tmp_path, half, STILL, seed=0)[0, 0]
+        np.testing.assert_allclose(cells[:2], 1, atol=1e-6)
+        np.testing.assert_allclose(cells[2:], 0, atol=1e-6)
+
+
 class TestFit:
     def test_interrupted_run_ends_like_an_uninterrupted_one(
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -116,6 +131,14 @@ class TestFit:
             torch.testing.assert_close(cut[name], value, rtol=1e-4, atol=1e-5)
         log = (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in log] == [3, 6]
+
+    def test_checkpoint_of_another_configuration_is_refused(
+        self, config: Config, tmp_path: Path
+    ) -> None:
+        fit(config, tmp_path)
+        (tmp_path / "weights.pt").unlink()
+        with pytest.raises(ValueError, match="another configuration"):
+            fit(dataclasses.replace(config, seed=config.seed + 1), tmp_path)
 
     def test_learns_the_blob(self, config: Config, tmp_path: Path) -> None:
         longer = dataclasses.replace(config.fit, steps=40, batch=16, checkpoint_every=40)
