@@ -38,6 +38,7 @@ def write_manifest(folder: Path) -> None:
         calibration=Calibration(temperature=1.5),
         operating_points=(POINT,),
         default_operating_point=POINT.name,
+        heatmap_scale=5.0,
         sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         provenance={"seed": 0},
     )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from service.findings.calibration import Calibration, OperatingPoint
@@ -38,6 +39,7 @@ from training.measures import Interval, run_graph, summarise
 
 GRAPH = "model.onnx"
 GOLDEN_IMAGES = 4
+PEAKS_BELOW = 95  # per cent of heatmap peaks that the strongest colour leaves distinct
 GOLDEN_SIDE = 256  # pixels; larger images are reduced to this before they are stored
 LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "pillow", "pydicom")
 STORE_PREFIX = "nanocxr-"
@@ -53,6 +55,7 @@ class Fitted:
 
     calibration: Calibration
     points: tuple[OperatingPoint, ...]
+    heatmap_scale: float
     nll_before: float
     nll_after: float
     measures: dict[str, Interval]
@@ -124,6 +127,7 @@ def _fill(
         calibration=fitted.calibration,
         operating_points=fitted.points,
         default_operating_point="balanced",
+        heatmap_scale=fitted.heatmap_scale,
         sha256={GRAPH: sha256(folder / GRAPH)},
         provenance=provenance(config, run, splits, fitted),
     )
@@ -146,7 +150,8 @@ def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame])
     """Calibrate on one split and measure on another, with the graph as shipped."""
     folder = config.dataset.folder
     images, labels = load_tensors(splits["calibration"], folder, config.input)
-    logits = run_graph(graph, images).logit
+    outputs = run_graph(graph, images)
+    logits = outputs.logit
     calibration = fit_temperature(logits, labels)
     points = choose_operating_points(probabilities(logits, calibration), labels)
 
@@ -156,10 +161,17 @@ def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame])
     return Fitted(
         calibration=calibration,
         points=points,
+        heatmap_scale=peak_scale(outputs.heatmap[labels == 1]),
         nll_before=negative_log_likelihood(logits, labels, Calibration(temperature=1.0)),
         nll_after=negative_log_likelihood(logits, labels, calibration),
         measures=summarise(truth, scores, groups, points[0], config.seed),
     )
+
+
+def peak_scale(heatmaps: NDArray[np.float32]) -> float:
+    """Local logit that the peaks of 95 % of (N, h, w) heatmaps of positives stay below."""
+    cells = heatmaps.shape[1] * heatmaps.shape[2]
+    return float(np.percentile(heatmaps.max(axis=(1, 2)), PEAKS_BELOW) * cells)
 
 
 def provenance(

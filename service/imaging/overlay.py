@@ -14,9 +14,6 @@ from PIL import Image
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry
 
-# Local logit at which the colour saturates. Where the whole input looked like such a cell, the
-# logit would be this much above the network's bias: beyond all doubt, so nothing more is to show.
-FULL_SCALE = 10.0
 MAX_OPACITY = 0.6  # anatomy stays visible under the strongest colour
 # zlib level: on a 1,841 x 1,955 overlay 1 takes 0.4 of the time of 6, for 1.24 times the size.
 COMPRESS_LEVEL = 1
@@ -31,8 +28,8 @@ def heatmap_png(
     heatmap: FloatImage,
     geometry: Geometry,
     *,
+    full_scale: float,
     bare: bool,
-    full_scale: float = FULL_SCALE,
 ) -> bytes:
     """Write a heatmap as PNG of exactly the radiograph's rows and columns.
 
@@ -45,12 +42,13 @@ def heatmap_png(
         which is its local logit divided by h x w.
     geometry
         From :func:`service.imaging.standardise.standardise` for this radiograph.
+    full_scale
+        Local logit of the strongest colour, ``heatmap_scale`` of the manifest; an absolute scale,
+        never the map's own maximum.
     bare
         False: RGB, the radiograph with the heat over it; opacity and colour follow the local logit.
         True: 8-bit grey, the heat alone; 255 stands for ``full_scale`` and more, 0 for none and
         for all that lies outside the crop.
-    full_scale
-        Local logit of the strongest colour; an absolute scale, never the map's own maximum.
 
     Returns
     -------

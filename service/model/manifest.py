@@ -4,6 +4,7 @@ Training writes it once; serving takes every constant from it and verifies every
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ class Manifest:
         At least one; names are unique.
     default_operating_point
         Name of the one that decides ``call``.
+    heatmap_scale
+        Local logit (a heatmap's cell times the number of cells) drawn in the strongest colour.
     provenance
         What training records: config, seed, dataset, software; free-form, JSON values only.
     """
@@ -41,6 +44,7 @@ class Manifest:
     calibration: Calibration
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
+    heatmap_scale: float
     sha256: dict[str, str]
     provenance: dict[str, Any]
 
@@ -52,6 +56,8 @@ class Manifest:
             raise InvalidManifest(
                 f"default operating point {self.default_operating_point!r} is not one of {names}"
             )
+        if not 0 < self.heatmap_scale < math.inf:
+            raise InvalidManifest(f"heatmap scale {self.heatmap_scale} is not above 0 and finite")
         if not all(isinstance(digest, str) for digest in self.sha256.values()):
             raise InvalidManifest("a SHA-256 is not a string")
         if self.graph not in self.sha256:

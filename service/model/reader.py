@@ -187,7 +187,14 @@ class Reader:
         """
         radiograph = decode(data, self._limits)
         reading = self.infer([self._standardise(radiograph)])[0]
-        return reading, heatmap_png(radiograph, reading.heatmap, reading.geometry, bare=bare)
+        png = heatmap_png(
+            radiograph,
+            reading.heatmap,
+            reading.geometry,
+            full_scale=self.manifest.heatmap_scale,
+            bare=bare,
+        )
+        return reading, png
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""

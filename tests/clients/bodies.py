@@ -35,6 +35,7 @@ def model() -> dict[str, Any]:
             "calibration": {"temperature": 1.5, "bias": 0.0},
             "operating_points": [POINT],
             "default_operating_point": "balanced",
+            "heatmap_scale": 5.0,
             "sha256": {"model.onnx": SHA256},
             "provenance": {"seed": 1},
         },

@@ -29,6 +29,7 @@ class TestFolder:
         assert manifest.sha256["model.onnx"] == sha256(graph_path(packaged.folder, "int8"))
         assert manifest.input == packaged.config.input
         assert manifest.default_operating_point == "balanced"
+        assert manifest.heatmap_scale > 0
 
     def test_golden_images_of_both_classes_are_read_as_recorded(self, packaged: Run) -> None:
         readings = json.loads((packaged.model / "golden.json").read_text())["readings"]

@@ -22,6 +22,7 @@ def local_logits(value: float) -> FloatImage:
 
 
 def drawn(heatmap: FloatImage, geometry: Geometry = GEOMETRY, **options: Any) -> NDArray[np.uint8]:
+    options = {"full_scale": 10.0} | options
     image = Image.open(BytesIO(heatmap_png(RADIOGRAPH, heatmap, geometry, **options)))
     return np.asarray(image)
 

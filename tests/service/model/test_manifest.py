@@ -29,6 +29,7 @@ class TestManifest:
             ({"schema_version": 2}, "schema 2"),
             ({"colour": "red"}, "colour"),
             ({"default_operating_point": "best"}, "best"),
+            ({"heatmap_scale": 0.0}, "heatmap scale"),
             ({"operating_points": []}, "balanced"),
             ({"operating_points": [POINT.__class__.__name__]}, "not readable"),
             ({"graph": "other.onnx"}, "no SHA-256"),
