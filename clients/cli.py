@@ -140,6 +140,49 @@ def evaluate(scores: Path, by: tuple[str, ...], json_file: Path | None, replicat
             temporary.write_text(json.dumps(to_json(measures), indent=2) + "\n", encoding="utf-8")
 
 
+@cli.command()
+@click.argument("scores", type=READABLE_FILE)
+@click.argument("dataset", type=READABLE)
+@click.option("--out", type=WRITABLE_FILE, required=True, help="PNG file to write.")
+@click.option(
+    "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the model that gave the scores [default: models/default/1].",
+)  # fmt: skip
+@click.option("--by", metavar="COLUMN", help="Rows of their own for each value of this column.")
+@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
+def worst(
+    scores: Path, dataset: Path, out: Path, model: Path | None, by: str | None, count: int
+) -> None:
+    """Draw the images of DATASET that SCORES read worst, with heatmaps.
+
+    Each row shows one class of one stratum as the network sees it, and below that the heatmap:
+    pneumonia with the lowest, no pneumonia with the highest probabilities.
+
+    Example:
+
+    \b
+        cxr worst scores.parquet labels.csv --by source --out worst.png
+    """  # noqa: D301  click needs the \b itself
+    # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
+    from clients.worst import NothingToShow, draw  # noqa: PLC0415
+    from clients.worst import worst as choose  # noqa: PLC0415
+    from service.model.reader import Reader  # noqa: PLC0415
+
+    table = pd.read_parquet(scores)
+    if by is not None and by not in table.columns:
+        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    with _one_line_errors():
+        settings = Settings.from_env()
+        reader = Reader.open(model or settings.model, limits=settings.limits)
+        try:
+            rows = choose(table, by=by, count=count)
+            with replacing(out) as temporary:
+                draw(rows, open_dataset(dataset), reader, temporary)
+        except NothingToShow as reason:
+            raise click.ClickException(str(reason)) from reason
+    click.echo(out)
+
+
 class _Progress:
     """Moves the bar on and counts the images without a reading."""
 

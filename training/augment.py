@@ -32,6 +32,7 @@ def augment(
     """
     turn = _random_affine(config, rng)
     pixels = _warp(radiograph.pixels, turn)
+    pixels = _shade(pixels, config, rng)
     pixels = _expose(pixels, config, rng)
     pixels = _cut_out(pixels, config, rng)
     return dataclasses.replace(radiograph, pixels=pixels), _warp(mask, turn)
@@ -55,6 +56,15 @@ def _warp(image: FloatImage, turn: NDArray[np.float64]) -> FloatImage:
     matrix = np.hstack([linear, centre - linear @ centre + turn[:, 2:] * sides])
     warped = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, dtype=np.float32)
+
+
+def _shade(pixels: FloatImage, config: AugmentConfig, rng: np.random.Generator) -> FloatImage:
+    """Brighten and darken smoothly, so that how bright a region is tells little about it."""
+    grid = int(rng.integers(2, 6))
+    coarse = rng.standard_normal((grid, grid)).astype(np.float32)
+    size = (pixels.shape[1], pixels.shape[0])
+    field = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+    return pixels + np.float32(rng.uniform(0, config.shade)) * field
 
 
 def _expose(pixels: FloatImage, config: AugmentConfig, rng: np.random.Generator) -> FloatImage:

@@ -42,6 +42,8 @@ class AugmentConfig:
     ----------
     degrees, shift, scale
         Bounds of rotation (degrees), shift and scaling (fractions of the side).
+    shade
+        Bound of the standard deviation of a smooth field of grey that is added (grey range 1).
     gamma, blur, noise
         Bounds of log2 gamma, of the blur's sigma (pixels) and of the noise's (grey range 1).
     cutout
@@ -51,6 +53,7 @@ class AugmentConfig:
     degrees: float
     shift: float
     scale: float
+    shade: float
     gamma: float
     blur: float
     noise: float

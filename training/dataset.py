@@ -65,6 +65,7 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Augmented (image (1, S, S), label (), mask (S/16, S/16)) by (draw, row).
 
     The draw numbers the passes, so that an image differs in each but a resumed run repeats none.
+    Both images of a pair are changed alike: what is left between them is the lesion.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._paths = frame["path"].tolist()
         self._masks = frame["mask"].tolist()
         self._labels = frame["label"].tolist()
+        self._groups = frame.groupby("group", sort=True).ngroup().tolist()
         self._folder, self._spec, self._changes, self._seed = folder, spec, changes, seed
 
     def __len__(self) -> int:
@@ -80,7 +82,7 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         draw, row = key
-        rng = np.random.default_rng((self._seed, draw, row))
+        rng = np.random.default_rng((self._seed, draw, self._groups[row]))
         radiograph = decode((self._folder / self._paths[row]).read_bytes(), Limits())
         mask = self._load_mask(self._masks[row])
         radiograph, mask = augment(radiograph, mask, self._changes, rng)

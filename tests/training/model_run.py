@@ -39,6 +39,7 @@ std = 0.29
 degrees = 4
 shift = 0.04
 scale = 0.1
+shade = 0.1
 gamma = 0.5
 blur = 0.8
 noise = 0.03

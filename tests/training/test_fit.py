@@ -15,7 +15,7 @@ from training.config import AugmentConfig, Config, InvalidConfig
 from training.dataset import PairedBatches, TrainingImages, load_splits
 from training.fit import Training, fit, learning_rate, load_network
 
-STILL = AugmentConfig(degrees=0, shift=0, scale=0, gamma=0, blur=0, noise=0, cutout=0)
+STILL = AugmentConfig(degrees=0, shift=0, scale=0, shade=0, gamma=0, blur=0, noise=0, cutout=0)
 
 
 @pytest.fixture(scope="module")

@@ -29,13 +29,13 @@ Fact = str | float | int | bool
 # A consolidated alveolus is still a little lighter than muscle.
 _CONSOLIDATED = 0.95
 # Added line integral drawn as full intensity in the lesion mask (an obvious consolidation).
-_MASK_FULL = 0.35
+_MASK_FULL = 0.5
 # Floor of visibility, so that no positive is label noise. Relative to what the air of a
 # well-filled lung takes away: mean added over the lung fields, and the share of the lung fields
 # in which the lesion adds something a reader can see.
-_MIN_MEAN_ADDED = 0.045
-_MIN_VISIBLE_SHARE = 0.09
-_VISIBLE = 0.16
+_MIN_MEAN_ADDED = 0.07
+_MIN_VISIBLE_SHARE = 0.12
+_VISIBLE = 0.22
 _MAX_DRAWS = 20
 # Vessels inside consolidated lung lose their contrast.
 _VESSEL_LOSS = 0.9
@@ -52,7 +52,7 @@ class Projection:
     lungs, heart
         Projected fields in [0, 1].
     lesion
-        Visibility of the lesion in [0, 1]: the added line integral over 0.35, clipped; all 0 when
+        Visibility of the lesion in [0, 1]: the added line integral over 0.5, clipped; all 0 when
         healthy.
     pixels_per_cm
         Canvas scale in the middle of the thorax.

@@ -156,6 +156,7 @@ def body_attenuation(rng: np.random.Generator, patient: Patient) -> tuple[FloatI
     ppc = patient.pixels_per_cm
     outline = _torso_outline(rng, patient)
     depth = min(2 * (patient.half_depth + 0.75 * patient.chest_wall + 0.6), 28.0)
+    depth *= uniform(rng, 0.9, 1.15)
     radius = patient.half_width * uniform(rng, 0.26, 0.55) * ppc
     torso = inflate(outline, radius, CANVAS) * depth
     x, y = canvas_cm(patient)
@@ -173,7 +174,7 @@ def body_attenuation(rng: np.random.Generator, patient: Patient) -> tuple[FloatI
             torso = np.maximum(torso, arm) + 0.3 * np.minimum(torso, arm)
     if patient.female and not patient.child and chance(rng, 0.85):
         torso += _breasts(rng, patient) * (torso > 0)
-    fat = 1 + uniform(rng, 0.002, 0.012) * noise_image(rng, CANVAS, 2.5)
+    fat = 1 + uniform(rng, 0.002, 0.02) * noise_image(rng, CANVAS, 2.5)
     attenuation = SOFT_TISSUE * torso * fat
     if patient.child and chance(rng, 0.7):
         attenuation = np.maximum(attenuation, 0) + _head(rng, patient)

@@ -77,9 +77,9 @@ def draw_look(rng: np.random.Generator) -> Look:
     unsharp = enhancement == "unsharp"
     return Look(
         low=uniform(rng, 0, 6),
-        high=uniform(rng, 93, 100) if chance(rng, 0.7) else uniform(rng, 78, 93),
-        below=uniform(rng, -0.04, 0.25) if chance(rng, 0.8) else uniform(rng, 0.25, 0.55),
-        above=uniform(rng, -0.06, 0.15) if chance(rng, 0.8) else uniform(rng, 0.15, 0.6),
+        high=uniform(rng, 94, 100) if chance(rng, 0.88) else uniform(rng, 80, 94),
+        below=uniform(rng, -0.04, 0.2) if chance(rng, 0.9) else uniform(rng, 0.2, 0.5),
+        above=uniform(rng, -0.06, 0.12) if chance(rng, 0.9) else uniform(rng, 0.12, 0.5),
         curve=uniform(rng, 1.5, 6) if chance(rng, 0.5) else 0.0,
         middle=uniform(rng, 0.35, 0.62),
         gamma=float(np.exp(rng.normal(0, 0.24))),

@@ -104,23 +104,30 @@ def _apical_cap(rng: np.random.Generator, lungs: Lungs) -> FloatArray:
     )
 
 
+def _haze(rng: np.random.Generator, lungs: Lungs) -> FloatArray:
+    """Lungs that look grey as a whole: shallow breath, congestion, soft tissue, a turned chest."""
+    depth, rows, columns = lungs.volume.shape
+    cloud = noise_volume(rng, (depth, rows, columns), 2.5)
+    below = uniform(rng, 0.0, 1.0) * (lungs.height - 0.5)
+    across = uniform(rng, -0.6, 0.6) * lungs.lateral
+    base = uniform(rng, 0.02, 0.22) * np.clip(1 + below + across + 0.1 * cloud, 0, 1.8)
+    return np.asarray(base, np.float32)
+
+
 def draw_findings(rng: np.random.Generator, patient: Patient, lungs: Lungs) -> Findings:
     """Draw the shared findings of one patient; most have none."""
     filled = np.zeros(lungs.volume.shape, np.float32)
     thin = np.zeros((CANVAS, CANVAS), np.float32)
     names: list[str] = []
     adult = not patient.child
-    if chance(rng, 0.1 if adult else 0.03):
+    if chance(rng, 0.14 if adult else 0.05):
         names.append("effusion")
         for side in (-1, 1) if chance(rng, 0.4) else (int(rng.choice([-1, 1])),):
             fluid = pleural_fluid(rng, patient, lungs, side, float(rng.beta(1.1, 4.0)))
             np.maximum(filled, fluid, out=filled)
-    if patient.inspiration < 0.9 or chance(rng, 0.12):
+    if patient.inspiration < 0.9 or chance(rng, 0.18):
         names.append("haze")
-        depth, rows, columns = lungs.volume.shape
-        cloud = noise_volume(rng, (depth, rows, columns), 2.5)
-        base = uniform(rng, 0.02, 0.2) * np.clip(0.5 + 0.8 * lungs.height + 0.1 * cloud, 0, 1.5)
-        np.maximum(filled, np.asarray(base, np.float32), out=filled)
+        np.maximum(filled, _haze(rng, lungs), out=filled)
     if chance(rng, 0.12 if adult else 0.05):
         names.append("atelectasis")
         thin += _plate(rng, patient)

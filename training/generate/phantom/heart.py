@@ -110,7 +110,7 @@ def build_heart(rng: np.random.Generator, patient: Patient) -> Heart:
     outline = project(patient, points)
     radius = patient.pixels_per_cm * patient.half_width * uniform(rng, 0.26, 0.36)
     rounded: FloatImage = inflate(outline, radius, RAYS)
-    thickness = patient.half_depth * uniform(rng, 0.62, 0.84)
+    thickness = patient.half_depth * uniform(rng, 0.7, 0.95)
     rows = (np.arange(RAYS, dtype=np.float32)[:, None] + 0.5) * (CANVAS / RAYS)
     height = (rows - patient.origin_y) / patient.pixels_per_cm / patient.lung_height
     centre = depth * np.clip((height - 0.15) / 0.4, 0, 1)

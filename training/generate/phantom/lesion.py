@@ -25,12 +25,12 @@ class _Habit:
 
 
 _HABITS = {
-    "lobar": _Habit(0.17, 0.14, (0.45, 1.0), 0.5),
-    "segmental": _Habit(0.12, 0.15, (0.4, 1.0), 0.4),
-    "patchy": _Habit(0.22, 0.27, (0.35, 1.0), 0.3),
-    "perihilar": _Habit(0.27, 0.08, (0.22, 0.75), 0.1),
+    "lobar": _Habit(0.17, 0.14, (0.55, 1.0), 0.5),
+    "segmental": _Habit(0.12, 0.15, (0.55, 1.0), 0.4),
+    "patchy": _Habit(0.22, 0.27, (0.45, 1.0), 0.3),
+    "perihilar": _Habit(0.27, 0.08, (0.3, 0.85), 0.1),
     "retrocardiac": _Habit(0.06, 0.09, (0.5, 1.0), 0.4),
-    "diffuse": _Habit(0.08, 0.2, (0.25, 0.85), 0.3),
+    "diffuse": _Habit(0.08, 0.2, (0.3, 0.9), 0.3),
     "round": _Habit(0.05, 0.03, (0.5, 1.0), 0.1),
     "hemithorax": _Habit(0.03, 0.04, (0.5, 1.0), 0.4),
 }
@@ -116,7 +116,7 @@ def draw_lesion(
         filled = np.maximum(
             filled, uniform(rng, 0.2, 0.6) * np.clip(paint_patchy(rng, patient, lungs, -side), 0, 1)
         )
-    effusion = chance(rng, 0.1 if patient.child else 0.22) and pattern != "perihilar"
+    effusion = chance(rng, 0.06 if patient.child else 0.12) and pattern != "perihilar"
     if effusion:
         fluid = pleural_fluid(rng, patient, lungs, side, float(rng.beta(1.2, 2.5)))
         filled = np.maximum(filled, fluid)

@@ -134,6 +134,19 @@ def _mediastinal_tubes(rng: np.random.Generator, patient: Patient, rays: Rays) -
     return np.asarray(np.maximum(np.maximum(septum, spine), aorta), np.float32)
 
 
+def _heart_and_fat(rng: np.random.Generator, rays: Rays, heart: Heart) -> FloatArray:
+    """Coverage by the heart and by the fat and thymus before it, shape (DEPTHS, RAYS, RAYS).
+
+    Little or no lung lies between heart and sternum, which is why the heart is nearly as white as
+    the mediastinum and has a sharp edge.
+    """
+    ahead = rays.z - heart.depth_centre
+    lung_in_front = uniform(rng, 0.0, 0.5)
+    gap = np.where(ahead > 0, ahead * lung_in_front, -ahead)
+    edge = np.clip(heart.half_chord / (0.4 * heart.half_chord.max()), 0, 1)
+    return np.asarray(ramp(heart.half_chord - gap, rays.step) * edge, np.float32)
+
+
 def build_lungs(rng: np.random.Generator, patient: Patient, rays: Rays, heart: Heart) -> Lungs:
     """Build both lungs of a patient on the ray samples."""
     height = rays.y / np.float32(patient.lung_height)
@@ -150,7 +163,7 @@ def build_lungs(rng: np.random.Generator, patient: Patient, rays: Rays, heart: H
     slope = np.abs(np.gradient(dome, rays.step, axis=0)) * rays.step
     volume *= ramp(dome - rays.y, slope + rays.pitch)
     volume *= 1 - ramp(_mediastinal_tubes(rng, patient, rays), rays.pitch * 1.5)
-    volume *= 1 - ramp(heart.half_chord - np.abs(rays.z - heart.depth_centre), rays.step)
+    volume *= 1 - _heart_and_fat(rng, rays, heart)
     return Lungs(
         volume=volume,
         height=height,

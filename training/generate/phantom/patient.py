@@ -94,7 +94,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         heart_scale=_heart_scale(rng, child=child, low=low),
         aortic_age=0.0 if child else float(rng.beta(1.6, 1.6)),
         emphysema=emphysema,
-        lung_density=(uniform(rng, 0.24, 0.36) if child else uniform(rng, 0.2, 0.32))
+        lung_density=(uniform(rng, 0.2, 0.42) if child else uniform(rng, 0.16, 0.36))
         / (inspiration * (1 + 0.35 * emphysema)),
         rib_slope=uniform(rng, 0.16, 0.34) if child else uniform(rng, 0.3, 0.52),
         bone_density=uniform(rng, 0.6, 1.5),

@@ -70,7 +70,7 @@ def _lobar(rng: np.random.Generator, patient: Patient, lungs: Lungs, side: int) 
     lobe, centre = _lobe(rng, lungs, side)
     centre += rng.normal(0, 0.12, 3).astype(np.float32)
     reach = uniform(rng, 0.35, 1.0)
-    distance = _distance(lungs, patient, centre, (reach, reach, reach))
+    distance = _distance(lungs, patient, centre, (reach, reach, 1.4 * reach))
     cloud = _block(rng, lungs, 2.2)
     spread = sigmoid((1 - distance + 0.22 * cloud) / uniform(rng, 0.05, 0.25))
     grain = np.clip(1 + uniform(rng, 0, 0.25) * _block(rng, lungs, 1.6), 0.3, 1.2)
@@ -107,8 +107,9 @@ def paint_patchy(rng: np.random.Generator, patient: Patient, lungs: Lungs, side:
             [focus * uniform(rng, 0.2, 0.85), rng.beta(2.4, 1.5), rng.uniform(-0.7, 0.7)],
             np.float32,
         )
-        radii = tuple(uniform(rng, 0.12, 0.38) for _ in range(3))
-        distance = _distance(lungs, patient, centre, (radii[0], radii[1], radii[2]))
+        across, down = uniform(rng, 0.12, 0.38), uniform(rng, 0.12, 0.38)
+        # Foci line up along the bronchi: what looks like one patch is several, one behind another.
+        distance = _distance(lungs, patient, centre, (across, down, uniform(rng, 0.2, 0.8)))
         np.maximum(field, uniform(rng, 0.5, 1.0) * np.exp(-(distance**2)), out=field)
     cloud = _block(rng, lungs, 2.0)
     mottle = _block(rng, lungs, 1.5)

@@ -70,7 +70,7 @@ def _draw_rib(
 
 def _wall(edge: FloatArray) -> FloatArray:
     """Density of a flat rib seen face-on (edge 0) to edge-on (edge 1)."""
-    return np.asarray(0.42 + 0.58 * edge**3)
+    return np.asarray(0.42 + 0.4 * edge**3)
 
 
 def _ribs(rng: np.random.Generator, patient: Patient) -> FloatImage:
@@ -99,7 +99,7 @@ def _ribs(rng: np.random.Generator, patient: Patient) -> FloatImage:
             _draw_rib(ahead, flat[half + 3 :], front[half + 3 :], wide * 1.12, core)
     fade = uniform(rng, 0.3, 0.8) if patient.child else uniform(rng, 0.2, 0.65)
     total = (behind.astype(np.float32) + fade * ahead.astype(np.float32)) / _FULL
-    strength = patient.bone_density * (0.7 if patient.child else 0.5) * uniform(rng, 0.7, 1.2)
+    strength = patient.bone_density * (0.6 if patient.child else 0.38) * uniform(rng, 0.7, 1.2)
     return resize(blur(total, uniform(rng, 0.4, 0.9)), CANVAS) * np.float32(strength)
 
 

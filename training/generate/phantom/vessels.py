@@ -9,7 +9,7 @@ from training.generate.phantom.body import SOFT_TISSUE
 from training.generate.phantom.geometry import FINE, project, stroke_many
 from training.generate.phantom.lungs import cage_profile
 from training.generate.phantom.patient import CANVAS, Patient
-from training.generate.phantom.sampling import FloatArray, blur, resize, uniform
+from training.generate.phantom.sampling import FloatArray, blur, noise_image, resize, uniform
 
 # Murray's law for a symmetric fork: each daughter has 2**(-1/3) of the parent's radius.
 _MURRAY = 2 ** (-1 / 3)
@@ -139,7 +139,10 @@ def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage
         veins = grow_tree(rng, patient, side, int(rng.integers(7, 11)), 0.75 * scale * fullness)
         total += draw_twigs(patient, arteries, softness=0.5)
         total += draw_twigs(patient, veins, softness=0.7)
-    return np.asarray(SOFT_TISSUE * uniform(rng, 1.1, 2.5) * total, np.float32)
+    strength = uniform(rng, 1.4, 3.2) if patient.child else uniform(rng, 1.1, 2.5)
+    # Vessels too small to be drawn one by one still give the lung its texture.
+    small = uniform(rng, 0.005, 0.05) * noise_image(rng, CANVAS, 1.0)
+    return np.asarray(SOFT_TISSUE * strength * total + small, np.float32)
 
 
 def airway_cast(rng: np.random.Generator, patient: Patient) -> FloatImage:
