@@ -1,4 +1,4 @@
-"""The images a model reads worst, with heatmaps, to be looked at: what does it not see, and why?
+"""The images a model reads worst, with heatmaps: to see what it does not see.
 
 score -> [worst] -> a PNG sheet
 """

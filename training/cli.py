@@ -67,7 +67,7 @@ def generate(folder: Path, **options: Any) -> None:
     Example:
 
     \b
-        cxr-train generate data/default --pairs 20000 --seed 1
+        cxr-train generate data/default --pairs 5000 --seed 1
     """  # noqa: D301  click needs the \b itself
     from training.generate.store import generate as write_dataset  # noqa: PLC0415
 

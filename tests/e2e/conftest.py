@@ -28,16 +28,16 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The service as an operator starts it, on a free port, with the model that ships."""
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
+    """The service as an operator starts it, on a free port, with a model of random weights."""
     folder = tmp_path_factory.mktemp("serve")
     log, port = folder / "log", free_port()
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
     environment = os.environ | {
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(folder / "bentoml"),
+        "CXR_MODEL": str(tiny_model),
     }
-    environment.pop("CXR_MODEL", None)
     with log.open("w") as output:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(process, url, log)
-        yield Server(url, log, ROOT / "models" / "default" / "1")
+        yield Server(url, log, tiny_model)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
