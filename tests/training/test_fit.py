@@ -101,7 +101,9 @@ class TestMaskCells:
         mask[:32] = 255
         for name in ("image.png", "mask.png"):
             (tmp_path / name).write_bytes(png_bytes(mask))
-        frame = pd.DataFrame({"path": ["image.png"], "mask": ["mask.png"], "label": [1]})
+        frame = pd.DataFrame(
+            {"path": ["image.png"], "mask": ["mask.png"], "label": [1], "group": ["a"]}
+        )
         half = dataclasses.replace(config.input, crop=0.5)
         _, _, cells = TrainingImages(frame, tmp_path, half, STILL, seed=0)[0, 0]
         np.testing.assert_allclose(cells[:2], 1, atol=1e-6)

@@ -226,8 +226,10 @@ class TestAcquire:
         acquisition = dataclasses.replace(STRAIGHT, framing=framing)
         healthy, sick = (acquire(half, acquisition, 128) for half in (case.healthy, case.pneumonia))
         brighter = sick.pixels.astype(float) - healthy.pixels
-        assert brighter[sick.lesion > 128].mean() > 5
-        assert abs(brighter[sick.lesion == 0].mean()) < 2
+        inside = brighter[sick.lesion > 128].mean()
+        assert inside > 5
+        # The window is set by percentiles of the body, so a large lesion darkens the rest a little.
+        assert abs(brighter[sick.lesion == 0].mean()) < inside / 2
         assert not healthy.lesion.any()
 
     def test_the_same_acquisition_gives_the_same_bytes(self, case: PhantomCase) -> None:
