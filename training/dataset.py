@@ -21,7 +21,7 @@ from service.imaging.radiograph import FloatImage
 from service.imaging.standardise import Geometry, InputSpec, standardise
 from training.augment import augment
 from training.config import AugmentConfig, Config
-from training.network import MASK_STRIDE
+from training.network import STRIDE
 
 
 def load_splits(config: Config) -> dict[str, pd.DataFrame]:
@@ -101,7 +101,7 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
         top, left = round(geometry.top * down), round(geometry.left * across)
         bottom = round((geometry.top + geometry.height) * down)
         right = round((geometry.left + geometry.width) * across)
-        cells = self._spec.size // MASK_STRIDE
+        cells = self._spec.size // STRIDE
         small = cv2.resize(
             mask[top:bottom, left:right], (cells, cells), interpolation=cv2.INTER_AREA
         )

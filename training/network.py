@@ -16,7 +16,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-MASK_STRIDE = 16  # of layer 3, where the auxiliary lesion mask is predicted
+STRIDE = 16  # pixels of the image to one cell of the heatmap and of the auxiliary lesion mask
 
 ARCHITECTURES = {
     "resnet18": torchvision.models.resnet18,
@@ -34,6 +34,9 @@ class Outputs(NamedTuple):
 
 class PneumoniaNet(nn.Module):
     """A ResNet for (N, 1, S, S) images in [0, 1].
+
+    Layer 4 keeps the resolution of layer 3, so that a 128-pixel image has a heatmap of 8 x 8 cells
+    instead of 4 x 4; the weights have the same shapes as torchvision's.
 
     Parameters
     ----------
@@ -54,36 +57,39 @@ class PneumoniaNet(nn.Module):
             1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False
         )
         nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        for layer in backbone.layer4.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.stride = (1, 1)
         self.backbone = backbone
-        self.mask_head = nn.Conv2d(backbone.layer3[-1].bn2.num_features * self._expansion(), 1, 1)
+        self.mask_head = nn.Conv2d(1, 1, 1)  # a scale and an offset
+        nn.init.ones_(self.mask_head.weight)
+        nn.init.zeros_(self.mask_head.bias)
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
-    def _expansion(self) -> int:
-        return int(self.backbone.layer3[-1].expansion)
-
     def forward(self, image: Tensor) -> Outputs:
         """Logit, heatmap and embedding of (N, 1, S, S) images in [0, 1]."""
-        return self._read(self.backbone.layer4(self._trunk(image)))
+        return self._forward(image)[0]
 
     def forward_with_mask(self, image: Tensor) -> tuple[Outputs, Tensor]:
-        """As :meth:`forward`, and the lesion mask's logits (N, S / 16, S / 16) for training."""
-        features = self._trunk(image)
-        return self._read(self.backbone.layer4(features)), self.mask_head(features).squeeze(1)
+        """As :meth:`forward`, and the lesion mask's logits (N, S / 16, S / 16) for training.
 
-    def _trunk(self, image: Tensor) -> Tensor:
+        They are the evidence of each cell, scaled and shifted: what teaches where the lesion lies
+        teaches the heatmap itself.
+        """
+        outputs, evidence = self._forward(image)
+        return outputs, self.mask_head(evidence.unsqueeze(1)).squeeze(1)
+
+    def _forward(self, image: Tensor) -> tuple[Outputs, Tensor]:
+        """Also the evidence of each cell (N, h, w); its mean is the logit less the bias."""
         net = self.backbone
         x = (image - self.mean) / self.std
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        return torch.as_tensor(net.layer3(net.layer2(net.layer1(x))))
-
-    def _read(self, maps: Tensor) -> Outputs:
+        maps = net.layer4(net.layer3(net.layer2(net.layer1(x))))
         embedding = maps.mean(dim=(2, 3))
-        logit = self.backbone.fc(embedding).squeeze(1)
-        weights = self.backbone.fc.weight[0]
-        cells = maps.shape[2] * maps.shape[3]
-        heatmap = torch.relu(torch.einsum("nkhw,k->nhw", maps, weights)) / cells
-        return Outputs(logit, heatmap, embedding)
+        evidence = torch.einsum("nkhw,k->nhw", maps, net.fc.weight[0])
+        heatmap = torch.relu(evidence) / (maps.shape[2] * maps.shape[3])
+        return Outputs(net.fc(embedding).squeeze(1), heatmap, embedding), evidence
 
     def load_imagenet(self, weights: Mapping[str, Tensor]) -> None:
         """Start from torchvision's ImageNet weights (three channels, 1,000 classes).

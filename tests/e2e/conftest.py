@@ -15,6 +15,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "models" / "default" / "1"
 START_SECONDS = 120.0
 
 
@@ -28,15 +29,15 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
-    """The service as an operator starts it, on a free port, with a model of random weights."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The service as an operator starts it, on a free port, with the model that ships."""
     folder = tmp_path_factory.mktemp("serve")
     log, port = folder / "log", free_port()
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
     environment = os.environ | {
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(folder / "bentoml"),
-        "CXR_MODEL": str(tiny_model),
+        "CXR_MODEL": str(SHIPPED),
     }
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -50,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterat
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(process, url, log)
-        yield Server(url, log, tiny_model)
+        yield Server(url, log, SHIPPED)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -1,5 +1,7 @@
 """A stranger's path: start the service, send files, get readings."""
 
+import base64
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -48,6 +50,17 @@ class TestRealRadiographs:
         response = predict(http, sample("RG3_J2KI.dcm"))
         assert problem(response) == (422, "not_a_chest")
         assert "Body Part Examined (0018,0015)" in response.json()["detail"]
+
+
+class TestShippedModel:
+    def test_golden_readings_replay_through_the_service(
+        self, http: httpx.Client, server: Server
+    ) -> None:
+        golden = json.loads((server.model / "golden.json").read_text())["readings"]
+        assert {entry["label"] for entry in golden} == {0, 1}
+        for entry in golden:
+            answer = predict(http, base64.b64decode(entry["image"])).json()
+            assert answer["probability"] == pytest.approx(entry["probability"], abs=1e-3)
 
 
 class TestSameImage:

@@ -15,10 +15,10 @@ from training.generate.phantom.devices import draw_devices
 from training.generate.phantom.findings import Findings, draw_findings, skin_folds
 from training.generate.phantom.geometry import FINE, cast_rays, stroke
 from training.generate.phantom.heart import Heart, build_heart
-from training.generate.phantom.lesion import Lesion, choose_pattern, draw_lesion
+from training.generate.phantom.lesion import Lesion, choose_pattern, draw_lesion, join
 from training.generate.phantom.lungs import Lungs, build_lungs, parenchyma
 from training.generate.phantom.patient import CANVAS, Patient, draw_patient
-from training.generate.phantom.sampling import FloatArray, blur, resize, uniform
+from training.generate.phantom.sampling import FloatArray, blur, noise_image, resize, uniform
 from training.generate.phantom.skeleton import skeleton_attenuation
 from training.generate.phantom.vessels import airway_cast, bronchial_walls, vessel_attenuation
 
@@ -33,12 +33,13 @@ _MASK_FULL = 0.5
 # Floor of visibility, so that no positive is label noise. Relative to what the air of a
 # well-filled lung takes away: mean added over the lung fields, and the share of the lung fields
 # in which the lesion adds something a reader can see.
-_MIN_MEAN_ADDED = 0.07
-_MIN_VISIBLE_SHARE = 0.12
+_MIN_MEAN_ADDED = 0.16
+_MIN_VISIBLE_SHARE = 0.25
 _VISIBLE = 0.22
-_MAX_DRAWS = 20
-# Vessels inside consolidated lung lose their contrast.
+_MAX_DRAWS = 8
+# Vessels inside consolidated lung lose their contrast; those close by are veiled by its fringe.
 _VESSEL_LOSS = 0.9
+_FRINGE, _FRINGE_GAIN = 7.0, 1.6  # canvas pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +187,10 @@ def _upsample(rays: FloatArray) -> FloatImage:
 
 def _project(anatomy: _Anatomy, added: FloatImage, lost: FloatImage | None) -> Projection:
     """Line integrals with ``added`` by a lesion and vessels dimmed where ``lost`` (0 to 1)."""
-    vessels = anatomy.vessels if lost is None else anatomy.vessels * (1 - _VESSEL_LOSS * lost)
+    vessels = anatomy.vessels
+    if lost is not None:
+        veiled = np.clip(np.maximum(lost, _FRINGE_GAIN * blur(lost, _FRINGE)), 0, 1)
+        vessels = vessels * (1 - _VESSEL_LOSS * veiled)
     attenuation = np.clip(anatomy.solid - anatomy.air + vessels + added, 0, None)
     heart = np.clip(_upsample(anatomy.heart.half_chord) / 0.5, 0, 1)
     return Projection(
@@ -199,16 +203,17 @@ def _project(anatomy: _Anatomy, added: FloatImage, lost: FloatImage | None) -> P
 
 
 def _visible_lesion(rng: np.random.Generator, anatomy: _Anatomy) -> tuple[Lesion, Projection]:
-    """Redraw, each time at least a little denser, until the lesion can be seen."""
-    pattern = choose_pattern(rng, anatomy.patient)  # kept, or rare small ones would get rarer
-    for draw in range(_MAX_DRAWS):
-        strength = draw / _MAX_DRAWS
-        if draw == _MAX_DRAWS // 2:
-            pattern = "lobar"  # this anatomy hides the first choice
-        lesion = draw_lesion(rng, anatomy.patient, anatomy.lungs, pattern, strength)
-        added, lost = _lesion_maps(rng, anatomy, lesion)
+    """Add foci, each at least a little denser than the last, until the lesion can be seen."""
+    pattern = choose_pattern(rng, anatomy.patient)
+    lesion = draw_lesion(rng, anatomy.patient, anatomy.lungs, pattern, 0.0)
+    added, lost = _lesion_maps(rng, anatomy, lesion)
+    for draw in range(1, _MAX_DRAWS):
         if _is_visible(anatomy, added):
             break
+        kind = pattern if draw < _MAX_DRAWS // 2 else "patchy"  # this anatomy hides the first kind
+        focus = draw_lesion(rng, anatomy.patient, anatomy.lungs, kind, draw / _MAX_DRAWS)
+        lesion = join(lesion, focus)
+        added, lost = _lesion_maps(rng, anatomy, lesion)
     return lesion, _project(anatomy, added, lost)
 
 
@@ -220,6 +225,14 @@ def _is_visible(anatomy: _Anatomy, added: FloatImage) -> bool:
     return float(relative.sum()) / area >= _MIN_MEAN_ADDED and share >= _MIN_VISIBLE_SHARE
 
 
+def _mottle(rng: np.random.Generator) -> FloatImage:
+    """Factor about 1: lobules filled more and less, which a sum over the depth averages away."""
+    mottle = 1 + uniform(rng, 0, 0.25) * noise_image(rng, CANVAS, 2.0)
+    return np.asarray(
+        np.clip(mottle + uniform(rng, 0, 0.3) * noise_image(rng, CANVAS, 2.5), 0, 2.2)
+    )
+
+
 def _lesion_maps(
     rng: np.random.Generator, anatomy: _Anatomy, lesion: Lesion
 ) -> tuple[FloatImage, FloatImage]:
@@ -227,6 +240,7 @@ def _lesion_maps(
     patient = anatomy.patient
     replaced = anatomy.air_contrast * lesion.filled
     added = _upsample(replaced.sum(axis=0) * anatomy.step) * anatomy.ceiling * _CONSOLIDATED
+    added = np.minimum(added * _mottle(rng), anatomy.air * _CONSOLIDATED)
     lost = np.clip(added / np.maximum(anatomy.air, 0.05), 0, 1)
     if lesion.bronchogram:
         open_air = np.clip(airway_cast(rng, patient) * SOFT_TISSUE, 0, 0.25)

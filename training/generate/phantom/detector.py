@@ -57,7 +57,7 @@ class Exposure:
 def draw_exposure(rng: np.random.Generator, view: str) -> Exposure:
     """Draw the settings; AP films are mostly made in bed, without a grid and at a lower dose."""
     bedside = view == "AP" and chance(rng, 0.7)
-    scatter = uniform(rng, 0.15, 0.6) if bedside else uniform(rng, 0.02, 0.3)
+    scatter = uniform(rng, 0.3, 0.8) if bedside else uniform(rng, 0.15, 0.6)
     tilted = 0.25 if bedside else 0.1
     return Exposure(
         scatter=scatter,
@@ -66,7 +66,7 @@ def draw_exposure(rng: np.random.Generator, view: str) -> Exposure:
         tilt=uniform(rng, -tilted, tilted),
         falloff=uniform(rng, 0, 0.12),
         sharpness=uniform(rng, 0.0, 0.55) if chance(rng, 0.8) else uniform(rng, 0.55, 1.3),
-        photons=uniform(rng, 4.2, 5.6) if bedside else uniform(rng, 4.6, 6.4),
+        photons=uniform(rng, 5.4, 6.6) if bedside else uniform(rng, 5.6, 7.0),
         grain=uniform(rng, 0, 0.7),
     )
 

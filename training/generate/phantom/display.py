@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.imaging.radiograph import FloatImage
-from training.generate.phantom.sampling import blur, chance, sigmoid, uniform
+from training.generate.phantom.sampling import blur, chance, log_uniform, sigmoid, uniform
 
 Enhancement = Literal["none", "unsharp", "multiscale"]
 
@@ -85,7 +85,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         gamma=float(np.exp(rng.normal(0, 0.24))),
         enhancement=enhancement,
         strength=uniform(rng, 0.2, 1.2) if unsharp else uniform(rng, 0.1, 0.45),
-        radius=float(np.exp(uniform(rng, np.log(0.8), np.log(10)))),
+        radius=log_uniform(rng, 0.8, 10),
         flatness=uniform(rng, 0, 0.45),
         clahe=uniform(rng, 0.8, 3) if chance(rng, 0.15) else 0.0,
         black=0.0 if chance(rng, 0.6) else uniform(rng, 0, 0.2),

@@ -120,12 +120,12 @@ def draw_findings(rng: np.random.Generator, patient: Patient, lungs: Lungs) -> F
     thin = np.zeros((CANVAS, CANVAS), np.float32)
     names: list[str] = []
     adult = not patient.child
-    if chance(rng, 0.14 if adult else 0.05):
+    if chance(rng, 0.08 if adult else 0.03):
         names.append("effusion")
         for side in (-1, 1) if chance(rng, 0.4) else (int(rng.choice([-1, 1])),):
             fluid = pleural_fluid(rng, patient, lungs, side, float(rng.beta(1.1, 4.0)))
             np.maximum(filled, fluid, out=filled)
-    if patient.inspiration < 0.9 or chance(rng, 0.18):
+    if chance(rng, 0.04):
         names.append("haze")
         np.maximum(filled, _haze(rng, lungs), out=filled)
     if chance(rng, 0.12 if adult else 0.05):

@@ -108,7 +108,7 @@ def build_heart(rng: np.random.Generator, patient: Patient) -> Heart:
         axis=-1,
     )
     outline = project(patient, points)
-    radius = patient.pixels_per_cm * patient.half_width * uniform(rng, 0.26, 0.36)
+    radius = patient.pixels_per_cm * patient.half_width * uniform(rng, 0.26, 0.5)
     rounded: FloatImage = inflate(outline, radius, RAYS)
     thickness = patient.half_depth * uniform(rng, 0.7, 0.95)
     rows = (np.arange(RAYS, dtype=np.float32)[:, None] + 0.5) * (CANVAS / RAYS)

@@ -4,7 +4,7 @@ Because lesions are volumes, they lose the outline of the heart or diaphragm onl
 it (silhouette sign), end at fissures, and hide behind heart and domes as real ones do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,12 +25,12 @@ class _Habit:
 
 
 _HABITS = {
-    "lobar": _Habit(0.17, 0.14, (0.55, 1.0), 0.5),
-    "segmental": _Habit(0.12, 0.15, (0.55, 1.0), 0.4),
-    "patchy": _Habit(0.22, 0.27, (0.45, 1.0), 0.3),
-    "perihilar": _Habit(0.27, 0.08, (0.3, 0.85), 0.1),
+    "lobar": _Habit(0.07, 0.08, (0.55, 1.0), 0.5),
+    "segmental": _Habit(0.07, 0.10, (0.55, 1.0), 0.4),
+    "patchy": _Habit(0.16, 0.28, (0.45, 1.0), 0.3),
+    "perihilar": _Habit(0.28, 0.08, (0.35, 0.95), 0.1),
     "retrocardiac": _Habit(0.06, 0.09, (0.5, 1.0), 0.4),
-    "diffuse": _Habit(0.08, 0.2, (0.3, 0.9), 0.3),
+    "diffuse": _Habit(0.28, 0.30, (0.3, 0.9), 0.3),
     "round": _Habit(0.05, 0.03, (0.5, 1.0), 0.1),
     "hemithorax": _Habit(0.03, 0.04, (0.5, 1.0), 0.4),
 }
@@ -120,14 +120,24 @@ def draw_lesion(
     if effusion:
         fluid = pleural_fluid(rng, patient, lungs, side, float(rng.beta(1.2, 2.5)))
         filled = np.maximum(filled, fluid)
-    streaky = pattern == "perihilar" or (pattern in {"diffuse", "patchy"} and chance(rng, 0.35))
+    often = 1.0 if pattern == "perihilar" else 0.7 if pattern in {"diffuse", "patchy"} else 0.25
+    streaky = chance(rng, often)
     both = pattern in {"perihilar", "diffuse"}
     return Lesion(
         filled=np.asarray(filled, np.float32),
         pattern=pattern,
         side="both" if both else ("right" if side < 0 else "left"),
-        streaks=uniform(rng, 0.15, 0.7) if streaky else 0.0,
+        streaks=uniform(rng, 0.1, 0.5) if streaky else 0.0,
         streak_sides=(-1, 1) if both else (side,),
         bronchogram=uniform(rng, 0.3, 0.9) if chance(rng, habit.bronchogram) else 0.0,
         effusion=effusion,
+    )
+
+
+def join(first: Lesion, second: Lesion) -> Lesion:
+    """One pneumonia of two foci; all but extent and side are those of the first."""
+    return replace(
+        first,
+        filled=np.maximum(first.filled, second.filled),
+        side=first.side if first.side == second.side else "both",
     )

@@ -105,7 +105,7 @@ def _dome_height(rng: np.random.Generator, patient: Patient, rays: Rays) -> Floa
     left = side > 0
     left_drop = uniform(rng, -0.01, 0.08) * patient.lung_height
     peak = np.where(left, uniform(rng, 0.42, 0.56), uniform(rng, 0.4, 0.54))
-    lateral = np.where(left, uniform(rng, 0.75, 1.25), uniform(rng, 0.75, 1.25))
+    lateral = np.where(left, uniform(rng, 0.8, 1.8), uniform(rng, 0.8, 1.8))
     medial = np.where(left, uniform(rng, 0.25, 0.6), uniform(rng, 0.15, 0.5))
     offset = np.abs(side) - peak
     bend = np.where(offset > 0, lateral, medial) * offset**2 * patient.half_width * flat
@@ -143,7 +143,8 @@ def _heart_and_fat(rng: np.random.Generator, rays: Rays, heart: Heart) -> FloatA
     ahead = rays.z - heart.depth_centre
     lung_in_front = uniform(rng, 0.0, 0.5)
     gap = np.where(ahead > 0, ahead * lung_in_front, -ahead)
-    edge = np.clip(heart.half_chord / (0.4 * heart.half_chord.max()), 0, 1)
+    softness = uniform(rng, 0.35, 1.0) * heart.half_chord.max()
+    edge = np.clip(heart.half_chord / softness, 0, 1)
     return np.asarray(ramp(heart.half_chord - gap, rays.step) * edge, np.float32)
 
 
@@ -176,8 +177,15 @@ def build_lungs(rng: np.random.Generator, patient: Patient, rays: Rays, heart: H
 
 
 def parenchyma(rng: np.random.Generator, patient: Patient, lungs: Lungs) -> FloatArray:
-    """Relative density of healthy lung, about 1: denser below, mottled, bullous if sick."""
-    density = 1 + np.float32(uniform(rng, 0.0, 0.25)) * (lungs.height - 0.5)
+    """Relative density of healthy lung, about 1: denser below and round the hila, mottled.
+
+    How much it varies is itself varied: a brighter zone alone must not pass for a lesion.
+    """
+    density = 1 + np.float32(uniform(rng, -0.1, 0.6)) * (lungs.height - 0.5)
+    density = density + np.float32(rng.normal(0, 0.1)) * lungs.lateral
+    across = (np.abs(lungs.lateral) - 0.15) / uniform(rng, 0.3, 0.6)
+    down = (lungs.height - uniform(rng, 0.42, 0.65)) / uniform(rng, 0.25, 0.5)
+    density = density + np.float32(uniform(rng, 0.0, 0.6)) * np.exp(-(across**2 + down**2))
     shape = lungs.volume.shape
     grain = noise_volume(rng, (shape[0], shape[1], shape[2]), 1.5)
     density = density + np.float32(uniform(rng, 0.05, 0.22)) * grain

@@ -68,8 +68,8 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     child = chance(rng, 0.5)
     view: Literal["PA", "AP"] = "AP" if chance(rng, 0.7 if child else 0.45) else "PA"
     supine = view == "AP" and chance(rng, 0.6)
-    low = chance(rng, 0.35 if view == "AP" else 0.12)
-    inspiration = uniform(rng, 0.72, 0.9) if low else uniform(rng, 0.92, 1.05)
+    low = chance(rng, 0.25 if view == "AP" else 0.1)
+    inspiration = uniform(rng, 0.78, 0.9) if low else uniform(rng, 0.92, 1.05)
     half_width = uniform(rng, 7.3, 10.0) if child else uniform(rng, 12.3, 15.6)
     emphysema = uniform(rng, 0.3, 1.0) if not child and not low and chance(rng, 0.1) else 0.0
     height = half_width * (uniform(rng, 1.4, 1.85) if child else uniform(rng, 1.42, 1.82))
@@ -94,10 +94,10 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         heart_scale=_heart_scale(rng, child=child, low=low),
         aortic_age=0.0 if child else float(rng.beta(1.6, 1.6)),
         emphysema=emphysema,
-        lung_density=(uniform(rng, 0.2, 0.42) if child else uniform(rng, 0.16, 0.36))
+        lung_density=(uniform(rng, 0.22, 0.32) if child else uniform(rng, 0.18, 0.28))
         / (inspiration * (1 + 0.35 * emphysema)),
-        rib_slope=uniform(rng, 0.16, 0.34) if child else uniform(rng, 0.3, 0.52),
-        bone_density=uniform(rng, 0.6, 1.5),
+        rib_slope=uniform(rng, 0.2, 0.5) if child else uniform(rng, 0.3, 0.55),
+        bone_density=uniform(rng, 0.7, 2.0),
         source_distance=uniform(rng, 90, 130) if view == "AP" else uniform(rng, 150, 185),
         pixels_per_cm=pixels_per_cm,
         origin_x=CANVAS / 2 + uniform(rng, -9, 9),

@@ -13,6 +13,7 @@ from training.generate.phantom.patient import Patient
 from training.generate.phantom.sampling import (
     FloatArray,
     chance,
+    log_uniform,
     noise_volume,
     ramp,
     sigmoid,
@@ -50,7 +51,7 @@ def _distance(
 
 def _lobe(rng: np.random.Generator, lungs: Lungs, side: int) -> tuple[FloatArray, FloatArray]:
     """Return the coverage of one lobe and the rough middle of it."""
-    edge = 0.02  # lung heights; fissures are sharp
+    edge = log_uniform(rng, 0.02, 0.25)  # lung heights; the beam rarely meets a fissure edge-on
     behind = ramp(lungs.fissures.behind_oblique(lungs.height, lungs.lateral, lungs.front), edge)
     below = ramp(lungs.fissures.below_minor(lungs.height, lungs.lateral), edge)
     lobe = str(rng.choice(["upper", "middle", "lower"], p=[0.3, 0.25, 0.45]))
@@ -72,7 +73,7 @@ def _lobar(rng: np.random.Generator, patient: Patient, lungs: Lungs, side: int) 
     reach = uniform(rng, 0.35, 1.0)
     distance = _distance(lungs, patient, centre, (reach, reach, 1.4 * reach))
     cloud = _block(rng, lungs, 2.2)
-    spread = sigmoid((1 - distance + 0.22 * cloud) / uniform(rng, 0.05, 0.25))
+    spread = sigmoid((1 - distance + 0.3 * cloud) / uniform(rng, 0.08, 0.35))
     grain = np.clip(1 + uniform(rng, 0, 0.25) * _block(rng, lungs, 1.6), 0.3, 1.2)
     return np.asarray(lobe * spread * grain)
 

@@ -16,12 +16,18 @@ FloatArray = NDArray[np.floating[Any]]  # float32 wherever it is large
 
 _BANK_SEED = 20_240_611
 _BANK_SHAPE = (48, 192, 192)  # depth, rows, columns of one noise volume
-_BANK_COPIES = 3
+_BANK_COPIES = 8
+_LEAST_STRETCH = 0.5  # a block may be enlarged from half as many rows or columns
 
 
 def uniform(rng: np.random.Generator, low: float, high: float) -> float:
     """Draw a Python float from [low, high)."""
     return float(rng.uniform(low, high))
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a positive float whose logarithm is uniform: every order of size is as likely."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:
@@ -30,9 +36,9 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
 
 
 @cache
-def _noise_volumes(exponent: float) -> tuple[FloatArray, ...]:
-    """Return Gaussian volumes of power spectrum f**(-2 exponent), zero mean, unit variance."""
-    rng = np.random.default_rng((_BANK_SEED, round(exponent * 10)))
+def _noise_volume(exponent: float, copy: int) -> FloatArray:
+    """Return a periodic Gaussian volume of power spectrum f**(-2 exponent), unit variance."""
+    rng = np.random.default_rng((_BANK_SEED, round(exponent * 10), copy))
     depth, rows, columns = _BANK_SHAPE
     fz = np.fft.fftfreq(depth)[:, None, None] * 0.5  # a depth sample is about two ray spacings
     fy = np.fft.fftfreq(rows)[None, :, None]
@@ -40,18 +46,18 @@ def _noise_volumes(exponent: float) -> tuple[FloatArray, ...]:
     frequency = np.sqrt(fx * fx + fy * fy + fz * fz)
     frequency[0, 0, 0] = 1.0
     amplitude = np.where(frequency > 2.0 / columns, frequency**-exponent, 0.0)
-    volumes = []
-    for _ in range(_BANK_COPIES):
-        spectrum = np.fft.rfftn(rng.standard_normal(_BANK_SHAPE)) * amplitude
-        volume = np.fft.irfftn(spectrum, _BANK_SHAPE, axes=(0, 1, 2))
-        volumes.append(((volume - volume.mean()) / volume.std()).astype(np.float32))
-    return tuple(volumes)
+    spectrum = np.fft.rfftn(rng.standard_normal(_BANK_SHAPE)) * amplitude
+    volume = np.fft.irfftn(spectrum, _BANK_SHAPE, axes=(0, 1, 2))
+    return np.asarray((volume - volume.mean()) / volume.std(), np.float32)
 
 
 def noise_volume(
     rng: np.random.Generator, shape: tuple[int, int, int], exponent: float
 ) -> FloatArray:
     """Cut a random block out of the bank of noise volumes.
+
+    No two blocks are alike: each is shifted, mirrored, turned and stretched at random. A network
+    that meets the same few blocks learns them by heart and takes their shapes for the lesion.
 
     Parameters
     ----------
@@ -63,16 +69,20 @@ def noise_volume(
     Returns
     -------
     FloatArray
-        float32 view of ``shape``, about zero mean and unit variance; do not write to it.
+        float32 of ``shape``, about zero mean and unit variance.
     """
-    volumes = _noise_volumes(exponent)
-    volume = volumes[int(rng.integers(len(volumes)))]
-    starts = [
-        int(rng.integers(full - part + 1)) for full, part in zip(_BANK_SHAPE, shape, strict=True)
-    ]
-    block = volume[tuple(slice(s, s + part) for s, part in zip(starts, shape, strict=True))]
-    flips = tuple(slice(None, None, -1 if chance(rng, 0.5) else 1) for _ in range(3))
-    return block[flips]
+    block = _noise_volume(exponent, int(rng.integers(_BANK_COPIES)))
+    depth, rows, columns = shape
+    if chance(rng, 0.5):
+        block = block.transpose(0, 2, 1)
+    taken = (depth, *(round(n * uniform(rng, _LEAST_STRETCH, 1)) for n in (rows, columns)))
+    for axis, count in enumerate(taken):
+        start = int(rng.integers(block.shape[axis]))
+        block = block.take(range(start, start + count), axis=axis, mode="wrap")
+    block = block[tuple(slice(None, None, -1 if chance(rng, 0.5) else 1) for _ in range(3))]
+    planes = np.ascontiguousarray(block.transpose(1, 2, 0))  # OpenCV's channels come last
+    stretched = cv2.resize(planes, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(stretched, np.float32).reshape(rows, columns, depth).transpose(2, 0, 1)
 
 
 def noise_image(rng: np.random.Generator, size: int, exponent: float) -> FloatImage:

@@ -9,7 +9,14 @@ from training.generate.phantom.body import SOFT_TISSUE
 from training.generate.phantom.geometry import FINE, project, stroke_many
 from training.generate.phantom.lungs import cage_profile
 from training.generate.phantom.patient import CANVAS, Patient
-from training.generate.phantom.sampling import FloatArray, blur, noise_image, resize, uniform
+from training.generate.phantom.sampling import (
+    FloatArray,
+    blur,
+    log_uniform,
+    noise_image,
+    resize,
+    uniform,
+)
 
 # Murray's law for a symmetric fork: each daughter has 2**(-1/3) of the parent's radius.
 _MURRAY = 2 ** (-1 / 3)
@@ -139,10 +146,13 @@ def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage
         veins = grow_tree(rng, patient, side, int(rng.integers(7, 11)), 0.75 * scale * fullness)
         total += draw_twigs(patient, arteries, softness=0.5)
         total += draw_twigs(patient, veins, softness=0.7)
-    strength = uniform(rng, 1.4, 3.2) if patient.child else uniform(rng, 1.1, 2.5)
+    strength = log_uniform(rng, 0.25, 4.0)  # many films show few vessels, and are healthy
     # Vessels too small to be drawn one by one still give the lung its texture.
-    small = uniform(rng, 0.005, 0.05) * noise_image(rng, CANVAS, 1.0)
-    return np.asarray(SOFT_TISSUE * strength * total + small, np.float32)
+    mottle = noise_image(rng, CANVAS, float(rng.choice([1.0, 1.3, 1.6])))
+    small = log_uniform(rng, 0.003, 0.08) * mottle
+    # They fade in places, sick or not: a vessel lost from view is no lesion yet.
+    fade = np.clip(1 + uniform(rng, 0.2, 0.9) * noise_image(rng, CANVAS, 2.5), 0.05, 2)
+    return np.asarray((SOFT_TISSUE * strength * total + small) * fade, np.float32)
 
 
 def airway_cast(rng: np.random.Generator, patient: Patient) -> FloatImage:
@@ -170,7 +180,7 @@ def bronchial_walls(
             uniform(rng, 0.9, 1.5) * scale,
             generations=4,
         )
-        wide = draw_twigs(patient, tree, softness=uniform(rng, 1.6, 3.5))
+        wide = draw_twigs(patient, tree, softness=uniform(rng, 2.0, 4.0))
         total += np.clip(
             wide - uniform(rng, 0.0, 0.5) * draw_twigs(patient, tree, softness=0.8), 0, None
         )
