@@ -61,9 +61,8 @@ class PneumoniaNet(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 layer.stride = (1, 1)
         self.backbone = backbone
-        self.mask_head = nn.Conv2d(1, 1, 1)  # a scale and an offset
-        nn.init.ones_(self.mask_head.weight)
-        nn.init.zeros_(self.mask_head.bias)
+        self.mask_scale = nn.Parameter(torch.ones(()))
+        self.mask_offset = nn.Parameter(torch.zeros(()))
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
@@ -78,7 +77,7 @@ class PneumoniaNet(nn.Module):
         teaches the heatmap itself.
         """
         outputs, evidence = self._forward(image)
-        return outputs, self.mask_head(evidence.unsqueeze(1)).squeeze(1)
+        return outputs, self.mask_scale * evidence + self.mask_offset
 
     def _forward(self, image: Tensor) -> tuple[Outputs, Tensor]:
         """Also the evidence of each cell (N, h, w); its mean is the logit less the bias."""
