@@ -17,6 +17,7 @@ from tqdm import tqdm
 from clients.datasets import DatasetError, open_dataset
 from clients.evaluate import REPLICATES, EvaluationError, to_json, to_table
 from clients.evaluate import evaluate as measure_strata
+from clients.pointing import PointingError, point
 from clients.rest import RestEngine
 from clients.score import Engine, Score, ScoringError, done_names, parts_folder, replacing
 from clients.score import score as score_dataset
@@ -116,10 +117,16 @@ def score(dataset: Path, out: Path, url: str | None, model: Path | None) -> None
 @click.option("--by", multiple=True, metavar="COLUMN", help="Also by this column; repeatable.")
 @click.option("--json", "json_file", type=WRITABLE_FILE, help="Also write the numbers as JSON.")
 @click.option(
+    "--boxes", type=READABLE_FILE,
+    help="CSV of marked boxes (path, x, y, width, height): also count heatmap peaks inside.",
+)  # fmt: skip
+@click.option(
     "--replicates", type=click.IntRange(min=1), default=REPLICATES, show_default=True,
     help="Bootstrap replicates.",
 )  # fmt: skip
-def evaluate(scores: Path, by: tuple[str, ...], json_file: Path | None, replicates: int) -> None:
+def evaluate(
+    scores: Path, by: tuple[str, ...], json_file: Path | None, boxes: Path | None, replicates: int
+) -> None:
     """Print AUROC, AUPR and calibration of SCORES with 95 % confidence intervals.
 
     AUROC and AUPR have intervals by stratified bootstrap (fixed seed), AUROC also by DeLong;
@@ -133,8 +140,12 @@ def evaluate(scores: Path, by: tuple[str, ...], json_file: Path | None, replicat
         cxr evaluate scores.parquet --by source --json measures.json
     """  # noqa: D301  click needs the \b itself
     with _one_line_errors():
-        measures = measure_strata(pd.read_parquet(scores), by, replicates=replicates)
+        table = pd.read_parquet(scores)
+        measures = measure_strata(table, by, replicates=replicates)
+        pointing = None if boxes is None else point(table, pd.read_csv(boxes))
     click.echo(to_table(measures))
+    if pointing is not None:
+        click.echo(pointing)
     if json_file is not None:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(to_json(measures), indent=2) + "\n", encoding="utf-8")
@@ -214,5 +225,7 @@ def _engine(url: str | None, model: Path | None) -> Iterator[Engine]:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except (ChestXrayError, DatasetError, EvaluationError, ReadingError, ScoringError) as error:
+    except (
+        ChestXrayError, DatasetError, EvaluationError, PointingError, ReadingError, ScoringError,
+    ) as error:  # fmt: skip
         raise click.ClickException(str(error)) from error

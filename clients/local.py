@@ -45,6 +45,7 @@ class LocalEngine:
             raise
         except ReadingError as refusal:
             return Score(sha256=sha256, error=refusal.code)
+        peak_x, peak_y = reading.peak or (None, None)
         return Score(
             sha256=sha256,
             probability=reading.probability,
@@ -53,5 +54,7 @@ class LocalEngine:
             width=reading.radiograph.columns,
             height=reading.radiograph.rows,
             view=reading.radiograph.view,
+            peak_x=peak_x,
+            peak_y=peak_y,
             milliseconds=(time.perf_counter() - start) * 1000,
         )

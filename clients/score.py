@@ -33,6 +33,8 @@ MEASURED: dict[str, pa.DataType] = {
     "width": pa.int32(),  # pixels
     "height": pa.int32(),
     "view": pa.string(),  # as the file states it
+    "peak_x": pa.float64(),  # pixels: middle of the heatmap's hottest cell; null where a service
+    "peak_y": pa.float64(),  # was asked, or the map holds nothing
     "milliseconds": pa.float64(),
     "error": pa.string(),  # stable code; null where the image was read
 }
@@ -64,6 +66,8 @@ class Score:
     width: int | None = None
     height: int | None = None
     view: str | None = None
+    peak_x: float | None = None
+    peak_y: float | None = None
     milliseconds: float | None = None
     error: str | None = None
 

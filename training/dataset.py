@@ -61,6 +61,30 @@ def load_tensors(
     return np.stack(images), frame["label"].to_numpy(np.int64)
 
 
+def load_cells(frame: pd.DataFrame, folder: Path, spec: InputSpec) -> FloatImage:
+    """Lesion coverage (N, S/16, S/16) in [0, 1] on the cells of the heatmap; rows need a mask."""
+    cells = []
+    for path, name in zip(frame["path"], frame["mask"], strict=True):
+        _, geometry = standardise(decode((folder / path).read_bytes(), Limits()), spec)
+        mask = decode((folder / name).read_bytes(), Limits()).pixels
+        cells.append(lesion_cells(mask, geometry, spec))
+    return np.stack(cells)
+
+
+def lesion_cells(mask: FloatImage, geometry: Geometry, spec: InputSpec) -> FloatImage:
+    """The part of a mask that the network sees, averaged to its cells, (S/16, S/16).
+
+    ``mask`` has the radiograph's field of view at any resolution.
+    """
+    down, across = mask.shape[0] / geometry.rows, mask.shape[1] / geometry.columns
+    top, left = round(geometry.top * down), round(geometry.left * across)
+    bottom = round((geometry.top + geometry.height) * down)
+    right = round((geometry.left + geometry.width) * across)
+    cells = (spec.size // STRIDE, spec.size // STRIDE)
+    seen = mask[top:bottom, left:right]
+    return np.asarray(cv2.resize(seen, cells, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
 class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Augmented (image (1, S, S), label (), mask (S/16, S/16)) by (draw, row).
 
@@ -88,24 +112,13 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
         radiograph, mask = augment(radiograph, mask, self._changes, rng)
         image, geometry = standardise(radiograph, self._spec)
         label = torch.tensor(float(self._labels[row]))
-        return torch.from_numpy(image), label, torch.from_numpy(self._cells(mask, geometry))
+        cells = lesion_cells(mask, geometry, self._spec)
+        return torch.from_numpy(image), label, torch.from_numpy(cells)
 
     def _load_mask(self, name: str) -> FloatImage:
         if not name:
             return np.zeros((64, 64), np.float32)
         return decode((self._folder / name).read_bytes(), Limits()).pixels
-
-    def _cells(self, mask: FloatImage, geometry: Geometry) -> FloatImage:
-        """The part of the mask that the network sees, averaged to its cells."""
-        down, across = mask.shape[0] / geometry.rows, mask.shape[1] / geometry.columns
-        top, left = round(geometry.top * down), round(geometry.left * across)
-        bottom = round((geometry.top + geometry.height) * down)
-        right = round((geometry.left + geometry.width) * across)
-        cells = self._spec.size // STRIDE
-        small = cv2.resize(
-            mask[top:bottom, left:right], (cells, cells), interpolation=cv2.INTER_AREA
-        )
-        return np.asarray(small, dtype=np.float32)
 
 
 class PairedBatches(Sampler[list[tuple[int, int]]]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from service.findings.calibration import OperatingPoint
@@ -16,6 +17,7 @@ from service.model.session import Outputs, Session
 BATCH = 32
 RESAMPLES = 1000
 BINS = 10
+LESION_COVERAGE = 0.25  # of a cell that counts as lesion
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -90,6 +92,21 @@ def summarise(
         for name, estimate in measure(np.arange(len(labels))).items()
         for low, high in [np.percentile([sample[name] for sample in samples], [2.5, 97.5])]
     }
+
+
+def peaks_in_lesion(heatmaps: Floats, lesions: Floats) -> Interval:
+    """How often a heatmap's hottest cell holds lesion; Wilson's interval.
+
+    Parameters
+    ----------
+    heatmaps, lesions
+        Shape (N, h, w), N at least 1: heatmaps, and lesion coverage of the same cells.
+    """
+    hottest = heatmaps.reshape(len(heatmaps), -1).argmax(axis=1)
+    covered = lesions.reshape(len(lesions), -1)[np.arange(len(lesions)), hottest]
+    hits = int((covered >= LESION_COVERAGE).sum())
+    ends = binomtest(hits, len(heatmaps)).proportion_ci(method="wilson")
+    return Interval(estimate=hits / len(heatmaps), low=float(ends.low), high=float(ends.high))
 
 
 def _rows_of_groups(groups: NDArray[np.generic]) -> list[Ints]:

@@ -33,9 +33,9 @@ from training.calibrate import (
 )
 from training.card import model_card
 from training.config import Config
-from training.dataset import load_splits, load_tensors
+from training.dataset import load_cells, load_splits, load_tensors
 from training.export import graph_path, sha256
-from training.measures import Interval, run_graph, summarise
+from training.measures import Interval, peaks_in_lesion, run_graph, summarise
 
 GRAPH = "model.onnx"
 GOLDEN_IMAGES = 4
@@ -155,16 +155,23 @@ def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame])
     calibration = fit_temperature(logits, labels)
     points = choose_operating_points(probabilities(logits, calibration), labels)
 
-    images, truth = load_tensors(splits["validation"], folder, config.input)
-    scores = probabilities(run_graph(graph, images).logit, calibration)
-    groups = splits["validation"]["group"].to_numpy()
+    held_out = splits["validation"]
+    images, truth = load_tensors(held_out, folder, config.input)
+    read = run_graph(graph, images)
+    scores = probabilities(read.logit, calibration)
+    measures = summarise(truth, scores, held_out["group"].to_numpy(), points[0], config.seed)
+    called = ((held_out["mask"] != "") & (scores >= points[0].threshold)).to_numpy()
+    if called.any():
+        lesions = load_cells(held_out[called], folder, config.input)
+        name = "heatmap peak in the lesion, of called positives"
+        measures[name] = peaks_in_lesion(read.heatmap[called], lesions)
     return Fitted(
         calibration=calibration,
         points=points,
         heatmap_scale=peak_scale(outputs.heatmap[labels == 1]),
         nll_before=negative_log_likelihood(logits, labels, Calibration(temperature=1.0)),
         nll_after=negative_log_likelihood(logits, labels, calibration),
-        measures=summarise(truth, scores, groups, points[0], config.seed),
+        measures=measures,
     )
 
 

@@ -91,6 +91,22 @@ class Reading:
     warnings: tuple[str, ...]
     model: ModelIdentity
 
+    @property
+    def peak(self) -> tuple[float, float] | None:
+        """Column and row, in pixels of the radiograph, of the middle of the hottest cell.
+
+        None where the heatmap holds nothing.
+        """
+        if not self.heatmap.any():
+            return None
+        height, width = self.heatmap.shape
+        row, column = divmod(int(self.heatmap.argmax()), width)
+        frame = self.geometry
+        return (
+            frame.left + (column + 0.5) / width * frame.width,
+            frame.top + (row + 0.5) / height * frame.height,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:

@@ -71,7 +71,8 @@ class Run:
 
 def write_dataset(folder: Path) -> None:
     """40 pairs of smooth noise; the second of a pair has a bright blob and label 1."""
-    (folder / "images").mkdir(parents=True)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
     generator = np.random.default_rng(0)
     rows = []
     for pair in range(PAIRS):
@@ -81,10 +82,13 @@ def write_dataset(folder: Path) -> None:
         for label, pixels in ((0, plain), (1, plain + blob)):
             path = f"images/{pair:03d}-{label}.png"
             cv2.imwrite(str(folder / path), pixels.astype(np.uint8))
+            mask = f"masks/{pair:03d}.png" if label else ""
+            if mask:
+                cv2.imwrite(str(folder / mask), np.where(blob > 0, 255, 0).astype(np.uint8))
             rows.append(
                 {
                     "path": path,
-                    "mask": "",
+                    "mask": mask,
                     "label": label,
                     "group": f"pair-{pair}",
                     "seed": pair,

@@ -12,7 +12,7 @@ from tests.factories import png_bytes
 from tests.training.model_run import write_config, write_dataset
 from training.augment import augment
 from training.config import AugmentConfig, Config, InvalidConfig
-from training.dataset import PairedBatches, TrainingImages, load_splits
+from training.dataset import PairedBatches, TrainingImages, load_cells, load_splits
 from training.fit import Training, fit, learning_rate, load_network
 
 STILL = AugmentConfig(degrees=0, shift=0, scale=0, shade=0, gamma=0, blur=0, noise=0, cutout=0)
@@ -108,6 +108,7 @@ class TestMaskCells:
         _, _, cells = TrainingImages(frame, tmp_path, half, STILL, seed=0)[0, 0]
         np.testing.assert_allclose(cells[:2], 1, atol=1e-6)
         np.testing.assert_allclose(cells[2:], 0, atol=1e-6)
+        np.testing.assert_array_equal(load_cells(frame, tmp_path, half)[0], cells)
 
 
 class TestFit:

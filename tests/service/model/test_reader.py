@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from io import BytesIO
@@ -54,6 +55,14 @@ class TestRead:
         expected = decode(data, Limits()).warnings
         assert expected
         assert reader.read(data).warnings == expected
+
+    def test_peak_is_where_the_heatmap_is_hottest(self, reader: Reader) -> None:
+        reading = reader.read(png_bytes(chest(200, 100)))  # the crop starts at row 10, column 5
+        heatmap = np.zeros((4, 4), np.float32)
+        assert dataclasses.replace(reading, heatmap=heatmap).peak is None
+        heatmap[3, 0] = 1
+        peak = dataclasses.replace(reading, heatmap=heatmap).peak
+        assert peak == pytest.approx((5 + 90 / 8, 10 + 180 * 7 / 8))
 
     def test_refusal_is_raised(self, reader: Reader) -> None:
         with pytest.raises(NotFrontal):

@@ -1,0 +1,21 @@
+import numpy as np
+
+from training.measures import peaks_in_lesion
+
+
+def test_peak_counts_where_a_quarter_of_its_cell_is_lesion() -> None:
+    heatmaps = np.zeros((4, 3, 2), np.float32)
+    lesions = np.zeros_like(heatmaps)
+    heatmaps[:, 2, 1] = 1
+    heatmaps[3, 0, 0] = 2
+    lesions[0, 2, 1] = 0.25
+    lesions[1, 2, 1] = 0.2
+    lesions[2] = 1
+    lesions[3, 2, 1] = 1  # the lesion is where the peak is not
+    found = peaks_in_lesion(heatmaps, lesions)
+    assert found.estimate == 0.5
+    assert 0.1 < found.low < 0.5 < found.high < 0.9
+
+
+def test_empty_lesion_is_never_hit() -> None:
+    assert peaks_in_lesion(np.ones((2, 2, 2)), np.zeros((2, 2, 2))).estimate == 0
