@@ -154,6 +154,32 @@ def evaluate(
 @cli.command()
 @click.argument("scores", type=READABLE_FILE)
 @click.argument("dataset", type=READABLE)
+@click.option("--by", metavar="COLUMN", help="Each value of this column on its own.")
+def baselines(scores: Path, dataset: Path, by: str | None) -> None:
+    """Compare SCORES with two hand-made features of the images of DATASET.
+
+    The features are the brightness of the brighter lung and the smoothness of both. Each line has
+    the feature's AUROC and the model's lead over it, with 95 % intervals of the paired bootstrap.
+
+    Example:
+
+    \b
+        cxr baselines scores.parquet labels.csv --by source
+    """  # noqa: D301  click needs the \b itself
+    # Only here are pydicom and Pillow needed; `cxr predict` runs where they are not installed.
+    from clients.baselines import compare  # noqa: PLC0415
+
+    table = pd.read_parquet(scores)
+    if by is not None and by not in table.columns:
+        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    with _one_line_errors():
+        for line in compare(table, open_dataset(dataset), by=by):
+            click.echo(line)
+
+
+@cli.command()
+@click.argument("scores", type=READABLE_FILE)
+@click.argument("dataset", type=READABLE)
 @click.option("--out", type=WRITABLE_FILE, required=True, help="PNG file to write.")
 @click.option(
     "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),

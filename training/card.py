@@ -73,7 +73,7 @@ wrongly, so the figures are those of a development set, and optimistic."""
 
 
 def model_card(
-    manifest: Manifest, measures: Mapping[str, Interval], real: Mapping[str, Any] | None
+    manifest: Manifest, measures: Mapping[str, Interval], real: Sequence[Mapping[str, Any]] | None
 ) -> str:
     """Fill in the card.
 
@@ -84,8 +84,7 @@ def model_card(
     measures
         Of the synthetic validation split.
     real
-        Measures on real radiographs: title of a source -> measure -> value, inserted as they are;
-        or None.
+        Measures on real radiographs as `cxr evaluate --by source --json` writes them, or None.
     """
     facts = manifest.provenance
     bias = manifest.calibration.bias
@@ -127,16 +126,30 @@ def _counts(splits: Mapping[str, Mapping[str, int]]) -> str:
     return _table(("split", "pneumonia", "no pneumonia", "pairs"), rows)
 
 
-def _real(real: Mapping[str, Any] | None) -> str:
+def _real(real: Sequence[Mapping[str, Any]] | None) -> str:
+    """The section on real radiographs; the row over all strata mixes cohorts and is left out."""
     if real is None:
         return ""
-    columns = list(dict.fromkeys(name for values in real.values() for name in values))
+    measures = ("auroc", "aupr", "sensitivity", "specificity")
     rows = [
-        (source, *(values.get(name, "") for name in columns)) for source, values in real.items()
+        (
+            ", ".join(row["stratum"].values()),
+            row["images"],
+            row["positives"],
+            *(_ends(row[name]) for name in measures),
+            "-" if row["ece"] is None else row["ece"],
+        )
+        for row in real
+        if row["stratum"]
     ]
-    table = _table(("source", *columns), rows)
-    heading = f"\n## Measures on real radiographs\n\n{USE_OF_REAL_IMAGES}\n\n"
-    return f"{heading}{table}\n"
+    header = ("source", "images", "pneumonia", "AUROC", "AUPR", "sensitivity", "specificity", "ECE")
+    return f"\n## Measures on real radiographs\n\n{USE_OF_REAL_IMAGES}\n\n{_table(header, rows)}\n"
+
+
+def _ends(interval: Mapping[str, float] | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{interval['value']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
 
 
 def _table(header: Sequence[str], rows: Any) -> str:

@@ -143,7 +143,7 @@ def export(config: Path, run: Path | None) -> None:
     "--precision", type=click.Choice(["int8", "float"]), default="int8", show_default=True
 )
 @click.option(
-    "--measures", type=FILE, help="JSON, source -> measure -> value, of real images for the card."
+    "--measures", type=FILE, help="JSON of `cxr evaluate --by source` on real images, for the card."
 )
 @click.option("--replace", is_flag=True, help="Replace a version that exists.")
 @click.option("--store/--no-store", default=True, help="Save it in BentoML's model store too.")

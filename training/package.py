@@ -81,7 +81,7 @@ def package(
     precision
         Which exported graph: ``"int8"`` or ``"float"``.
     measures
-        JSON object, title of a source -> measure -> value, of real radiographs; for the card only.
+        What `cxr evaluate --by source --json` wrote of real radiographs; for the card only.
     overwrite
         Replace a version that exists.
 
@@ -113,7 +113,7 @@ def package(
 
 
 def _fill(
-    folder: Path, config: Config, run: Path, precision: str, real: dict[str, Any] | None
+    folder: Path, config: Config, run: Path, precision: str, real: list[dict[str, Any]] | None
 ) -> None:
     shutil.copyfile(graph_path(run, precision), folder / GRAPH)
     splits = load_splits(config)

@@ -76,7 +76,11 @@ class TestPackage:
         self, packaged: Run, tmp_path: Path
     ) -> None:
         measures = tmp_path / "real.json"
-        measures.write_text(json.dumps({"hospital A": {"AUROC": 0.8125, "images": 40}}))
+        area = {"value": 0.8125, "low": 0.7, "high": 0.9}
+        row = {"images": 40, "positives": 12, "auroc": area, "aupr": area, "ece": 0.125}
+        row |= {"sensitivity": None, "specificity": None}
+        rows = [{"stratum": {}, **row}, {"stratum": {"source": "hospital A"}, **row}]
+        measures.write_text(json.dumps(rows))
         first = package(packaged.config, packaged.folder, tmp_path / "tiny" / "1")
         before = {path.name: sha256(path) for path in first.iterdir()}
         again = package(
@@ -89,7 +93,10 @@ class TestPackage:
         after = {path.name: sha256(path) for path in again.iterdir()}
         changed = {name for name in after if after[name] != before[name]}
         assert changed == {"MODEL_CARD.md", "manifest.json"}
-        assert "| hospital A | 0.812 | 40 |" in (again / "MODEL_CARD.md").read_text()
+        card = (again / "MODEL_CARD.md").read_text()
+        assert "| hospital A | 40 | 12 | 0.812 (0.700 to 0.900) |" in card
+        assert card.count("0.812") == 2  # the row over all sources is left out
+        assert "no parameter, temperature or\nthreshold was fitted" in card
 
     def test_a_failure_leaves_no_folder_behind(self, packaged: Run, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
