@@ -114,7 +114,10 @@ def score(dataset: Path, out: Path, url: str | None, model: Path | None) -> None
 
 @cli.command()
 @click.argument("scores", type=READABLE_FILE)
-@click.option("--by", multiple=True, metavar="COLUMN", help="Also by this column; repeatable.")
+@click.option(
+    "--by", multiple=True, metavar="COLUMN[,COLUMN]",
+    help="Also by this column, or by all combinations of several; repeatable.",
+)  # fmt: skip
 @click.option("--json", "json_file", type=WRITABLE_FILE, help="Also write the numbers as JSON.")
 @click.option(
     "--boxes", type=READABLE_FILE,

@@ -83,7 +83,7 @@ def evaluate(
     scores
         Rows as ``cxr score`` writes them; rows without a label are left out.
     by
-        Strata columns, each taken alone.
+        Strata: a column each, or several joined by commas for all their combinations.
     replicates, seed
         Of the bootstrap.
 
@@ -92,7 +92,8 @@ def evaluate(
     EvaluationError
         If a column is missing, no row has a label, or a label is not 0 or 1.
     """
-    missing = [name for name in (*REQUIRED, *by) if name not in scores.columns]
+    wanted = (*REQUIRED, *(name for columns in by for name in columns.split(",")))
+    missing = [name for name in wanted if name not in scores.columns]
     if missing:
         raise EvaluationError(
             f"no column {', '.join(missing)}; there are {', '.join(map(str, scores.columns))}"
@@ -112,9 +113,11 @@ def _strata(
     scores: pd.DataFrame, by: Sequence[str]
 ) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
     yield {}, scores
-    for column in by:
-        for value, rows in scores.groupby(column, sort=True, dropna=False):
-            yield {column: "(none)" if pd.isna(value) else str(value)}, rows
+    for joined in by:
+        columns = joined.split(",")
+        for values, rows in scores.groupby(columns, sort=True, dropna=False):
+            named = zip(columns, values, strict=True)
+            yield {name: "(none)" if pd.isna(value) else str(value) for name, value in named}, rows
 
 
 def measure(

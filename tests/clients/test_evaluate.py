@@ -137,6 +137,17 @@ class TestEvaluate:
         assert (north.stratum, south.stratum) == ({"source": "north"}, {"source": "south"})
         assert north.images + south.images == total.images == 120
 
+    def test_joined_columns_give_their_combinations(self) -> None:
+        table = frame(*two_normals(40, 40, shift=1.0, seed=3))
+        table["view"] = np.where(np.arange(80) % 4 < 2, "PA", "AP")
+        found = evaluate(table, ["source,view"], replicates=50)[1:]
+        assert [row.stratum for row in found] == [
+            {"source": source, "view": view}
+            for source in ("north", "south")
+            for view in ("AP", "PA")
+        ]
+        assert [row.images for row in found] == [20] * 4
+
     def test_same_seed_same_intervals(self) -> None:
         table = frame(*two_normals(20, 20, shift=1.0, seed=2))
         assert evaluate(table, replicates=100) == evaluate(table, replicates=100)
