@@ -44,7 +44,7 @@ class TestRun:
     def test_shapes_and_types(self, graph: bytes) -> None:
         outputs = Session(graph, threads=1).run(IMAGES)
         assert outputs.logit.shape == (3,)
-        assert outputs.heatmap.shape == (3, 2, 2)  # stride 32
+        assert outputs.heatmap.shape == (3, 4, 4)  # stride 16
         assert outputs.embedding.shape == (3, 512)  # of a ResNet-18
         assert {a.dtype for a in (outputs.logit, outputs.heatmap, outputs.embedding)} == {
             np.dtype(np.float32)

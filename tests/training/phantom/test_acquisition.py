@@ -299,4 +299,4 @@ def test_bed_films_have_more_scatter() -> None:
         view: np.mean([draw_exposure(np.random.default_rng(s), view).scatter for s in range(200)])
         for view in ("AP", "PA")
     }
-    assert scatter["AP"] > 1.3 * scatter["PA"]
+    assert scatter["AP"] > 1.15 * scatter["PA"]
