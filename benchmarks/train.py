@@ -7,6 +7,7 @@ one process; the fastest step of each counts. Ratios are what carries over to an
 """
 
 import argparse
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from training.config import Config
 from training.dataset import PairedBatches, TrainingImages
 from training.generate.store import generate
 from training.network import PneumoniaNet
+from training.ranks import Rank
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SIZE, PAIRS = 32, 128, 16
@@ -46,7 +48,9 @@ def loading(folder: Path) -> Callable[[], None]:
     config = Config.load(ROOT / "training" / "configs" / "default.toml")
     frame = pd.read_parquet(generate(folder, pairs=PAIRS, seed=0, workers=1, progress=False))
     images = TrainingImages(frame, folder, config.input, config.augment, config.seed)
-    keys = next(iter(PairedBatches(frame, BATCH, seed=0, first=0, steps=1)))
+    fit = dataclasses.replace(config.fit, batch=BATCH)
+    alone = Rank(number=0, world=1, device=torch.device("cpu"))
+    keys = next(iter(PairedBatches(frame, fit, seed=0, first=0, rank=alone)))
 
     def load() -> None:
         for key in keys:

@@ -102,10 +102,14 @@ def sheet(source: Path, out: Path, rows: int, columns: int) -> None:
 def fit(config: Path, run: Path | None, init: str | None) -> None:
     """Train the network on the data set CONFIG names; an interrupted run goes on where it stopped.
 
+    Under torchrun every process takes its share of each batch, on a GPU of its own where there
+    is CUDA.
+
     Example:
 
     \b
         cxr-train fit training/configs/default.toml --run runs/default
+        torchrun --nproc-per-node 8 --no-python -- cxr-train fit training/configs/default.toml
     """  # noqa: D301  click needs the \b itself
     from training.fit import fit as fit_network  # noqa: PLC0415
 

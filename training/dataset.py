@@ -20,8 +20,9 @@ from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage
 from service.imaging.standardise import Geometry, InputSpec, standardise
 from training.augment import augment
-from training.config import AugmentConfig, Config
+from training.config import AugmentConfig, Config, FitConfig
 from training.network import STRIDE
+from training.ranks import Rank
 
 
 def load_splits(config: Config) -> dict[str, pd.DataFrame]:
@@ -122,12 +123,20 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 class PairedBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of whole groups for steps ``first`` to ``steps``, the same whatever was resumed."""
+    """Batches of whole groups for steps ``first`` to ``steps``, the same whatever was resumed.
 
-    def __init__(self, frame: pd.DataFrame, batch: int, seed: int, first: int, steps: int) -> None:
+    Of each batch, every one of ``world`` ranks gets the groups from its own number on, in steps
+    of ``world``: together they see what one process would.
+    """
+
+    def __init__(
+        self, frame: pd.DataFrame, fit: FitConfig, seed: int, *, first: int, rank: Rank
+    ) -> None:
+        if fit.batch // 2 < rank.world:
+            raise ValueError(f"batch {fit.batch} has fewer pairs than there are processes")
         self._groups = list(frame.groupby("group", sort=True).indices.values())
-        self._per_step = max(1, batch // 2)
-        self._seed, self._first, self._steps = seed, first, steps
+        self._per_step, self._steps = fit.batch // 2, fit.steps
+        self._seed, self._first, self._rank = seed, first, rank
 
     def __len__(self) -> int:
         return self._steps - self._first
@@ -141,7 +150,8 @@ class PairedBatches(Sampler[list[tuple[int, int]]]):
 
         count = len(self._groups)
         for step in range(self._first, self._steps):
-            places = range(step * self._per_step, (step + 1) * self._per_step)
+            start, stop = step * self._per_step, (step + 1) * self._per_step
+            places = range(start + self._rank.number, stop, self._rank.world)
             chosen = [
                 (draw, order(draw)[index]) for draw, index in (divmod(p, count) for p in places)
             ]

@@ -12,6 +12,7 @@ import torch
 import torchvision
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from training.config import Config, FitConfig
 from training.dataset import PairedBatches, TrainingImages, load_splits, load_tensors
 from training.network import ARCHITECTURES, PneumoniaNet
+from training.ranks import Rank, join
 
 WARM_UP = 0.05  # of all steps
 LOADERS = 2
@@ -28,33 +30,46 @@ def fit(config: Config, run: Path) -> None:
     """Train by ``config`` into the folder ``run``, going on from its checkpoint if it has one.
 
     Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs and ``weights.pt`` at the end.
+    Started by torchrun, it is one of many processes that share every batch.
     """
     if (run / "weights.pt").exists():
         return
     run.mkdir(parents=True, exist_ok=True)
+    with join() as rank:
+        _fit(config, run, rank)
+
+
+def _fit(config: Config, run: Path, rank: Rank) -> None:
     splits = load_splits(config)
-    training = Training(config)
+    training = Training(config, rank)
     training.resume(run / "checkpoint.pt")
     batches = PairedBatches(
-        splits["train"], config.fit.batch, config.seed, training.step, config.fit.steps
+        splits["train"], config.fit, config.seed, first=training.step, rank=rank
     )
     images = TrainingImages(
         splits["train"], config.dataset.folder, config.input, config.augment, config.seed
     )
     loader = DataLoader(images, batch_sampler=batches, num_workers=LOADERS)
     held_out = load_tensors(splits["validation"], config.dataset.folder, config.input)
-    with tqdm(loader, initial=training.step, total=config.fit.steps, unit="step") as progress:
+    with tqdm(
+        loader,
+        initial=training.step,
+        total=config.fit.steps,
+        unit="step",
+        disable=not rank.first,
+    ) as progress:
         for image, label, mask in progress:
             loss = training.advance(image, label, mask)
             progress.set_postfix(loss=f"{loss:.3f}")
-            if training.step % config.fit.checkpoint_every == 0:
+            if rank.first and training.step % config.fit.checkpoint_every == 0:
                 _record(run, training, loss, held_out)
-    _save(run / "weights.pt", training.final())
+    if rank.first:
+        _save(run / "weights.pt", training.final())
 
 
 def load_network(run: Path, config: Config) -> PneumoniaNet:
     """The trained network of a run in evaluation mode."""
-    state = torch.load(run / "weights.pt", weights_only=True)
+    state = torch.load(run / "weights.pt", weights_only=True, map_location="cpu")
     network = PneumoniaNet(state["architecture"], mean=config.input.mean, std=config.input.std)
     network.load_state_dict(state["model"])
     return network.eval()
@@ -63,16 +78,18 @@ def load_network(run: Path, config: Config) -> PneumoniaNet:
 class Training:
     """Network, optimiser and average of weights, and how one step changes them."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, rank: Rank) -> None:
         torch.manual_seed(config.seed)
-        self.whole, self.config = config, config.fit
+        self.whole, self.config, self.rank = config, config.fit, rank
         self.step = 0
         network = PneumoniaNet(
             config.fit.architecture, mean=config.input.mean, std=config.input.std
         )
         _initialise(network, config.fit)
         # channels_last and bfloat16: about twice as fast on CPUs that multiply bfloat16 in hardware
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(rank.device).to(memory_format=torch.channels_last)
+        both = _WithMask(self.network)
+        self._forward: nn.Module = DistributedDataParallel(both) if rank.world > 1 else both
         averaging = get_ema_multi_avg_fn(config.fit.average)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
         self.optimiser = torch.optim.AdamW(
@@ -86,11 +103,11 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         self.network.train()
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs, cells = self.network.forward_with_mask(
-                image.to(memory_format=torch.channels_last)
-            )
-        loss = self._loss(outputs.logit.float(), label, cells.float(), mask)
+        device = self.rank.device
+        image = image.to(device, memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            logit, cells = self._forward(image)
+        loss = self._loss(logit.float(), label.to(device), cells.float(), mask.to(device))
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -124,7 +141,7 @@ class Training:
         """
         if not checkpoint.exists():
             return
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=self.rank.device)
         if state["config"] != repr(self.whole):
             raise ValueError(
                 f"{checkpoint} was made by another configuration; take another run folder"
@@ -141,6 +158,18 @@ class Training:
             "architecture": self.config.architecture,
             "step": self.step,
         }
+
+
+class _WithMask(nn.Module):
+    """Logit and cells of the mask as a module's own forward pass, where DDP can see it."""
+
+    def __init__(self, network: PneumoniaNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, cells = self.network.forward_with_mask(image)
+        return outputs.logit, cells
 
 
 def learning_rate(config: FitConfig, step: int) -> float:
@@ -165,7 +194,7 @@ def _initialise(network: PneumoniaNet, config: FitConfig) -> None:
                 f"{weights.url.rsplit('/', 1)[-1]} and pass its path as init"
             ) from error
         return
-    state = torch.load(config.init, weights_only=True)
+    state = torch.load(config.init, weights_only=True, map_location="cpu")
     if "model" in state:
         network.load_state_dict(state["model"])
     else:
@@ -175,11 +204,12 @@ def _initialise(network: PneumoniaNet, config: FitConfig) -> None:
 @torch.no_grad()
 def _validation_auroc(network: nn.Module, images: Any, labels: Any) -> float:
     network.eval()
+    device = next(network.parameters()).device
     logits = [
-        network(torch.from_numpy(images[start : start + 64])).logit
+        network(torch.from_numpy(images[start : start + 64]).to(device)).logit
         for start in range(0, len(images), 64)
     ]
-    return float(roc_auc_score(labels, torch.cat(logits).numpy()))
+    return float(roc_auc_score(labels, torch.cat(logits).cpu().numpy()))
 
 
 def _record(run: Path, training: Training, loss: float, held_out: tuple[Any, Any]) -> None:

@@ -1,20 +1,25 @@
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from service.imaging.radiograph import Radiograph
 from tests.factories import png_bytes
-from tests.training.model_run import write_config, write_dataset
+from tests.training.model_run import TOML, write_config, write_dataset
 from training.augment import augment
 from training.config import AugmentConfig, Config, InvalidConfig
 from training.dataset import PairedBatches, TrainingImages, load_cells, load_splits
 from training.fit import Training, fit, learning_rate, load_network
+from training.ranks import Rank
 
+ALONE = Rank(number=0, world=1, device=torch.device("cpu"))
 STILL = AugmentConfig(degrees=0, shift=0, scale=0, shade=0, gamma=0, blur=0, noise=0, cutout=0)
 
 
@@ -51,16 +56,36 @@ class TestSplits:
 class TestPairedBatches:
     def test_resumed_batches_are_those_of_an_uninterrupted_run(self, config: Config) -> None:
         train = load_splits(config)["train"]
-        whole = list(PairedBatches(train, 8, seed=1, first=0, steps=12))
-        rest = list(PairedBatches(train, 8, seed=1, first=5, steps=12))
+        fit = dataclasses.replace(config.fit, batch=8, steps=12)
+        whole = list(PairedBatches(train, fit, seed=1, first=0, rank=ALONE))
+        rest = list(PairedBatches(train, fit, seed=1, first=5, rank=ALONE))
         assert whole[5:] == rest
 
     def test_each_pass_holds_every_image_once(self, config: Config) -> None:
         train = load_splits(config)["train"]
-        groups = train["group"].nunique()
-        batches = PairedBatches(train, 2, seed=1, first=0, steps=groups)
+        fit = dataclasses.replace(config.fit, batch=2, steps=train["group"].nunique())
+        batches = PairedBatches(train, fit, seed=1, first=0, rank=ALONE)
         keys = [key for batch in batches for key in batch]
         assert sorted(keys) == [(0, row) for row in range(len(train))]
+
+    def test_ranks_share_the_batches_of_one_process(self, config: Config) -> None:
+        train = load_splits(config)["train"]
+        fit = dataclasses.replace(config.fit, batch=10, steps=6)
+        whole = PairedBatches(train, fit, seed=1, first=0, rank=ALONE)
+        shares = [
+            PairedBatches(
+                train, fit, seed=1, first=0, rank=dataclasses.replace(ALONE, number=n, world=2)
+            )
+            for n in (0, 1)
+        ]
+        for batch, one, other in zip(whole, *shares, strict=True):
+            assert sorted(batch) == sorted(one + other)
+
+    def test_more_ranks_than_pairs_are_refused(self, config: Config) -> None:
+        train = load_splits(config)["train"]
+        fit = dataclasses.replace(config.fit, batch=2)
+        with pytest.raises(ValueError, match="fewer pairs"):
+            PairedBatches(train, fit, seed=1, first=0, rank=dataclasses.replace(ALONE, world=2))
 
 
 class TestAugment:
@@ -111,6 +136,22 @@ class TestMaskCells:
         np.testing.assert_array_equal(load_cells(frame, tmp_path, half)[0], cells)
 
 
+def _after_backward(config: Config, number: int, monkeypatch: pytest.MonkeyPatch) -> Training:
+    """What rank ``number`` of two holds before the first step of the optimiser."""
+    rank = dataclasses.replace(ALONE, number=number, world=2)
+    train = load_splits(config)["train"]
+    images = TrainingImages(train, config.dataset.folder, config.input, config.augment, config.seed)
+    keys = next(iter(PairedBatches(train, config.fit, config.seed, first=0, rank=rank)))
+    training = Training(config, ALONE)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as torchrun's ranks: sums in another order would differ
+    with monkeypatch.context() as patch:
+        patch.setattr(training.optimiser, "step", lambda: None)
+        training.advance(*default_collate([images[key] for key in keys]))
+    torch.set_num_threads(threads)
+    return training
+
+
 class TestFit:
     def test_interrupted_run_ends_like_an_uninterrupted_one(
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,6 +175,29 @@ class TestFit:
             torch.testing.assert_close(cut[name], value, rtol=1e-4, atol=1e-5)
         log = (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in log] == [3, 6]
+
+    def test_torchrun_averages_the_gradients_of_its_ranks(
+        self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        toml = tmp_path / "once.toml"
+        text = TOML.format(folder=config.dataset.folder)
+        toml.write_text(text.replace("steps = 6", "steps = 1").replace("batch = 8", "batch = 16"))
+        once = Config.load(toml)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", "2", "--no-python", "--"]
+        command += [str(Path(sys.executable).with_name("cxr-train")), "fit", str(toml)]
+        subprocess.run([*command, "--run", str(tmp_path / "two")], check=True)
+        first, second = (_after_backward(once, number, monkeypatch) for number in (0, 1))
+        for mine, other in zip(
+            first.network.parameters(), second.network.parameters(), strict=True
+        ):
+            assert mine.grad is not None
+            assert other.grad is not None
+            mine.grad = (mine.grad + other.grad) / 2
+        first.optimiser.step()
+        two = load_network(tmp_path / "two", once).state_dict()
+        for name, value in first.network.state_dict().items():
+            torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
 
     def test_checkpoint_of_another_configuration_is_refused(
         self, config: Config, tmp_path: Path
