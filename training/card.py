@@ -3,7 +3,10 @@
 Mitchell et al. 2019, "Model cards for model reporting" (arXiv 1810.03993).
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from service.model.manifest import Manifest
@@ -41,7 +44,7 @@ At the operating point `{default}`; 95 % intervals by bootstrap over pairs.
 {measures}
 
 These say how well the network learned the generator, **not** how it reads real radiographs.
-{real}
+{real}{failures}
 ## Calibration and operating points
 
 Temperature scaling on the synthetic calibration split: negative log-likelihood {nll_before:.4f}
@@ -74,9 +77,34 @@ variants were kept or dropped by their AUROC here. The figures are those of a de
 optimistic."""
 
 
-def model_card(
-    manifest: Manifest, measures: Mapping[str, Interval], real: Sequence[Mapping[str, Any]] | None
-) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remarks:
+    """What only people and real radiographs can add to a card.
+
+    Attributes
+    ----------
+    real
+        Measures on real radiographs as `cxr evaluate --by source --json` writes them, or None.
+    failures
+        Markdown on known failures, or "".
+    """
+
+    real: Sequence[Mapping[str, Any]] | None = None
+    failures: str = ""
+
+    @classmethod
+    def read(cls, measures: Path | None, failures: Path | None) -> "Remarks":
+        """Read the files; each may be left out."""
+        return cls(
+            real=None if measures is None else json.loads(measures.read_text(encoding="utf-8")),
+            failures="" if failures is None else failures.read_text(encoding="utf-8").strip(),
+        )
+
+
+NO_REMARKS = Remarks()
+
+
+def model_card(manifest: Manifest, measures: Mapping[str, Interval], remarks: Remarks) -> str:
     """Fill in the card.
 
     Parameters
@@ -85,8 +113,8 @@ def model_card(
         With the provenance that ``training.package`` records.
     measures
         Of the synthetic validation split.
-    real
-        Measures on real radiographs as `cxr evaluate --by source --json` writes them, or None.
+    remarks
+        What stands beside them.
     """
     facts = manifest.provenance
     bias = manifest.calibration.bias
@@ -107,7 +135,8 @@ def model_card(
         counts=_counts(facts["dataset"]["splits"]),
         default=manifest.default_operating_point,
         measures=_table(("measure", "value"), measures.items()),
-        real=_real(real),
+        real=_real(remarks.real),
+        failures=f"\n## Known failures\n\n{remarks.failures}\n" if remarks.failures else "",
         nll_before=facts["calibration"]["nll_before"],
         nll_after=facts["calibration"]["nll_after"],
         points=_table(

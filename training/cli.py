@@ -149,10 +149,17 @@ def export(config: Path, run: Path | None) -> None:
 @click.option(
     "--measures", type=FILE, help="JSON of `cxr evaluate --by source` on real images, for the card."
 )
+@click.option("--failures", type=FILE, help="Markdown on known failures, for the card.")
 @click.option("--replace", is_flag=True, help="Replace a version that exists.")
 @click.option("--store/--no-store", default=True, help="Save it in BentoML's model store too.")
 def package(
-    config: Path, run: Path | None, models: Path, version: str, *, store: bool, **options: Any
+    config: Path,
+    run: Path | None,
+    models: Path,
+    version: str,
+    *,
+    store: bool,
+    **options: Any,
 ) -> None:
     """Calibrate an exported graph and write models/<name>/<version>.
 
@@ -161,6 +168,7 @@ def package(
     \b
         cxr-train package training/configs/default.toml --run runs/default --version 1
     """  # noqa: D301  click needs the \b itself
+    from training.card import Remarks  # noqa: PLC0415
     from training.package import package as write_model  # noqa: PLC0415
     from training.package import save_in_store  # noqa: PLC0415
 
@@ -168,7 +176,8 @@ def package(
     with one_line_errors():
         loaded, folder = _open(config, run)
         target = models / loaded.name / version
-        model = write_model(loaded, folder, target, overwrite=overwrite, **options)
+        remarks = Remarks.read(options.pop("measures"), options.pop("failures"))
+        model = write_model(loaded, folder, target, remarks=remarks, overwrite=overwrite, **options)
         click.echo(model)
         if store:
             click.echo(save_in_store(model, overwrite=overwrite))

@@ -31,7 +31,7 @@ from training.calibrate import (
     negative_log_likelihood,
     probabilities,
 )
-from training.card import model_card
+from training.card import NO_REMARKS, Remarks, model_card
 from training.config import Config
 from training.dataset import load_cells, load_splits, load_tensors
 from training.export import graph_path, sha256
@@ -66,7 +66,7 @@ def package(
     target: Path,
     *,
     precision: str = "int8",
-    measures: Path | None = None,
+    remarks: Remarks = NO_REMARKS,
     overwrite: bool = False,
 ) -> Path:
     """Write one model folder.
@@ -79,8 +79,8 @@ def package(
         ``models/<name>/<version>``; its last two parts name the model.
     precision
         Which exported graph: ``"int8"`` or ``"float"``.
-    measures
-        What `cxr evaluate --by source --json` wrote of real radiographs; for the card only.
+    remarks
+        For the card only.
     overwrite
         Replace a version that exists.
 
@@ -99,21 +99,18 @@ def package(
         raise ModelExistsError(
             f"{target} exists; choose another version, or replace it with --replace"
         )
-    real = None if measures is None else json.loads(measures.read_text(encoding="utf-8"))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as temporary:
         folder = Path(temporary, target.parent.name, target.name)
         folder.mkdir(parents=True)
-        _fill(folder, config, run, precision, real)
+        _fill(folder, config, run, precision, remarks)
         if target.exists():
             target.rename(Path(temporary, "old"))
         folder.rename(target)
     return target
 
 
-def _fill(
-    folder: Path, config: Config, run: Path, precision: str, real: list[dict[str, Any]] | None
-) -> None:
+def _fill(folder: Path, config: Config, run: Path, precision: str, remarks: Remarks) -> None:
     shutil.copyfile(graph_path(run, precision), folder / GRAPH)
     splits = load_splits(config)
     fitted = fit_to_splits(config, (folder / GRAPH).read_bytes(), splits)
@@ -130,7 +127,7 @@ def _fill(
         sha256={GRAPH: sha256(folder / GRAPH)},
         provenance=provenance(config, run, splits, fitted),
     )
-    card = model_card(manifest, fitted.measures, real)
+    card = model_card(manifest, fitted.measures, remarks)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     _seal(folder, manifest)  # the golden readings come from the very Reader that will replay them
     golden = golden_readings(folder, config.dataset.folder, splits["validation"])

@@ -10,6 +10,7 @@ import pytest
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from tests.training.model_run import Run
+from training.card import Remarks
 from training.export import graph_path, sha256
 from training.package import ModelExistsError, package
 
@@ -72,7 +73,7 @@ class TestPackage:
             package(packaged.config, packaged.folder, packaged.model)
         assert sha256(packaged.model / "manifest.json") == before
 
-    def test_replacing_is_repeatable_to_the_byte_and_adds_real_measures(
+    def test_replacing_is_repeatable_to_the_byte_and_adds_what_real_films_showed(
         self, packaged: Run, tmp_path: Path
     ) -> None:
         measures = tmp_path / "real.json"
@@ -81,13 +82,15 @@ class TestPackage:
         row |= {"sensitivity": None, "specificity": None}
         rows = [{"stratum": {}, **row}, {"stratum": {"source": "hospital A"}, **row}]
         measures.write_text(json.dumps(rows))
+        failures = tmp_path / "failures.md"
+        failures.write_text("It calls nipple shadows.\n")
         first = package(packaged.config, packaged.folder, tmp_path / "tiny" / "1")
         before = {path.name: sha256(path) for path in first.iterdir()}
         again = package(
             packaged.config,
             packaged.folder,
             tmp_path / "tiny" / "1",
-            measures=measures,
+            remarks=Remarks.read(measures, failures),
             overwrite=True,
         )
         after = {path.name: sha256(path) for path in again.iterdir()}
@@ -95,6 +98,7 @@ class TestPackage:
         assert changed == {"MODEL_CARD.md", "manifest.json"}
         card = (again / "MODEL_CARD.md").read_text()
         assert "| hospital A | 40 | 12 | 0.812 (0.700 to 0.900) |" in card
+        assert "## Known failures\n\nIt calls nipple shadows.\n\n## Calibration" in card
         assert card.count("0.812") == 2  # the row over all sources is left out
         assert "no parameter, temperature or\nthreshold was fitted" in card
 
