@@ -13,7 +13,7 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
-from clients.cli_evaluate import evaluate
+from clients.cli_evaluate import compare, evaluate
 from clients.datasets import open_dataset
 from clients.rest import RestEngine
 from clients.score import Engine, Score, done_names, parts_folder, replacing
@@ -207,3 +207,4 @@ def _engine(url: str | None, model: Path | None) -> Iterator[Engine]:
 
 
 cli.add_command(evaluate)
+cli.add_command(compare)
