@@ -126,7 +126,7 @@ def features_figure(
             axes.set_title(contender.label + score)
         line[0].set_ylabel(f"{group.measures.title} ({len(chosen)} images)")
     handles, names = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2)
+    figure.legend(handles, names, loc="outside lower center", ncols=2, markerscale=2)
     return figure
 
 
