@@ -83,7 +83,8 @@ class TestEmbeddings:
         write_scores(file, tiny_model, embedding=pa.array(written, type=kind))
         found = read_embeddings(file)
         assert found is not None
-        assert (found.shape, found.dtype) == ((40, 3), np.float32)
+        assert found.shape == (40, 3)
+        assert found.dtype == np.float32
         assert np.isnan(found[5]).all()
         np.testing.assert_array_equal(np.delete(found, 5, axis=0), np.delete(vectors, 5, axis=0))
         assert "embedding" not in open_scores(file).table.columns
