@@ -1,18 +1,18 @@
 """A run writes one row an image, survives interruptions and never mixes models."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from clients.datasets import Dataset, Item, open_dataset
+from clients.decoding import digest
 from clients.rest import RestEngine
 from clients.score import (
     ModelIdentity,
     Score,
     ScoringError,
-    digest,
     done_names,
     parts_folder,
     score,
@@ -27,12 +27,14 @@ MODEL = ModelIdentity(name="default", version="1", sha256="a" * 64, operating_po
 class CountingEngine:
     """Scores by the length of the name; fails at the image it is told to fail at."""
 
+    embedding_size = None
+
     def __init__(self, model: ModelIdentity = MODEL, fail_at: int | None = None) -> None:
         self.model = model
         self.fail_at = fail_at
         self.scored: list[str] = []
 
-    def score(self, items: Iterable[Item]) -> Iterator[tuple[Item, Score]]:
+    def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
         for number, item in enumerate(items):
             if number == self.fail_at:
                 raise ConnectionError("the network is gone")
@@ -156,8 +158,10 @@ class TestRestEngine:
         dataset = self.files(tmp_path, b"one", b"two")
         dataset.items[0].file.unlink()
         with ChestXrayClient(server.url) as client:
-            found = [found.error for _, found in RestEngine(client).score(dataset.items)]
-        assert found == ["unreadable_file", None]
+            found = {
+                item.name: score.error for item, score in RestEngine(client).score(dataset.items)
+            }
+        assert found == {"0.png": "unreadable_file", "1.png": None}
 
     def test_busy_service_stops_the_run(self, server: Server, tmp_path: Path) -> None:
         server.on("/model", Answer.json(bodies.model()))
