@@ -1,6 +1,6 @@
 """Score on this computer with a model folder; no service is needed.
 
-items -> [Decoders -> batches -> Reader.infer] -> rows
+items -> [batches -> Decoders -> Reader.infer] -> rows
 Decoding has processes of its own and goes on while the network runs. Inferences of one thread run
 side by side: none waits at a barrier for a thread that a decoder has pushed off its core.
 """
@@ -22,9 +22,9 @@ from service.model.reader import Reader, Reading
 from service.model.session import cores
 from service.settings import Settings
 
-BATCH = 8  # images of one inference
+BATCH = 8  # images that are decoded and inferred together
 
-Task = tuple[Item, Decoded]
+Batch = tuple[Sequence[Item], Sequence[Decoded]]
 
 
 class LocalEngine:
@@ -71,19 +71,18 @@ class LocalEngine:
         self._decoders.close()
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
-        """Score in the order in which images are done."""
-        batches = _batched(self._decoders.decode(items), BATCH)
+        """Score in the order in which batches are done."""
+        decoded = self._decoders.decode(_batched(items, BATCH))
         with ThreadPoolExecutor(self._lanes) as lanes:
 
-            def submit(batch: Sequence[Task]) -> "Future[list[Score]]":
-                return lanes.submit(self._score, batch)
+            def submit(batch: Batch) -> "Future[list[Score]]":
+                return lanes.submit(self._scores, batch[1])
 
-            for batch, future in in_flight(submit, batches, self._lanes + 1):
-                for (item, _), found in zip(batch, future.result(), strict=True):
-                    yield item, found
+            for (batch, _), future in in_flight(submit, decoded, self._lanes + 1):
+                yield from zip(batch, future.result(), strict=True)
 
-    def _score(self, batch: Sequence[Task]) -> list[Score]:
-        prepared = [decoded.prepared for _, decoded in batch if decoded.prepared is not None]
+    def _scores(self, batch: Sequence[Decoded]) -> list[Score]:
+        prepared = [decoded.prepared for decoded in batch if decoded.prepared is not None]
         start = time.perf_counter()
         readings = iter(self._reader.infer(prepared))
         share = (time.perf_counter() - start) * 1000 / max(1, len(prepared))
@@ -91,7 +90,7 @@ class LocalEngine:
             Score(sha256=decoded.sha256, error=decoded.error)
             if decoded.prepared is None
             else self._row(decoded, next(readings), share)
-            for _, decoded in batch
+            for decoded in batch
         ]
 
     def _row(self, decoded: Decoded, reading: Reading, inference_ms: float) -> Score:
@@ -113,6 +112,7 @@ class LocalEngine:
         )
 
 
-def _batched(tasks: Iterator[Task], size: int) -> Iterator[Sequence[Task]]:
-    while batch := tuple(islice(tasks, size)):
+def _batched(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
+    rest = iter(items)
+    while batch := tuple(islice(rest, size)):
         yield batch
