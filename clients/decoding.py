@@ -1,16 +1,18 @@
 """What a decoding process does with files: read, decode, standardise.
 
-files -> [decode_files] -> inference
-Runs in processes of its own, so it imports no model, no onnxruntime and no table library.
+files -> [decode_file] -> inference
+:func:`main` is such a process. It imports no model, no onnxruntime and no table
+library, and ends when the process that started it does: its input has an end then.
 """
 
 import hashlib
 import os
+import pickle
 import signal
-import threading
+import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from clients.demographics import sex_and_age_band
 from service.errors import ReadingError
@@ -23,7 +25,7 @@ UNREADABLE_FILE = "unreadable_file"
 DECODER_CRASHED = "decoder_crashed"  # the process died of it, or was killed
 DECODER_FAILED = "decoder_failed"  # an exception that is no refusal
 
-ORPHAN_SECONDS = 0.5  # between two looks for the parent
+READY = "ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,6 @@ class Decoded:
 def digest(content: bytes) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
-
-
-def decode_files(files: Sequence[str], limits: Limits, spec: InputSpec) -> list[Decoded]:
-    """Decode several files, one after the other: handing a task over costs as much as a file."""
-    return [decode_file(file, limits, spec) for file in files]
 
 
 def decode_file(file: str, limits: Limits, spec: InputSpec) -> Decoded:
@@ -82,17 +79,33 @@ def decode_file(file: str, limits: Limits, spec: InputSpec) -> Decoded:
     )
 
 
-def start_worker(parent: int) -> None:
-    """Prepare a decoding process: it leaves Ctrl-C to its parent, and ends when that is gone.
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer lists of paths with lists of :class:`Decoded` until the requests end.
 
-    A parent that was killed cannot end its workers, and they hold the writing end of the pipe they
-    wait at, so they would wait for ever.
+    Both are streams of pickles between a process and its child. The first request is the limits
+    and the input; the first answer is :data:`READY`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    limits, spec = pickle.load(requests)  # noqa: S301  written by the parent
+    _send(READY, answers)
+    while True:
+        try:
+            files: list[str] = pickle.load(requests)  # noqa: S301
+        except EOFError:
+            return
+        _send([decode_file(file, limits, spec) for file in files], answers)
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(ORPHAN_SECONDS)
-    os._exit(1)
+def _send(answer: object, answers: BinaryIO) -> None:
+    pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+    answers.flush()
+
+
+def main() -> None:
+    """Serve on standard input and output; whatever a decoder prints goes to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        try:
+            serve(sys.stdin.buffer, answers)
+        except BrokenPipeError:
+            os._exit(1)  # nobody is there to answer
