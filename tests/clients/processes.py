@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-PATIENCE = 60.0  # seconds before a wait is given up; far beyond what any of them takes
+PATIENCE = 300.0  # seconds before a wait is given up; far beyond what any of them takes
 
 
 def wait_until(happened: Callable[[], bool]) -> None:

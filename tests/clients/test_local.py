@@ -155,7 +155,7 @@ def readers_killed(fifo: Path) -> Iterator[list[int]]:
                 (reader,) = holders(fifo)
                 os.kill(reader, signal.SIGKILL)
                 killed.append(reader)
-                psutil.wait_procs([psutil.Process(reader)] if psutil.pid_exists(reader) else [])
+                wait_until(lambda: not holders(fifo))
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -169,11 +169,15 @@ def readers_killed(fifo: Path) -> Iterator[list[int]]:
 
 def holders(file: Path) -> list[int]:
     """Child processes that have this file open."""
-    return [
-        child.pid
-        for child in descendants(os.getpid())
-        if any(link.resolve() == file for link in Path(f"/proc/{child.pid}/fd").iterdir())
-    ]
+    return [child.pid for child in descendants(os.getpid()) if file in open_files(child.pid)]
+
+
+def open_files(pid: int) -> set[Path]:
+    """What a process has open; nothing where it has just ended."""
+    try:
+        return {link.resolve() for link in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:
+        return set()
 
 
 def decoders_of(pid: int) -> list[psutil.Process]:
