@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from clients.datasets import Dataset
 from clients.evaluate import REPLICATES, SEED
 from clients.intervals import FloatArray, IntArray, Interval, bootstrap, percentile_interval
+from clients.items import Dataset
 from clients.scored import EvaluationError
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage, Radiograph

@@ -5,18 +5,17 @@ Exit status: 0 done; 1 stopped by an error (``score`` continues when run again);
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
 from tqdm import tqdm
 
 from clients.cli_evaluate import compare, evaluate
-from clients.datasets import open_dataset
-from clients.rest import RestEngine
-from clients.score import Engine, Score, done_names, parts_folder, replacing
+from clients.datasets import LAYOUTS, Dataset, Layout, layout_of, open_dataset
+from clients.engines import open_engine
+from clients.score import Score, done_names, parts_folder, replacing
 from clients.score import score as score_dataset
 from clients.sdk import ChestXrayClient
 from clients.terminal import (
@@ -71,20 +70,32 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
 @cli.command()
 @click.argument("dataset", type=READABLE)
 @click.option("--out", type=WRITABLE_FILE, required=True, help="Parquet file to write.")
+@click.option(
+    "--layout", type=click.Choice(LAYOUTS), help="What DATASET is [default: what it looks like]."
+)
+@click.option(
+    "--all-classes", is_flag=True,
+    help="RSNA 2018: all 26,684 images, the class neither normal nor opaque as negatives.",
+)  # fmt: skip
 @click.option("--url", help="Ask the running service at this address.")
+@click.option("--ray-address", help="Read on this Ray cluster: an address of ray.init, e.g. auto.")
 @click.option(
     "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Read in this process with the model of this folder [default: models/default/1].",
+    help="Read with the model of this folder [default: models/default/1].",
 )  # fmt: skip
-def score(dataset: Path, out: Path, url: str | None, model: Path | None) -> None:
+@click.option("--embeddings", is_flag=True, help="Also keep the embedding of each image.")
+def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> None:
     """Score every image of DATASET: one row an image, in a Parquet file.
 
     DATASET is a CSV or Parquet file with a column `path` (relative to that file), optionally
-    `label` (1 pneumonia, 0 not), and any strata columns; or a folder, searched for images by
-    content. A stratum with the name of a measured column becomes `dataset_<name>`.
+    `label` (1 pneumonia, 0 not), and any strata columns; the folder of the RSNA challenge of 2018
+    (Lung Opacity against Normal) or of Kermany's images (chest_xray); or any folder, searched for
+    images by content. A stratum with the name of a measured column becomes `dataset_<name>`.
 
-    Without --url images are read in this process. An interrupted run continues when the same
-    command is given again; its rows wait in `<out>.parts`.
+    Without --url and --ray-address images are read on this computer, by all its cores. Nodes of a
+    cluster need nanocxr with its extra `ray`, and DATASET under the same path. An interrupted run
+    continues when the same command is given again; its rows wait in `<out>.parts`. Rows are in the
+    order in which images were done.
 
     Exit status: 0 every image read; 3 all done, and some images have an error code instead of a
     probability; 1 stopped, run again to continue; 2 wrong usage.
@@ -93,15 +104,22 @@ def score(dataset: Path, out: Path, url: str | None, model: Path | None) -> None
 
     \b
         cxr score labels.csv --out scores.parquet
+        cxr score rsna/ --out scores.parquet --embeddings
         cxr score labels.csv --out scores.parquet --url http://localhost:3000
+        cxr score labels.csv --out scores.parquet --ray-address auto
     """  # noqa: D301  click needs the \b itself
-    if url is not None and model is not None:
-        raise click.UsageError("--url and --model exclude each other.")
+    url, ray_address, model = options["url"], options["ray_address"], options["model"]
+    if url is not None and (model is not None or ray_address is not None or options["embeddings"]):
+        raise click.UsageError("--url excludes --model, --ray-address and --embeddings.")
     with one_line_errors():
-        listed = open_dataset(dataset)
+        listed = open_dataset(dataset, layout=layout, all_classes=options["all_classes"])
+        for warning in listed.warnings:
+            click.echo(f"Warning: {warning}", err=True)
         done = len(done_names(parts_folder(out)))
         with (
-            _engine(url, model) as engine,
+            open_engine(
+                url=url, ray_address=ray_address, model=model, embeddings=options["embeddings"]
+            ) as engine,
             tqdm(total=len(listed.items), initial=done, unit="image", disable=None) as bar,
         ):
             summary = score_dataset(listed, engine, out, advance=_Progress(bar))
@@ -132,7 +150,7 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
     if by is not None and by not in table.columns:
         raise click.UsageError(f"{scores.name} has no column {by!r}.")
     with one_line_errors():
-        for line in compare_features(table, open_dataset(dataset), by=by):
+        for line in compare_features(table, _every_image(dataset), by=by):
             click.echo(line)
 
 
@@ -173,7 +191,7 @@ def worst(
         try:
             rows = choose(table, by=by, count=count)
             with replacing(out) as temporary:
-                draw(rows, open_dataset(dataset), reader, temporary)
+                draw(rows, _every_image(dataset), reader, temporary)
         except NothingToShow as reason:
             raise click.ClickException(str(reason)) from reason
     click.echo(out)
@@ -193,17 +211,10 @@ class _Progress:
         self._bar.update()
 
 
-@contextmanager
-def _engine(url: str | None, model: Path | None) -> Iterator[Engine]:
-    if url is not None:
-        with ChestXrayClient(url) as client:
-            yield RestEngine(client)
-    else:
-        # Only here is onnxruntime needed; `cxr predict` runs where it is not installed.
-        from clients.local import LocalEngine  # noqa: PLC0415
-
-        settings = Settings.from_env()
-        yield LocalEngine(model or settings.model, settings)
+def _every_image(dataset: Path) -> Dataset:
+    """List whatever ``score`` could have been told to take of it."""
+    layout = layout_of(dataset)
+    return open_dataset(dataset, layout=layout, all_classes=layout == "rsna")
 
 
 cli.add_command(evaluate)

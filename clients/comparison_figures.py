@@ -16,10 +16,10 @@ from PIL import Image
 
 from clients.compare import Entry, Group
 from clients.contenders import Contender
-from clients.datasets import Item
 from clients.features import Separation, project
 from clients.figures import HEALTHY, INK, MARKERS, PNEUMONIA, SERIES, new_figure
 from clients.intervals import FloatArray, IntArray, Interval
+from clients.items import Item
 from clients.localisation import Localisation
 from clients.pointing import Box
 from service.imaging.decode import Limits, decode

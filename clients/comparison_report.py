@@ -23,9 +23,9 @@ from clients.comparison_figures import (
     samples_figure,
 )
 from clients.contenders import Matched
-from clients.datasets import Dataset, Item
 from clients.evaluate import Method, strata
 from clients.figures import inline_png, styled, to_png
+from clients.items import Dataset, Item
 from clients.localisation import localise
 from clients.operating import Resampling
 from clients.pointing import boxes_of

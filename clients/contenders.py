@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -16,11 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from clients.datasets import Dataset, Item
 from clients.evaluate import labelled_rows
-from clients.score import UNREADABLE_FILE, Score, column_of, digest
+from clients.items import Dataset
+from clients.local import LocalEngine
+from clients.score import score
 from clients.scored import EvaluationError, ModelReference, open_scores, read_embeddings
-from service.errors import ModelUnavailable, ReadingError
+from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.settings import Settings
 
@@ -111,7 +113,7 @@ def open_contenders(
         if contender.reader is None:
             contenders.append(replace(contender, reader=readers.get(sha256)))
         elif sha256 not in scored:
-            contenders.append(_read(contender, contender.reader, dataset))
+            contenders.append(_read(contender, dataset, settings))
     if len(contenders) < 2:
         raise EvaluationError("name at least two score files or models to compare")
     return _named_apart(contenders)
@@ -146,51 +148,23 @@ def _label_and_path(argument: str) -> tuple[str, Path]:
     return label, Path(rest)
 
 
-def _read(contender: Contender, reader: Reader, dataset: Dataset | None) -> Contender:
+def _read(contender: Contender, dataset: Dataset | None, settings: Settings) -> Contender:
     """Let the model read the whole dataset."""
     if dataset is None:
         raise EvaluationError(
             f"{contender.source} has no score file here: give it one, or --data to read"
         )
-    rows, embeddings = [], []
-    for item in tqdm(dataset.items, desc=contender.label, unit="image", disable=None):
-        score, embedding = _reading(reader, item)
-        strata = {column_of(name): value for name, value in item.strata.items()}
-        rows.append({"path": item.name, "label": item.label, **asdict(score), **strata})
-        embeddings.append(embedding)
-    known = [embedding for embedding in embeddings if embedding is not None]
-    if not known:
+    with (
+        TemporaryDirectory() as folder,
+        LocalEngine(Bundle.open(contender.source), settings, embeddings=True) as engine,
+        tqdm(total=len(dataset.items), desc=contender.label, unit="image", disable=None) as bar,
+    ):
+        out = Path(folder, "scores.parquet")
+        score(dataset, engine, out, advance=lambda _: bar.update())
+        table, embeddings = open_scores(out).table, read_embeddings(out)
+    if embeddings is None:
         raise EvaluationError(f"{contender.label} reads no image of the dataset")
-    blank = np.full_like(known[0], np.nan)
-    filled = np.stack([blank if embedding is None else embedding for embedding in embeddings])
-    return replace(contender, table=pd.DataFrame(rows), embeddings=filled)
-
-
-def _reading(reader: Reader, item: Item) -> tuple[Score, NDArray[np.float32] | None]:
-    try:
-        content = item.file.read_bytes()
-    except OSError:
-        return Score(error=UNREADABLE_FILE), None
-    sha256 = digest(content)
-    try:
-        reading = reader.read(content)
-    except ModelUnavailable:
-        raise
-    except ReadingError as refusal:
-        return Score(sha256=sha256, error=refusal.code), None
-    peak_x, peak_y = reading.peak or (None, None)
-    score = Score(
-        sha256=sha256,
-        probability=reading.probability,
-        logit=reading.logit,
-        call=reading.call,
-        width=reading.radiograph.columns,
-        height=reading.radiograph.rows,
-        view=reading.radiograph.view,
-        peak_x=peak_x,
-        peak_y=peak_y,
-    )
-    return score, reading.embedding
+    return replace(contender, table=table, embeddings=embeddings)
 
 
 def _named_apart(contenders: Sequence[Contender]) -> list[Contender]:

@@ -1,16 +1,23 @@
-"""Where images, labels and strata come from: a manifest or a folder.
+"""Where images, labels and strata come from: RSNA 2018, Kermany, a manifest or any folder.
 
 [open_dataset] -> score -> evaluate
 A dataset is a list of names, never of pixels: images are read when they are scored.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 import pandas as pd
+
+from clients.items import Dataset, DatasetError, Item
+from clients.kermany import list_kermany, root_of
+from clients.rsna import is_rsna, list_rsna
+
+__all__ = ["LAYOUTS", "Dataset", "DatasetError", "Item", "Layout", "layout_of", "open_dataset"]
+
+Layout = Literal["rsna", "kermany", "manifest", "folder"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 MANIFESTS = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
@@ -19,67 +26,62 @@ PREAMBLE = 128  # bytes before "DICM"
 BARE_DICOM = (b"\x02\x00\x00\x00", b"\x02\x00\x10\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00")
 
 
-class DatasetError(ValueError):
-    """The dataset cannot be read as it is; the message names the column or the row."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One image of a dataset.
-
-    Attributes
-    ----------
-    name
-        Path relative to the dataset, with ``/``; unique, so a resumed run knows what it has done.
-    label
-        1 pneumonia, 0 not, None unknown.
-    strata
-        Other facts of the dataset, as text; the same keys for every item.
-    """
-
-    name: str
-    file: Path
-    label: int | None
-    strata: dict[str, str | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
-    """Images in a fixed order."""
-
-    items: tuple[Item, ...]
-
-    @property
-    def strata(self) -> tuple[str, ...]:
-        """Names of the strata columns."""
-        return tuple(self.items[0].strata)
-
-    @property
-    def sha256(self) -> str:
-        """Digest of names, labels and strata: what ties a run to this list."""
-        lines = [json.dumps([item.name, item.label, item.strata]) for item in self.items]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def open_dataset(source: Path) -> Dataset:
-    """List the images of a manifest or of a folder.
+def open_dataset(
+    source: Path, *, layout: Layout | None = None, all_classes: bool = False
+) -> Dataset:
+    """List the images of a dataset.
 
     Parameters
     ----------
     source
         A CSV or Parquet file with a column ``path`` (relative to the file), optionally ``label``
-        (0, 1 or nothing), every other column being a stratum; or a folder, searched through, of
-        which every file that is DICOM, PNG or JPEG by content is taken, whatever its name.
+        (0, 1 or nothing), every other column being a stratum; the folder of RSNA 2018 or of
+        Kermany; or any folder, searched through, of which every file that is DICOM, PNG or JPEG by
+        content is taken, whatever its name.
+    layout
+        What ``source`` is; by default what it looks like.
+    all_classes
+        Of RSNA 2018 take all three classes, not only Lung Opacity and Normal.
 
     Raises
     ------
     DatasetError
-        If there is no image, a column is missing or a label is not 0, 1 or nothing.
+        If there is no image, ``source`` is not of that layout, a table or column is missing, or a
+        label is not 0, 1 or nothing.
     """
-    items = tuple(_folder(source) if source.is_dir() else _manifest(source))
+    layout = layout or layout_of(source)
+    if all_classes and layout != "rsna":
+        raise DatasetError(f"{source.name!r} is read as {layout}; only rsna has classes to add")
+    items, warnings = _listed(source, layout, all_classes=all_classes)
     if not items:
         raise DatasetError(f"no DICOM, PNG or JPEG image in {source.name!r}")
-    return Dataset(items=items)
+    return Dataset(items=tuple(items), warnings=tuple(warnings))
+
+
+def layout_of(source: Path) -> Layout:
+    """Tell the layout by the names of folders; a file is a manifest."""
+    if not source.is_dir():
+        return "manifest"
+    if is_rsna(source):
+        return "rsna"
+    return "folder" if root_of(source) is None else "kermany"
+
+
+def _listed(source: Path, layout: Layout, *, all_classes: bool) -> tuple[list[Item], list[str]]:
+    if layout == "manifest":
+        return list(_manifest(source)), []
+    if not source.is_dir():
+        raise DatasetError(f"{source.name!r} is no folder, so it is not of the layout {layout}")
+    if layout == "rsna":
+        if not is_rsna(source):
+            raise DatasetError(f"{source.name!r} has no folder stage_2_train_images")
+        return list_rsna(source, all_classes=all_classes)
+    if layout == "kermany":
+        root = root_of(source)
+        if root is None:
+            raise DatasetError(f"{source.name!r} has no folder train/NORMAL or the like")
+        return list_kermany(source, root)
+    return list(_folder(source)), []
 
 
 def _folder(folder: Path) -> Iterator[Item]:
@@ -97,7 +99,7 @@ def is_image(file: Path) -> bool:
 
 def _manifest(source: Path) -> Iterator[Item]:
     read = MANIFESTS.get(source.suffix.lower())
-    if read is None:
+    if read is None or source.is_dir():
         raise DatasetError(f"{source.name!r} is not a folder, a .csv or a .parquet file")
     table = read(source)
     if "path" not in table.columns:

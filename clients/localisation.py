@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clients.contenders import Contender
-from clients.datasets import Dataset
 from clients.intervals import FloatArray, Interval, percentile_interval
+from clients.items import Dataset
 from clients.operating import Resampling
 from clients.pointing import Box, Pointing, PointingError, boxes_of, point
 from clients.scored import EvaluationError

@@ -1,40 +1,46 @@
-"""Score by asking a running service, a few images at a time."""
+"""Score by asking a running service, with a few requests always under way."""
 
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from clients.datasets import Item
-from clients.score import UNREADABLE_FILE, ModelIdentity, Score, ScoringError, digest
+from clients.decoding import UNREADABLE_FILE, digest
+from clients.demographics import sex_and_age_band
+from clients.flow import in_flight
+from clients.items import Item
+from clients.score import ModelIdentity, Score, ScoringError
 from clients.sdk import ChestXrayClient, ImageRefused, ServiceFailed
 
 CONCURRENCY = 4  # requests under way
+RETRIES = 8  # of a busy or restarting service: two minutes, or as long as it asks for
 
 
 class RestEngine:
     """An engine of :mod:`clients.score`.
 
     An image that is refused, or that the service fails on with status 500, is a row with its
-    code; a service that is busy, gone or replaced by another model stops the run.
+    code; a service that stays busy, is gone or is replaced by another model stops the run.
     """
+
+    embedding_size = None  # a service sends none
 
     def __init__(self, client: ChestXrayClient) -> None:
         self._client = client
-        manifest = client.model().manifest
-        self.model = ModelIdentity(
-            name=manifest.name,
-            version=manifest.version,
-            sha256=manifest.sha256[manifest.graph],
-            operating_point=manifest.default_operating_point,
-        )
+        self.model = ModelIdentity.of(client.model().manifest)
 
-    def score(self, items: Iterable[Item]) -> Iterator[tuple[Item, Score]]:
-        """Score in the order of ``items``."""
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
-            waiting = iter(items)
-            while group := list(islice(waiting, CONCURRENCY)):
-                yield from zip(group, pool.map(self._one, group), strict=True)
+    def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
+        """Score in the order in which answers come."""
+        pool = ThreadPoolExecutor(CONCURRENCY)
+        try:
+
+            def submit(item: Item) -> "Future[Score]":
+                return pool.submit(self._one, item)
+
+            # Twice as many are submitted, so that a thread that is done finds the next at once.
+            for item, future in in_flight(submit, items, 2 * CONCURRENCY):
+                yield item, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _one(self, item: Item) -> Score:
         try:
@@ -51,8 +57,10 @@ class RestEngine:
             if failure.status != 500:
                 raise
             return Score(sha256=sha256, error=failure.code)
+        milliseconds = (time.perf_counter() - start) * 1000
         if reading.model.sha256 != self.model.sha256:
             raise ScoringError("the service changed its model during the run; start a new --out")
+        sex, age_band = sex_and_age_band(content)
         return Score(
             sha256=sha256,
             probability=reading.probability,
@@ -60,5 +68,7 @@ class RestEngine:
             width=reading.input.columns,
             height=reading.input.rows,
             view=reading.input.view,
-            milliseconds=(time.perf_counter() - start) * 1000,
+            patient_sex=sex,
+            age_band=age_band,
+            milliseconds=milliseconds,
         )

@@ -1,44 +1,46 @@
 """Dataset -> scores.parquet, one row an image; an interrupted run continues where it stopped.
 
 open_dataset -> [engine -> parts -> merge] -> evaluate
-An engine turns items into rows. Rows are collected in parts, each written at once or not at all;
-what the parts hold is never scored again. The folder of parts is tied to the model's digest and to
-the dataset's, so two runs cannot be mixed.
+An engine turns items into rows, in any order. Rows are collected in parts, each written at once or
+not at all; what the parts hold is never scored again. The folder of parts is tied to the model's
+digest and to the dataset's, so two runs cannot be mixed.
 """
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from clients.datasets import Dataset, Item
+from clients.items import Dataset, Item
+from service.model.manifest import Manifest
 
 PART_ROWS = 256  # images that an interruption can cost
 METADATA = b"nanocxr"
-MEASURED: dict[str, pa.DataType] = {
-    "path": pa.string(),
+SCORE_COLUMNS: dict[str, pa.DataType] = {
     "sha256": pa.string(),  # of the file
-    "label": pa.int8(),
     "probability": pa.float64(),  # calibrated
     "logit": pa.float64(),  # raw; null where a service was asked
     "call": pa.string(),
     "width": pa.int32(),  # pixels
     "height": pa.int32(),
     "view": pa.string(),  # as the file states it
+    "patient_sex": pa.string(),  # F, M or O, as a DICOM header states it
+    "age_band": pa.string(),  # decade of the age in a DICOM header, e.g. 40-49
     "peak_x": pa.float64(),  # pixels: middle of the heatmap's hottest cell; null where a service
     "peak_y": pa.float64(),  # was asked, or the map holds nothing
-    "milliseconds": pa.float64(),
+    "milliseconds": pa.float64(),  # decoding and a share of its inference, or the whole request
     "error": pa.string(),  # stable code; null where the image was read
 }
-UNREADABLE_FILE = "unreadable_file"
+EMBEDDING = "embedding"  # float32, a list of fixed size; only where it was asked for
 
 
 class ScoringError(Exception):
@@ -54,10 +56,20 @@ class ModelIdentity:
     sha256: str
     operating_point: str
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The identity of a model by its manifest."""
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            sha256=manifest.sha256[manifest.graph],
+            operating_point=manifest.default_operating_point,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What one image gave: a reading, or an error code and nothing else."""
+    """What one image gave: a reading, or an error code and nothing else; a column each."""
 
     sha256: str | None = None
     probability: float | None = None
@@ -66,10 +78,13 @@ class Score:
     width: int | None = None
     height: int | None = None
     view: str | None = None
+    patient_sex: str | None = None
+    age_band: str | None = None
     peak_x: float | None = None
     peak_y: float | None = None
     milliseconds: float | None = None
     error: str | None = None
+    embedding: NDArray[np.float32] | None = None
 
 
 class Engine(Protocol):
@@ -80,7 +95,12 @@ class Engine(Protocol):
         """The model all scores of this engine come from."""
         ...
 
-    def score(self, items: Iterable[Item]) -> Iterator[tuple[Item, Score]]:
+    @property
+    def embedding_size(self) -> int | None:
+        """Numbers in the embedding of each score; None where scores carry none."""
+        ...
+
+    def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
         """Score every item once, in any order; an image that is refused is a score too."""
         ...
 
@@ -91,11 +111,6 @@ class Summary:
 
     images: int
     errors: int
-
-
-def digest(content: bytes) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def score(
@@ -115,25 +130,37 @@ def score(
     Raises
     ------
     ScoringError
-        If ``out`` or its parts belong to another model or dataset.
+        If ``out`` or its parts belong to another model or dataset, or the engine left images out.
     """
-    run = {"model": asdict(engine.model), "dataset": dataset.sha256}
+    run: dict[str, Any] = {"model": asdict(engine.model), "dataset": dataset.sha256}
+    if engine.embedding_size is not None:
+        run["embedding"] = engine.embedding_size
     folder = parts_folder(out)
     if out.exists():
         _check_same_run(_run_of(out), run, out)
     else:
-        schema = _schema(dataset, run)
+        schema = _schema(dataset, run, engine.embedding_size)
         _open_parts(folder, run)
-        done = done_names(folder)
-        left = [item for item in dataset.items if item.name not in done]
-        with _Parts(folder, schema) as parts:
-            for item, found in engine.score(left):
-                parts.add(item, found)
-                advance(found)
+        _score_what_is_left(dataset, engine, _Parts(folder, schema), advance)
         _merge(folder, schema, out)
     shutil.rmtree(folder, ignore_errors=True)
     errors = pq.read_table(out, columns=["error"])["error"]
     return Summary(images=len(errors), errors=len(errors) - errors.null_count)
+
+
+def _score_what_is_left(
+    dataset: Dataset, engine: Engine, parts: "_Parts", advance: Callable[[Score], None]
+) -> None:
+    """One row for every item that has none; a second score of an item is dropped."""
+    done = done_names(parts.folder)
+    left = {item.name: item for item in dataset.items if item.name not in done}
+    with parts, closing(engine.score(list(left.values()))) as scores:
+        for item, found in scores:
+            if left.pop(item.name, None) is not None:
+                parts.add(item, found)
+                advance(found)
+    if left:
+        raise ScoringError(f"{len(left):,} images got no row; run again to score them")
 
 
 def parts_folder(out: Path) -> Path:
@@ -172,26 +199,36 @@ def _run_of(out: Path) -> Any:
 def _check_same_run(found: Any, run: dict[str, Any], where: Path) -> None:
     if found != run:
         raise ScoringError(
-            f"{where} holds scores of another model or dataset. Delete it, or choose another --out."
+            f"{where} holds scores of another model or dataset, or other columns. Delete it, or "
+            "choose another --out."
         )
 
 
-def _schema(dataset: Dataset, run: dict[str, Any]) -> pa.Schema:
+def score_columns(embedding_size: int | None) -> dict[str, pa.DataType]:
+    """Columns that hold a :class:`Score`, and their types; the embedding where there is one."""
+    if embedding_size is None:
+        return SCORE_COLUMNS
+    return SCORE_COLUMNS | {EMBEDDING: pa.list_(pa.float32(), embedding_size)}
+
+
+def _schema(dataset: Dataset, run: dict[str, Any], embedding_size: int | None) -> pa.Schema:
+    measured = {"path": pa.string(), "label": pa.int8(), **score_columns(embedding_size)}
     strata = [(column_of(name), pa.string()) for name in dataset.strata]
     metadata = {METADATA: json.dumps(run).encode()}
-    return pa.schema([*MEASURED.items(), *strata], metadata=metadata)
+    return pa.schema([*measured.items(), *strata], metadata=metadata)
 
 
 def column_of(stratum: str) -> str:
     """Column of a stratum: its own name, or ``dataset_<name>`` where a measured one has it."""
-    return f"dataset_{stratum}" if stratum in MEASURED else stratum
+    taken = stratum in {"path", "label", EMBEDDING} or stratum in SCORE_COLUMNS
+    return f"dataset_{stratum}" if taken else stratum
 
 
 class _Parts:
     """Rows on their way to disk; what is there is written even when the engine fails."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self._folder = folder
+        self.folder = folder
         self._schema = schema
         self._rows: list[dict[str, Any]] = []
 
@@ -210,17 +247,19 @@ class _Parts:
     def _write(self) -> None:
         if not self._rows:
             return
-        number = len(_parts(self._folder))
-        with replacing(self._folder / f"{number:08d}.parquet") as temporary:
+        number = len(_parts(self.folder))
+        with replacing(self.folder / f"{number:08d}.parquet") as temporary:
             pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), temporary)
         self._rows = []
 
 
 def _merge(folder: Path, schema: pa.Schema, out: Path) -> None:
-    """Join the parts, one in memory at a time."""
-    with replacing(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    """Join the parts, one in memory at a time; what a killed run leaves goes with the folder."""
+    merged = folder / "merged"
+    with pq.ParquetWriter(merged, schema) as writer:
         for part in _parts(folder):
             writer.write_table(pq.read_table(part, schema=schema))
+    merged.replace(out)
 
 
 @contextmanager

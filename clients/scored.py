@@ -13,12 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clients.score import METADATA
+from clients.score import EMBEDDING, METADATA
 from service.findings.calibration import OperatingPoint
 from service.model.bundle import MANIFEST
 from service.model.manifest import Manifest
-
-EMBEDDING = "embedding"
 
 
 class EvaluationError(ValueError):

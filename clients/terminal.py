@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from clients.datasets import DatasetError
+from clients.items import DatasetError
 from clients.pointing import PointingError
 from clients.score import ScoringError
 from clients.scored import EvaluationError

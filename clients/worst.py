@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from clients.datasets import Dataset
+from clients.items import Dataset
 from service.model.reader import Reader
 
 TILE = 224  # pixels

@@ -7,7 +7,6 @@ The service, training's verification and the clients' local scoring all read thr
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,37 +15,11 @@ from service.errors import InvalidManifest, ReadingError
 from service.findings.calibration import Call, OperatingPoint
 from service.imaging.decode import Limits, decode
 from service.imaging.overlay import heatmap_png
-from service.imaging.radiograph import FloatImage, Radiograph, View
-from service.imaging.standardise import Geometry, standardise
+from service.imaging.prepare import Prepared, RadiographFacts, prepare
+from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
 from service.model.manifest import Manifest
 from service.model.session import Session
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RadiographFacts:
-    """A :class:`Radiograph` without its pixels; ``rows`` and ``columns`` in display orientation."""
-
-    format: Literal["DICOM", "PNG", "JPEG"]
-    rows: int
-    columns: int
-    photometric: str
-    view: View | None
-    pixel_spacing_mm: tuple[float, float] | None
-    transfer_syntax: str | None
-
-    @classmethod
-    def of(cls, radiograph: Radiograph) -> "RadiographFacts":
-        """Everything but pixels and warnings."""
-        return cls(
-            format=radiograph.format,
-            rows=radiograph.rows,
-            columns=radiograph.columns,
-            photometric=radiograph.photometric,
-            view=radiograph.view,
-            pixel_spacing_mm=radiograph.pixel_spacing_mm,
-            transfer_syntax=radiograph.transfer_syntax,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +81,6 @@ class Reading:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """One radiograph, ready for inference; ``tensor`` is float32 (1, S, S) in [0, 1]."""
-
-    tensor: FloatImage
-    facts: RadiographFacts
-    geometry: Geometry
-    warnings: tuple[str, ...]
-
-
 class Reader:
     """Reads radiographs with one model; safe to share between threads.
 
@@ -150,7 +113,8 @@ class Reader:
                 f"the graph takes {self._session.size} pixels a side, the manifest says {size}"
             )
         # The first inference allocates; a reading should not wait for that.
-        self._session.run(np.zeros((1, 1, size, size), np.float32))
+        outputs = self._session.run(np.zeros((1, 1, size, size), np.float32))
+        self.embedding_size = int(outputs.embedding.shape[1])
 
     @classmethod
     def open(cls, model: Path, *, limits: Limits | None = None, threads: int = 0) -> "Reader":
@@ -202,7 +166,7 @@ class Reader:
             As :meth:`read`.
         """
         radiograph = decode(data, self._limits)
-        reading = self.infer([self._standardise(radiograph)])[0]
+        reading = self.infer([Prepared.of(radiograph, self.manifest.input)])[0]
         png = heatmap_png(
             radiograph,
             reading.heatmap,
@@ -214,7 +178,7 @@ class Reader:
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""
-        return self._standardise(decode(data, self._limits))
+        return prepare(data, self._limits, self.manifest.input)
 
     def infer(self, prepared: Sequence[Prepared]) -> list[Reading]:
         """Run the network once over all and calibrate; no inference where the list is empty."""
@@ -234,15 +198,6 @@ class Reader:
         except ReadingError as refusal:
             # Its traceback would keep the frames that hold the pixels.
             return refusal.with_traceback(None)
-
-    def _standardise(self, radiograph: Radiograph) -> Prepared:
-        tensor, geometry = standardise(radiograph, self.manifest.input)
-        return Prepared(
-            tensor=tensor,
-            facts=RadiographFacts.of(radiograph),
-            geometry=geometry,
-            warnings=radiograph.warnings,
-        )
 
     def _reading(
         self,

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
@@ -16,6 +16,7 @@ class Answer:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    when: Callable[[], object] = bool  # called before the answer is sent; may wait
 
     @classmethod
     def json(cls, content: object, status: int = 200, **headers: str) -> "Answer":
@@ -91,6 +92,7 @@ def running_server() -> Iterator[Server]:
             parts = _parts(self.headers.get("Content-Type", ""), body)
             server.asked.append(Asked(self.command, self.path, parts))
             answer = server.next_answer(self.path)
+            answer.when()
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name.replace("_", "-"), value)

@@ -16,6 +16,7 @@ from clients.cli import cli
 from clients.sdk import PROBABILITY_HEADER
 from clients.terminal import NOTICE
 from tests.clients import bodies
+from tests.clients.folders import write_images
 from tests.clients.http_server import Answer, Server
 
 
@@ -95,9 +96,47 @@ class TestScoreAndEvaluate:
         assert result.exit_code == 3
         assert pd.read_parquet(out)["error"].tolist() == ["corrupt_image"]
 
-    def test_url_and_model_exclude_each_other(self, tmp_path: Path) -> None:
-        result = run("score", tmp_path, "--out", "x", "--url", "http://h", "--model", tmp_path)
+    @pytest.mark.parametrize("other", [["--model", "."], ["--ray-address", "x"], ["--embeddings"]])
+    def test_url_excludes_what_a_service_does_not_take(
+        self, tmp_path: Path, other: list[str]
+    ) -> None:
+        result = run("score", tmp_path, "--out", "x", "--url", "http://h", *other)
         assert result.exit_code == 2
+
+    def test_local_run_keeps_embeddings_where_asked(self, tiny_model: Path, tmp_path: Path) -> None:
+        folder, out = write_images(tmp_path / "images", 3), tmp_path / "scores.parquet"
+        result = run("score", folder, "--out", out, "--model", tiny_model, "--embeddings")
+        assert result.exit_code == 0, result.output
+        assert pd.read_parquet(out)["embedding"].map(len).tolist() == [512, 512, 512]
+
+    def test_missing_part_of_a_known_dataset_is_a_warning(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        (tmp_path / "test" / "NORMAL").mkdir(parents=True)
+        png(tmp_path / "test" / "NORMAL", "IM-0001-0001.png")
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        out = tmp_path / "scores.parquet"
+        result = run("score", tmp_path, "--out", out, "--url", server.url)
+        assert result.exit_code == 0, result.output
+        assert "Warning: test/NORMAL holds 1 images, not 234\n" in result.stderr
+        assert pd.read_parquet(out)["patient"].tolist() == ["IM-0001"]
+
+    def test_layout_can_be_overridden(self, server: Server, tmp_path: Path) -> None:
+        (tmp_path / "test" / "NORMAL").mkdir(parents=True)
+        png(tmp_path / "test" / "NORMAL")
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        arguments = ("--out", tmp_path / "s.parquet", "--url", server.url, "--layout", "folder")
+        result = run("score", tmp_path, *arguments)
+        assert result.exit_code == 0, result.output
+        assert "Warning" not in result.stderr
+
+    def test_all_classes_of_another_dataset_is_one_line(self, tmp_path: Path) -> None:
+        png(tmp_path)
+        result = run("score", tmp_path, "--out", tmp_path / "x", "--all-classes")
+        assert result.exit_code == 1
+        assert "only rsna has classes to add" in result.stderr
 
     def test_unknown_stratum_is_one_line(self, tmp_path: Path) -> None:
         pd.DataFrame(

@@ -1,18 +1,19 @@
 """A run writes one row an image, survives interruptions and never mixes models."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from clients.datasets import Dataset, Item, open_dataset
+from clients.decoding import digest
 from clients.rest import RestEngine
 from clients.score import (
     ModelIdentity,
     Score,
     ScoringError,
-    digest,
     done_names,
     parts_folder,
     score,
@@ -20,6 +21,8 @@ from clients.score import (
 from clients.sdk import ChestXrayClient, ServiceBusy
 from tests.clients import bodies
 from tests.clients.http_server import Answer, Server
+from tests.clients.processes import wait_until
+from tests.factories import dicom_bytes
 
 MODEL = ModelIdentity(name="default", version="1", sha256="a" * 64, operating_point="balanced")
 
@@ -27,12 +30,14 @@ MODEL = ModelIdentity(name="default", version="1", sha256="a" * 64, operating_po
 class CountingEngine:
     """Scores by the length of the name; fails at the image it is told to fail at."""
 
+    embedding_size = None
+
     def __init__(self, model: ModelIdentity = MODEL, fail_at: int | None = None) -> None:
         self.model = model
         self.fail_at = fail_at
         self.scored: list[str] = []
 
-    def score(self, items: Iterable[Item]) -> Iterator[tuple[Item, Score]]:
+    def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
         for number, item in enumerate(items):
             if number == self.fail_at:
                 raise ConnectionError("the network is gone")
@@ -111,6 +116,29 @@ class TestRun:
             with pytest.raises(ScoringError, match="another model or dataset"):
                 score(images or listed(tmp_path, 5), engine, out, advance=ignore)
 
+    def test_image_that_comes_twice_is_one_row(self, tmp_path: Path) -> None:
+        class Stuttering(CountingEngine):
+            def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
+                for item, found in super().score(items):
+                    yield item, found
+                    yield item, found
+
+        out = tmp_path / "scores.parquet"
+        assert score(listed(tmp_path, 5), Stuttering(), out, advance=ignore).images == 5
+
+    def test_image_that_never_comes_is_an_error_and_scored_when_run_again(
+        self, tmp_path: Path
+    ) -> None:
+        class Forgetful(CountingEngine):
+            def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
+                yield from super().score(list(items)[1:])
+
+        out, again = tmp_path / "scores.parquet", CountingEngine()
+        with pytest.raises(ScoringError, match="1 images got no row"):
+            score(listed(tmp_path, 5), Forgetful(), out, advance=ignore)
+        score(listed(tmp_path, 5), again, out, advance=ignore)
+        assert again.scored == ["0000.png"]
+
 
 class TestRestEngine:
     def files(self, folder: Path, *contents: bytes) -> Dataset:
@@ -156,8 +184,44 @@ class TestRestEngine:
         dataset = self.files(tmp_path, b"one", b"two")
         dataset.items[0].file.unlink()
         with ChestXrayClient(server.url) as client:
-            found = [found.error for _, found in RestEngine(client).score(dataset.items)]
-        assert found == ["unreadable_file", None]
+            found = {
+                item.name: score.error for item, score in RestEngine(client).score(dataset.items)
+            }
+        assert found == {"0.png": "unreadable_file", "1.png": None}
+
+    def test_slow_answer_does_not_hold_the_others_up(self, server: Server, tmp_path: Path) -> None:
+        """Images are asked for while one of the first is still being read."""
+
+        def until_all_others_are_asked_for() -> None:
+            wait_until(lambda: sum(asked.path == "/predict" for asked in server.asked) >= 7)
+
+        answer = Answer.json(bodies.reading())
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", replace(answer, when=until_all_others_are_asked_for), answer)
+        dataset = self.files(tmp_path, *(b"%d" % number for number in range(9)))
+        with ChestXrayClient(server.url) as client:
+            found = [item.name for item, _ in RestEngine(client).score(dataset.items)]
+        assert sorted(found) == [item.name for item in dataset.items]
+
+    def test_busy_service_is_asked_again_when_it_says(self, server: Server, tmp_path: Path) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on(
+            "/predict",
+            Answer(status=503, headers={"Retry_After": "0"}),
+            Answer(status=429),
+            Answer.json(bodies.reading(0.75)),
+        )
+        with ChestXrayClient(server.url) as client:
+            ((_, found),) = RestEngine(client).score(self.files(tmp_path, b"one").items)
+        assert (found.probability, found.error) == (0.75, None)
+
+    def test_sex_and_age_band_are_read_here(self, server: Server, tmp_path: Path) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        (tmp_path / "1").write_bytes(dicom_bytes(PatientSex="M", PatientAge="062Y"))
+        with ChestXrayClient(server.url) as client:
+            ((_, found),) = RestEngine(client).score(open_dataset(tmp_path).items)
+        assert (found.patient_sex, found.age_band) == ("M", "60-69")
 
     def test_busy_service_stops_the_run(self, server: Server, tmp_path: Path) -> None:
         server.on("/model", Answer.json(bodies.model()))

@@ -5,15 +5,20 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from clients.datasets import open_dataset
+from clients.local import LocalEngine
+from clients.rest import RestEngine
 from clients.sdk import ChestXrayClient, ImageRefused
+from service.model.bundle import Bundle
 from service.model.reader import Reader
-from service.settings import MIB
+from service.settings import MIB, Settings
 from tests.e2e.conftest import Server, sample
 from tests.factories import chest, dicom_bytes, png_bytes
 from tests.serving import FORM, part, problem
@@ -104,6 +109,28 @@ class TestClient:
         assert info.card == reader.card
         assert [type(entry).__name__ for entry in entries] == ["Prediction", "Problem"]
         assert (caught.value.status, caught.value.code) == (422, "not_frontal")
+
+
+class TestScoring:
+    def test_service_and_this_computer_give_the_same_scores(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        contents = (
+            sample("RG1_J2KI.dcm"), sample("RG3_J2KI.dcm"), dicom_bytes(), png_bytes(),
+        )  # fmt: skip
+        for number, content in enumerate(contents):
+            (tmp_path / str(number)).write_bytes(content)
+        items = open_dataset(tmp_path).items
+        bundle, settings = Bundle.open(server.model), Settings(model=server.model)
+        with ChestXrayClient(server.url) as client, LocalEngine(bundle, settings) as local:
+            remote = {item.name: found for item, found in RestEngine(client).score(items)}
+            here = {item.name: found for item, found in local.score(items)}
+        assert remote.keys() == here.keys() == {"0", "1", "2", "3"}
+        assert here["1"].error == "not_a_chest"
+        for name, found in here.items():
+            assert remote[name].probability == pytest.approx(found.probability, abs=1e-5)
+            assert remote[name].error == found.error
+            assert remote[name].sha256 == found.sha256
 
 
 class TestRequests:

@@ -1,0 +1,111 @@
+"""What a decoding process does with files: read, decode, standardise.
+
+files -> [decode_file] -> inference
+:func:`main` is such a process. It imports no model, no onnxruntime and no table
+library, and ends when the process that started it does: its input has an end then.
+"""
+
+import hashlib
+import os
+import pickle
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from clients.demographics import sex_and_age_band
+from service.errors import ReadingError
+from service.imaging.decode import Limits
+from service.imaging.prepare import Prepared, prepare
+from service.imaging.standardise import InputSpec
+
+# Codes beside those of service.errors: what can befall a file before or while it is decoded.
+UNREADABLE_FILE = "unreadable_file"
+DECODER_CRASHED = "decoder_crashed"  # the process died of it, or was killed
+DECODER_FAILED = "decoder_failed"  # an exception that is no refusal
+
+READY = "ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """One file: ready for inference, or with an error code.
+
+    Attributes
+    ----------
+    sha256
+        Of the file; None where it could not be read.
+    milliseconds
+        From the bytes to the tensor.
+    """
+
+    sha256: str | None = None
+    prepared: Prepared | None = None
+    error: str | None = None
+    milliseconds: float = 0.0
+    patient_sex: str | None = None
+    age_band: str | None = None
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def decode_file(file: str, limits: Limits, spec: InputSpec) -> Decoded:
+    """Read one file and make it the network's input; never raises for what the file holds."""
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123  a string, not a Path, came here
+            content = stream.read()
+    except OSError:
+        return Decoded(error=UNREADABLE_FILE)
+    sha256 = digest(content)
+    start = time.perf_counter()
+    try:
+        prepared = prepare(content, limits, spec)
+    except ReadingError as refusal:
+        return Decoded(sha256=sha256, error=refusal.code)
+    except Exception:  # noqa: BLE001  one file in 100,000 must not stop the run
+        return Decoded(sha256=sha256, error=DECODER_FAILED)
+    milliseconds = (time.perf_counter() - start) * 1000
+    sex, band = sex_and_age_band(content)
+    return Decoded(
+        sha256=sha256,
+        prepared=prepared,
+        milliseconds=milliseconds,
+        patient_sex=sex,
+        age_band=band,
+    )
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer lists of paths with lists of :class:`Decoded` until the requests end.
+
+    Both are streams of pickles between a process and its child. The first request is the limits
+    and the input; the first answer is :data:`READY`.
+    """
+    limits, spec = pickle.load(requests)  # noqa: S301  written by the parent
+    _send(READY, answers)
+    while True:
+        try:
+            files: list[str] = pickle.load(requests)  # noqa: S301
+        except EOFError:
+            return
+        _send([decode_file(file, limits, spec) for file in files], answers)
+
+
+def _send(answer: object, answers: BinaryIO) -> None:
+    pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+    answers.flush()
+
+
+def main() -> None:
+    """Serve on standard input and output; whatever a decoder prints goes to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        try:
+            serve(sys.stdin.buffer, answers)
+        except BrokenPipeError:
+            os._exit(1)  # nobody is there to answer

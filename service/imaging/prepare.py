@@ -1,0 +1,80 @@
+"""From a file's bytes to what the network takes, with the facts that are kept of the radiograph.
+
+bytes -> [decode -> standardise] -> session -> calibration
+Needs no model and no onnxruntime: only the input that a manifest describes. Whoever reads many
+files can therefore prepare them in processes of their own.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from service.imaging.decode import Limits, decode
+from service.imaging.radiograph import FloatImage, Radiograph, View
+from service.imaging.standardise import Geometry, InputSpec, standardise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadiographFacts:
+    """A :class:`Radiograph` without its pixels; ``rows`` and ``columns`` in display orientation."""
+
+    format: Literal["DICOM", "PNG", "JPEG"]
+    rows: int
+    columns: int
+    photometric: str
+    view: View | None
+    pixel_spacing_mm: tuple[float, float] | None
+    transfer_syntax: str | None
+
+    @classmethod
+    def of(cls, radiograph: Radiograph) -> "RadiographFacts":
+        """Everything but pixels and warnings."""
+        return cls(
+            format=radiograph.format,
+            rows=radiograph.rows,
+            columns=radiograph.columns,
+            photometric=radiograph.photometric,
+            view=radiograph.view,
+            pixel_spacing_mm=radiograph.pixel_spacing_mm,
+            transfer_syntax=radiograph.transfer_syntax,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One radiograph, ready for inference; ``tensor`` is float32 (1, S, S) in [0, 1]."""
+
+    tensor: FloatImage
+    facts: RadiographFacts
+    geometry: Geometry
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, radiograph: Radiograph, spec: InputSpec) -> "Prepared":
+        """Standardise a decoded radiograph."""
+        tensor, geometry = standardise(radiograph, spec)
+        return cls(
+            tensor=tensor,
+            facts=RadiographFacts.of(radiograph),
+            geometry=geometry,
+            warnings=radiograph.warnings,
+        )
+
+
+def prepare(data: bytes, limits: Limits, spec: InputSpec) -> Prepared:
+    """Decode and standardise one file.
+
+    Parameters
+    ----------
+    data
+        A DICOM, PNG or JPEG file.
+    limits
+        Checked before any pixel is decoded.
+    spec
+        The model's input, from its manifest.
+
+    Raises
+    ------
+    ReadingError
+        If the file is not one frontal chest radiograph that can be decoded.
+    """
+    return Prepared.of(decode(data, limits), spec)
