@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 from filelock import FileLock
 
 from tests.training.gemini_server import (
@@ -20,6 +21,7 @@ from tests.training.gemini_server import (
     GeminiServer,
     serving,
 )
+from training.cli import cli
 from training.generate.manifest import COLUMNS, DatasetMismatch
 from training.generate.nanobanana.faults import ServiceFailed, pause_asked_for
 from training.generate.nanobanana.run import Outcome, estimate, generate
@@ -402,3 +404,45 @@ class TestBatch:
             quick(batch=True, vertex=True)
         with pytest.raises(ValueError, match="--batch"):
             quick(job="batches/1")
+
+
+class TestCommand:
+    def test_a_dry_run_prints_prompts_count_and_cost(
+        self, server: GeminiServer, tmp_path: Path
+    ) -> None:
+        done = invoke(tmp_path / "data", "--pairs", 3, "--dry-run", "--batch")
+        assert done.exit_code == 0, done.output
+        *prompts, last = done.output.splitlines()
+        assert len(prompts) == 6
+        assert last.startswith("6 images; estimated cost US$ 0.10, US$ 0.0168 each (price from ")
+        assert last.endswith("November 2026, half of it in batches)")
+        assert not server.calls
+        unknown = invoke(tmp_path / "data", "--pairs", 3, "--dry-run", "--model", "new")
+        assert "price of new is not known: give --price" in unknown.output
+
+    def test_an_incomplete_folder_exits_with_3_and_says_why(
+        self, server: GeminiServer, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "data"
+        done = invoke(folder, "--pairs", 2, "--max-images", 2)
+        assert done.exit_code == 3
+        assert "2 of 4 images: --max-images 2 reached" in done.output
+        assert invoke(folder, "--pairs", 2).exit_code == 0
+
+    def test_errors_take_one_line(self, server: GeminiServer, tmp_path: Path) -> None:
+        done = invoke(tmp_path / "data", "--pairs", 2, "--model", "gone")
+        assert done.exit_code == 1
+        errors = [line for line in done.output.splitlines() if line.startswith("Error: ")]
+        assert len(errors) == 1
+        assert "no model 'gone'" in errors[0]
+
+    @pytest.mark.parametrize("option", ["--steps", "--size"])
+    def test_options_of_another_generator_are_refused(self, tmp_path: Path, option: str) -> None:
+        done = invoke(tmp_path / "data", "--pairs", 2, option, 64)
+        assert done.exit_code == 2
+        assert f"{option} is not an option of nano-banana" in done.output
+
+
+def invoke(folder: Path, *options: object) -> Result:
+    arguments = ["generate", folder, "--generator", "nano-banana", *options]
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])

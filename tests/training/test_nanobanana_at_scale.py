@@ -44,7 +44,7 @@ class Runs:
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         fixed = f"--generator nano-banana --pairs {PAIRS} --seed 4 --backoff 0.01 --timeout 10"
-        command = [COMMAND, "generate", self.folder, *fixed.split(), *options]
+        command = [str(COMMAND), "generate", str(self.folder), *fixed.split(), *options]
         with self._output.open("ab") as output:
             return subprocess.Popen(command, env=self._environment, stdout=output, stderr=output)
 

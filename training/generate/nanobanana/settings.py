@@ -6,8 +6,8 @@ from pathlib import Path
 from training.generate.prompt import FOLDER
 
 DEFAULT_MODEL = "gemini-nano-banana-2.1"  # generally available since 2026-10-06
-# US$ for one image of 1K, from third-party copies of Google's price list (LiteLLM's discussion
-# 44983), read in November 2026: check them against your own bill.
+# US$ for one image of 1K; check them against your own bill.
+PRICES_SOURCE = "LiteLLM's copy of Google's list, read in November 2026"
 PRICES = {
     "gemini-nano-banana-2.1": 0.0336,
     "gemini-3.1-flash-image": 0.067,
