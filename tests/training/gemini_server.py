@@ -279,6 +279,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(500, "INTERNAL", server.error_text)
         elif fault == "400":
             self._error(400, "INVALID_ARGUMENT", server.error_text)
+        elif fault == "quota":
+            info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "43200s"}
+            self._error(429, "RESOURCE_EXHAUSTED", "quota of the day", [info])
         elif fault in ("retry-after", "retry-info"):
             self._ask_to_wait(fault)
         elif fault == "half":

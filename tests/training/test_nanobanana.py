@@ -159,6 +159,15 @@ class TestFaultsThatPass:
         assert ask(tmp_path, pairs=1).images == 2
         assert server.calls["draw"] == 3
 
+    def test_a_quota_of_the_day_ends_the_run(self, server: GeminiServer, tmp_path: Path) -> None:
+        server.script = ["", "quota"]
+        with pytest.raises(
+            ServiceFailed, match=r"quota of the day\. The service asks to wait 720 "
+        ):
+            ask(tmp_path, pairs=8, concurrency=3)  # the threads that wait are woken
+        assert ask(tmp_path, pairs=8).images == 16
+        assert len(server.delivered) == 16
+
     def test_pauses_are_read_from_body_and_headers(self) -> None:
         info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17.5s"}
         assert pause_asked_for({"error": {"details": [{"@type": "other"}, info]}}, {}) == 17.5
@@ -299,6 +308,7 @@ class TestBeforeTheFirstImage:
             ask(tmp_path, model="gemini-1-image")
         assert "gemini-2.5-flash-image, gemini-nano-banana-2.1" in str(failed.value)
         assert server.calls["draw"] == 0
+        assert ask(tmp_path).images == 4  # the folder was not claimed for it
 
     @pytest.mark.parametrize(
         ("change", "message"),

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 Answer = TypeVar("Answer")
 
 LONGEST_PAUSE = 60.0  # seconds; of our own backoff, not of what the server asks for
+LONGEST_WAIT = 600.0  # seconds; a server that asks for more has a quota of the day
 
 
 class ServiceFailed(ConnectionError):
@@ -63,13 +64,21 @@ class Patience:
         self.faults = 0
 
     def call(self, action: Callable[[], Answer]) -> Answer:
-        """Return what ``action`` returns; raises the last :class:`Transient`, or Stopped."""
+        """Return what ``action`` returns; raises the last :class:`Transient`, or Stopped.
+
+        Raises :class:`ServiceFailed` where the server asks for a pause that nobody sits out.
+        """
         for attempt in range(self._retries + 1):
             self.sleep(self._resume - time.monotonic())
             try:
                 return action()
             except Transient as fault:
                 self._note(fault)
+                if fault.pause > LONGEST_WAIT:
+                    raise ServiceFailed(
+                        f"{fault.reason}. The service asks to wait {fault.pause / 60:.0f} minutes: "
+                        "run the same command again then."
+                    ) from None
                 if attempt == self._retries:
                     raise
             pause = min(self._backoff * 2.0**attempt, LONGEST_PAUSE)

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from filelock import FileLock, Timeout
 
 from training.generate.manifest import check_claim
 from training.generate.nanobanana.batch import draw_in_batches
 from training.generate.nanobanana.client import Gemini
+from training.generate.nanobanana.faults import Patience
 from training.generate.nanobanana.ledger import IMAGE
 from training.generate.nanobanana.session import Session
 from training.generate.nanobanana.settings import NanoBananaSettings
@@ -86,9 +88,10 @@ def generate(
     plan = _plan(pairs, seed, settings)
     check_claim(folder, plan.generation)
     with closing(Gemini(settings)) as gemini, _alone(folder):
+        # Before the folder is claimed: a wrong model must not be what it was claimed for.
+        Patience(settings.retries, settings.backoff, Event()).call(gemini.check_model)
         session = Session.open(folder, plan, settings, progress=progress)
         try:
-            session.patience.call(gemini.check_model)
             (draw_in_batches if settings.batch else draw_singly)(session, gemini)
         finally:
             session.bar.close()
