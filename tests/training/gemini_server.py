@@ -14,16 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from typing import Any
 
-from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
-
-from training.generate.phantom.render import draw_pair
+from tests.training.gemini_films import LOOKS, film, films
 
 KEY = "AIzaTestKeyThatMustNotLeak123"
 MODELS = ("gemini-3.8-flash", "gemini-2.5-flash-image", "gemini-nano-banana-2.1")
@@ -34,31 +29,6 @@ HANG = 12.0  # seconds; longer than the clients of the tests wait
 ERRORS = ("retry-info", "retry-after", "500", "hang", "cut", "half")
 REFUSALS = ("blocked", "no candidates", "IMAGE_SAFETY", "SAFETY", "NO_IMAGE", "text only")
 BROKEN = ("broken base64", "no image inside")  # delivered, and of no use
-LOOKS = ("tinted", "bordered", "sparkle")  # delivered, to be curated later
-
-
-@cache
-def _films() -> tuple[Image.Image, ...]:
-    """Eight phantom radiographs, RGB as Google delivers them."""
-    pairs = [draw_pair(seed, 64) for seed in range(4)]
-    return tuple(Image.fromarray(half.pixels).convert("RGB") for pair in pairs for half in pair)
-
-
-def film(serial: int, look: str = "") -> bytes:
-    """PNG number ``serial``, plain or with one of LOOKS."""
-    image = _films()[serial % 8].copy()
-    draw = ImageDraw.Draw(image)
-    if look == "tinted":
-        image = Image.blend(image, Image.new("RGB", image.size, (30, 60, 160)), 0.3)
-    elif look == "bordered":
-        draw.rectangle((0, 0, 63, 63), outline=(255, 255, 255), width=5)
-    elif look == "sparkle":
-        draw.polygon([(56, 50), (58, 56), (62, 58), (58, 60), (56, 63), (54, 60)], (240, 240, 240))
-    info = PngInfo()
-    info.add_text("serial", str(serial))
-    buffer = BytesIO()
-    image.save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
 
 
 class GeminiServer(ThreadingHTTPServer):
@@ -334,7 +304,7 @@ def _page(field: str, prefix: str, query: str) -> dict[str, Any]:
 @contextmanager
 def serving() -> Iterator[GeminiServer]:
     """Run a server in threads of its own."""
-    _films()  # before a client can run out of patience
+    films()  # before a client can run out of patience
     with GeminiServer() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 from service.imaging.decode import Limits, decode
-from tests.training.gemini_server import KEY, LOOKS, GeminiServer, serving
+from tests.training.gemini_films import LOOKS
+from tests.training.gemini_server import KEY, GeminiServer, serving
 from training.generate.archive import read_records
 
 PAIRS = 150
@@ -26,7 +27,8 @@ COMMAND = Path(sys.executable).with_name("cxr-train")
 
 
 @pytest.fixture
-def server() -> Iterator[GeminiServer]:
+def faulty() -> Iterator[GeminiServer]:
+    """15 % faults; time-outs are scripted, since they take long."""
     with serving() as local:
         local.rate = 0.15
         local.kinds = tuple(kind for kind in local.kinds if kind != "hang")
@@ -90,53 +92,53 @@ def check_secrecy(runs: Runs) -> None:
 
 
 def test_300_images_one_by_one_with_a_kill_in_the_middle(
-    server: GeminiServer, tmp_path: Path
+    faulty: GeminiServer, tmp_path: Path
 ) -> None:
-    runs = Runs(server, tmp_path)
+    runs = Runs(faulty, tmp_path)
     options = ("--concurrency", str(CONCURRENCY))
-    runs.kill_once(lambda: len(server.delivered) > PAIRS, *options)
+    runs.kill_once(lambda: len(faulty.delivered) > PAIRS, *options)
     had = {name: row["sha256"] for name, row in read_records(runs.folder).items()}
-    delivered = len(server.delivered)
+    delivered = len(faulty.delivered)
     assert PAIRS < delivered < 2 * PAIRS
     assert 0 <= delivered - len(had) <= CONCURRENCY
 
-    server.script = ["hang", "hang"]  # time-outs, while the other threads go on
+    faulty.script = ["hang", "hang"]  # time-outs, while the other threads go on
     runs.finish(*options)
-    check_data_set(runs.folder, server)
+    check_data_set(runs.folder, faulty)
     records = read_records(runs.folder)
     assert {name: records[name]["sha256"] for name in had} == had
-    assert len(server.delivered) - 2 * PAIRS == delivered - len(had)  # none twice but those lost
-    share = server.faults.total() - server.faults[""]
-    assert 0.08 < share / server.faults.total() < 0.25
-    assert set(server.faults) >= set(LOOKS)
-    assert server.busiest <= CONCURRENCY
+    assert len(faulty.delivered) - 2 * PAIRS == delivered - len(had)  # none twice but those lost
+    share = faulty.faults.total() - faulty.faults[""]
+    assert 0.08 < share / faulty.faults.total() < 0.25
+    assert set(faulty.faults) >= set(LOOKS)
+    assert faulty.busiest <= CONCURRENCY
     check_secrecy(runs)
 
-    before = server.calls["draw"]
+    before = faulty.calls["draw"]
     runs.finish(*options)
-    assert server.calls["draw"] == before
+    assert faulty.calls["draw"] == before
 
 
 def test_300_images_in_batches_with_a_kill_in_the_middle(
-    server: GeminiServer, tmp_path: Path
+    faulty: GeminiServer, tmp_path: Path
 ) -> None:
-    runs = Runs(server, tmp_path)
-    server.looks_until_done = -1
+    runs = Runs(faulty, tmp_path)
+    faulty.looks_until_done = -1
     options = ("--batch", "--poll", "0.02")
-    runs.kill_once(lambda: server.calls["look at job"] > 3, *options)
-    assert server.calls["start job"] == 1
+    runs.kill_once(lambda: faulty.calls["look at job"] > 3, *options)
+    assert faulty.calls["start job"] == 1
     assert not read_records(runs.folder)
 
-    server.looks_until_done = 2
+    faulty.looks_until_done = 2
     runs.finish(*options)
-    check_data_set(runs.folder, server)
-    assert len(server.delivered) == 2 * PAIRS
+    check_data_set(runs.folder, faulty)
+    assert len(faulty.delivered) == 2 * PAIRS
     jobs = [json.loads(line) for line in (runs.folder / "jobs.jsonl").read_text().splitlines()]
-    assert sum(job["event"] == "submitting" for job in jobs) == server.calls["start job"]
+    assert sum(job["event"] == "submitting" for job in jobs) == faulty.calls["start job"]
     paid = [entry for entry in attempts(runs.folder) if entry["cost"]]
-    assert len(paid) == 2 * PAIRS + server.wasted
+    assert len(paid) == 2 * PAIRS + faulty.wasted
     check_secrecy(runs)
 
-    started = server.calls["start job"]
+    started = faulty.calls["start job"]
     runs.finish(*options)
-    assert server.calls["start job"] == started
+    assert faulty.calls["start job"] == started

@@ -177,11 +177,7 @@ def _nano_banana(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> 
     if dry_run:
         expected = estimate(folder, pairs=pairs, seed=seed, settings=settings)
         _print_prompts(expected.prompts)
-        price = f"US$ {settings.cost:.4f} each" if settings.cost else "at an unknown price"
-        cost = (
-            f"US$ {expected.cost:.2f}" if expected.cost is not None else "not known: give --price"
-        )
-        click.echo(f"{len(expected.prompts)} images {price}; estimated cost {cost}")
+        click.echo(f"{len(expected.prompts)} images; {_cost(settings, expected.cost)}")
         return
     outcome = ask(folder, pairs=pairs, seed=seed, settings=settings)
     refusals = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.refusals.items()))
