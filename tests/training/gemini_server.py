@@ -228,19 +228,13 @@ class _Handler(BaseHTTPRequestHandler):
             server.calls["draw"] += 1
             server.busy += 1
             server.busiest = max(server.busiest, server.busy)
-        try:
-            self._draw(body)
-        finally:
-            with server.lock:
-                server.busy -= 1
-
-    def _draw(self, body: dict[str, Any]) -> None:
-        server = self.server
+        time.sleep(server.delay)
+        with server.lock:  # before the answer, after which the client may ask again
+            server.busy -= 1
         server.configs.append(body["generationConfig"])
         assert body["generationConfig"]["responseModalities"] == ["IMAGE"]
         if time.monotonic() < server.not_before:
             server.too_early += 1
-        time.sleep(server.delay)
         fault = server.next_fault()
         if fault in ("cut", "hang"):
             time.sleep(HANG if fault == "hang" else 0)

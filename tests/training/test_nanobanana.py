@@ -53,7 +53,7 @@ class TestImages:
     def test_requests_in_flight_are_bounded(self, server: GeminiServer, tmp_path: Path) -> None:
         server.delay = 0.05
         ask(tmp_path, pairs=8, concurrency=3)
-        assert server.busiest == 3
+        assert 1 < server.busiest <= 3
 
     def test_vertex_ai_draws_as_well(self, server: GeminiServer, tmp_path: Path) -> None:
         rows = table(ask(tmp_path, vertex=True))
