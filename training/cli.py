@@ -1,25 +1,21 @@
-"""`cxr-train`: generate -> sheet -> fit -> export -> package -> verify.
+"""`cxr-train`: generate or import -> sheet -> fit -> export -> package -> verify.
 
 Each command is thin and can be repeated: what is complete is skipped or resumed. torch and
 everything slow is imported inside the commands, so that `--help` answers at once.
 """
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.errors import ReadingError
+from training.console import FILE, FOLDER, one_line_errors
+from training.generate.commands import generate, import_images
 
 if TYPE_CHECKING:
     from training.config import Config
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -31,19 +27,14 @@ def cli() -> None:
     """
 
 
+cli.add_command(generate)
+cli.add_command(import_images)
+
+
 def with_config_and_run(command: Callable[..., None]) -> Callable[..., None]:
     """Add the argument CONFIG and the option --run to a command."""
     run = click.option("--run", type=FOLDER, help="Run folder; runs/<name in CONFIG> by default.")
     return click.argument("config", type=FILE)(run(command))
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print what the user can put right as one line, without a traceback."""
-    try:
-        yield
-    except (ReadingError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _open(config: Path, run: Path | None) -> "tuple[Config, Path]":
@@ -51,28 +42,6 @@ def _open(config: Path, run: Path | None) -> "tuple[Config, Path]":
 
     loaded = Config.load(config)
     return loaded, Path("runs", loaded.name) if run is None else run
-
-
-@cli.command()
-@click.argument("folder", type=FOLDER)
-@click.option("--generator", default="phantom", show_default=True)
-@click.option("--pairs", type=click.IntRange(min=1), required=True, help="Two images each.")
-@click.option("--size", type=click.IntRange(min=32), default=256, show_default=True, help="Pixels.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1)
-@click.option("--lesion/--no-lesion", default=True, help="No lesion: both classes are alike.")
-def generate(folder: Path, **options: Any) -> None:
-    """Make a data set of synthetic radiographs in FOLDER, or complete one that was interrupted.
-
-    Example:
-
-    \b
-        cxr-train generate data/default --pairs 5000 --seed 1
-    """  # noqa: D301  click needs the \b itself
-    from training.generate.store import generate as write_dataset  # noqa: PLC0415
-
-    with one_line_errors():
-        click.echo(write_dataset(folder, **options))
 
 
 @cli.command()

@@ -58,6 +58,22 @@ def test_framework_stays_at_the_edge(library: str) -> None:
     assert users == ONLY_IN[library]
 
 
+@pytest.mark.parametrize(
+    ("library", "only"),
+    [
+        ("google", {"training/generate/nanobanana/client.py"}),
+        ("diffusers", {"training/generate/roentgen.py"}),
+    ],
+)
+def test_generators_keep_their_library_in_one_file(library: str, only: set[str]) -> None:
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "training").rglob("*.py")
+        if library in imported(path)
+    }
+    assert users == only
+
+
 def test_reading_does_not_import_the_http_layer() -> None:
     for folder in ("imaging", "model", "findings"):
         for path in (ROOT / "service" / folder).rglob("*.py"):

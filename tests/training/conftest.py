@@ -1,7 +1,13 @@
-"""One packaged tiny run for all tests of the steps after fit; those that change it copy it."""
+"""One packaged tiny run for all tests of the steps after fit, and a Gemini server.
+
+Tests that change the run copy it.
+"""
+
+from collections.abc import Iterator
 
 import pytest
 
+from tests.training.gemini_server import KEY, GeminiServer, serving
 from tests.training.model_run import Run, write_config, write_dataset, write_weights
 from training.export import export
 from training.package import package
@@ -16,3 +22,15 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Run:
     export(config, root / "run")
     model = package(config, root / "run", root / "models" / "tiny" / "1")
     return Run(config, root / "tiny.toml", root / "run", model)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GeminiServer]:
+    """A local Gemini server that the SDK takes for the real one."""
+    for name in ("GOOGLE_API_KEY", "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"):
+        monkeypatch.delenv(name, raising=False)
+    with serving() as local:
+        monkeypatch.setenv("GEMINI_API_KEY", KEY)
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", local.url)
+        monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", local.url)
+        yield local

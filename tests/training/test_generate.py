@@ -21,9 +21,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from training.generate import store
+from training.generate.manifest import COLUMNS, DatasetMismatch
 from training.generate.request import Fact, Request, SyntheticImage
 from training.generate.sheet import contact_sheet
-from training.generate.store import COLUMNS, MASK_SIZE, DatasetMismatch, generate
+from training.generate.store import MASK_SIZE, generate
 
 SIZE = 64
 LEAK_PAIRS = 60

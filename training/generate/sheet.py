@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from training.generate.manifest import MANIFEST
 from training.generate.request import GreyImage
-from training.generate.store import MANIFEST
 
 ColourImage = NDArray[np.uint8]  # (H, W, 3), blue green red as OpenCV writes them
 

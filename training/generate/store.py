@@ -22,44 +22,23 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
 from threading import Thread
-from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
+from training.generate.manifest import Row, claim, read_lines, replace_file, write_manifest
 from training.generate.phantom.render import Phantom
-from training.generate.request import Fact, Generator, GreyImage, Request, SyntheticImage
+from training.generate.request import Generator, GreyImage, Request, SyntheticImage
 
-MANIFEST = "manifest.parquet"
 JOURNAL = "journal.jsonl"
-GENERATION = "generation.json"
 # The network's mask output is coarser still; small masks keep the data set small.
 MASK_SIZE = 64
-# Every manifest starts with these columns; the generator's other facts follow by name.
-COLUMNS = (
-    "path",
-    "mask",
-    "label",
-    "group",
-    "seed",
-    "generator",
-    "sha256",
-    "age_band",
-    "view",
-    "pattern",
-)
 GENERATORS: dict[str, Generator] = {"phantom": Phantom()}
 
-Row = dict[str, Fact]
 # Fast deflate: a third larger than the best and several times faster.
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
-
-
-class DatasetMismatch(ValueError):
-    """The folder holds a data set that was made with other parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +109,7 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     )
     for part in (folder / "images", folder / "masks"):
         part.mkdir(parents=True, exist_ok=True)
-    _claim(folder, generation)
+    claim(folder, asdict(generation))
     done = _read_journal(folder)
     missing = [pair for pair in range(pairs) if pair not in done]
     with (
@@ -142,7 +121,7 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
             journal.flush()
             done[pair] = rows
             bar.update()
-    return _write_manifest(folder, [row for pair in range(pairs) for row in done[pair]])
+    return write_manifest(folder, [row for pair in range(pairs) for row in done[pair]])
 
 
 def make_pair(folder: Path, generation: Generation, pair: int) -> list[Row]:
@@ -170,39 +149,9 @@ def _check(generator: str, **numbers: tuple[int, int]) -> None:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
 
 
-def _claim(folder: Path, generation: Generation) -> None:
-    """Note the parameters in an empty folder; refuse a folder with others."""
-    path = folder / GENERATION
-    wanted = asdict(generation)
-    if not path.exists():
-        _replace(path, (json.dumps(wanted, indent=2) + "\n").encode())
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found != wanted:
-        differing = "; ".join(
-            f"{name} is {found.get(name)!r}, asked for {wanted.get(name)!r}"
-            for name in sorted(found.keys() | wanted.keys())
-            if found.get(name) != wanted.get(name)
-        )
-        raise DatasetMismatch(
-            f"{folder} holds another data set ({differing}). "
-            "Choose another folder, or delete this one to make it anew."
-        )
-
-
 def _read_journal(folder: Path) -> dict[int, list[Row]]:
-    """Rows of every pair that is recorded and whose files exist.
-
-    A line torn by a kill is cut off, so that the next one starts on a line of its own.
-    """
-    path = folder / JOURNAL
-    if not path.exists():
-        return {}
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        os.truncate(path, len(whole))
-    lines = (json.loads(line) for line in whole.splitlines())
+    """Rows of every pair that is recorded and whose files exist."""
+    lines = read_lines(folder / JOURNAL)
     return {line["pair"]: line["rows"] for line in lines if _files_exist(folder, line["rows"])}
 
 
@@ -247,13 +196,13 @@ def _store(
     """Write one image (and its mask) and return its manifest row."""
     name = f"{pair:06d}_{image.label}.png"
     content = encode_png(image.pixels)
-    _replace(folder / "images" / name, content)
+    replace_file(folder / "images" / name, content)
     mask = ""
     if image.mask is not None:
         mask = f"masks/{name}"
         size = (generation.mask_size, generation.mask_size)
         small = cv2.resize(image.mask, size, interpolation=cv2.INTER_AREA)
-        _replace(folder / mask, encode_png(np.asarray(small, np.uint8)))
+        replace_file(folder / mask, encode_png(np.asarray(small, np.uint8)))
     return image.facts | {
         "path": f"images/{name}",
         "mask": mask,
@@ -270,18 +219,3 @@ def encode_png(image: GreyImage) -> bytes:
     """Encode a grey image as PNG, quick rather than small."""
     _, code = cv2.imencode(".png", image, _PNG)
     return code.tobytes()
-
-
-def _write_manifest(folder: Path, rows: list[Row]) -> Path:
-    table: Any = pd.DataFrame.from_records(rows)
-    table = table[[*COLUMNS, *sorted(set(table.columns) - set(COLUMNS))]]
-    path = folder / MANIFEST
-    _replace(path, table.to_parquet(index=False))
-    return path
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that either does not exist or is complete."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

@@ -1,0 +1,97 @@
+"""What every data set of synthetic radiographs has in common: its folder, whoever draws.
+
+::
+
+    <folder>/generation.json     what was asked for; a folder holds one data set only
+    <folder>/images/             the images
+    <folder>/manifest.parquet    one row an image, written last
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from training.generate.request import Fact
+
+MANIFEST = "manifest.parquet"
+GENERATION = "generation.json"
+# Every manifest starts with these columns; the generator's other facts follow by name.
+COLUMNS = (
+    "path",
+    "mask",
+    "label",
+    "group",
+    "seed",
+    "generator",
+    "sha256",
+    "age_band",
+    "view",
+    "pattern",
+)
+
+Row = dict[str, Fact]
+
+
+class DatasetMismatch(ValueError):
+    """The folder holds a data set that was made with other parameters."""
+
+
+def check_claim(folder: Path, wanted: Mapping[str, object]) -> None:
+    """Refuse a folder that was claimed with other parameters; an empty one passes."""
+    path = folder / GENERATION
+    if not path.exists():
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found != wanted:
+        differing = "; ".join(
+            f"{name} is {found.get(name)!r}, asked for {wanted.get(name)!r}"
+            for name in sorted(found.keys() | wanted.keys())
+            if found.get(name) != wanted.get(name)
+        )
+        raise DatasetMismatch(
+            f"{folder} holds another data set ({differing}). "
+            "Choose another folder, or delete this one to make it anew."
+        )
+
+
+def claim(folder: Path, wanted: Mapping[str, object]) -> None:
+    """Note the parameters in an empty folder, which is made; refuse a folder with others."""
+    check_claim(folder, wanted)
+    path = folder / GENERATION
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(path, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Records of a JSON-lines file, none if it does not exist.
+
+    A line torn by a kill is cut off, so that the next one starts on a line of its own.
+    """
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def write_manifest(folder: Path, rows: list[Row]) -> Path:
+    """Write ``manifest.parquet``, the agreed columns first."""
+    table: Any = pd.DataFrame.from_records(rows)
+    table = table[[*COLUMNS, *sorted(set(table.columns) - set(COLUMNS))]]
+    path = folder / MANIFEST
+    replace_file(path, table.to_parquet(index=False))
+    return path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that either does not exist or is complete."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

@@ -1,0 +1,151 @@
+"""Fill a folder with images of Nano Banana, or say what that would cost.
+
+design -> prompt -> [nano-banana] -> archive -> dataset
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from filelock import FileLock, Timeout
+
+from training.generate.manifest import check_claim
+from training.generate.nanobanana.batch import draw_in_batches
+from training.generate.nanobanana.client import Gemini
+from training.generate.nanobanana.faults import Patience
+from training.generate.nanobanana.ledger import IMAGE
+from training.generate.nanobanana.session import Session
+from training.generate.nanobanana.settings import NanoBananaSettings
+from training.generate.nanobanana.singly import draw_singly
+from training.generate.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run leaves behind.
+
+    Attributes
+    ----------
+    manifest
+        File of the manifest, which lists complete pairs; None if there is none yet.
+    images, wanted
+        Images that are there, of those the design asks for.
+    refusals
+        Refused answers of all runs, by reason.
+    spent
+        US$ of all runs.
+    reason
+        Why the run ended early; empty otherwise.
+    """
+
+    manifest: Path | None
+    images: int
+    wanted: int
+    refusals: Counter[str]
+    spent: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would ask: prompts by request, and US$ if none is refused (None: not known)."""
+
+    prompts: dict[str, str]
+    cost: float | None
+
+
+def generate(
+    folder: Path, *, pairs: int, seed: int, settings: NanoBananaSettings, progress: bool = True
+) -> Outcome:
+    """Ask for every image that is missing in ``folder``.
+
+    An image that is there is never asked for again. A run that is killed loses at most the answers
+    in flight: ``concurrency`` of them, and none of a batch job.
+
+    Parameters
+    ----------
+    folder
+        Made where it does not exist.
+    pairs
+        Number of pairs, one healthy and one pneumonia image each; it may grow later.
+    seed
+        Of the design.
+    settings
+        How to ask.
+    progress
+        Whether to show a bar with rate, cost and refusals on standard error.
+
+    Raises
+    ------
+    ServiceFailed
+        (An OSError.) If there is no key or no such model, or asking again is pointless.
+    ValueError
+        If ``folder`` holds another data set, or another run works on it, or templates are wrong.
+    """
+    plan = _plan(pairs, seed, settings)
+    check_claim(folder, plan.generation)
+    with closing(Gemini(settings)) as gemini, _alone(folder):
+        # Before the folder is claimed: a wrong model must not be what it was claimed for.
+        Patience(settings.retries, settings.backoff, Event()).call(gemini.check_model)
+        session = Session.open(folder, plan, settings, progress=progress)
+        try:
+            (draw_in_batches if settings.batch else draw_singly)(session, gemini)
+        finally:
+            session.bar.close()
+            outcome = _finish(session)
+    return outcome
+
+
+def estimate(folder: Path, *, pairs: int, seed: int, settings: NanoBananaSettings) -> Estimate:
+    """Put into words what :func:`generate` would ask, without asking or writing anything."""
+    plan = _plan(pairs, seed, settings)
+    names = plan.missing(folder, settings.max_images)
+    cost = None if settings.cost is None else len(names) * settings.cost
+    return Estimate(prompts={name: plan.prompt(name)[1] for name in names}, cost=cost)
+
+
+def _plan(pairs: int, seed: int, settings: NanoBananaSettings) -> Plan:
+    return Plan.draw(
+        pairs,
+        seed,
+        settings.templates,
+        generator="nano-banana",
+        model=settings.model,
+        aspect_ratio=settings.aspect_ratio,
+        image_size=settings.image_size,
+    )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second run off the folder, which would pay for the same images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"another run works on {folder}: wait for its end") from None
+
+
+def _finish(session: Session) -> Outcome:
+    """Write the manifest of what is there, and sum up."""
+    requests = session.plan.requests
+    manifest = session.archive.write_pairs(requests)
+    refusals = session.ledger.outcomes.copy()
+    del refusals[IMAGE]
+    images = sum(name in session.archive for name in requests)
+    given_up = sum(name not in session.archive and not session.open_for(name) for name in requests)
+    reason = session.reason
+    if not reason and given_up:
+        reason = f"{given_up} requests were refused {session.settings.refusals} times"
+    return Outcome(
+        manifest=manifest,
+        images=images,
+        wanted=len(requests),
+        refusals=refusals,
+        spent=session.ledger.spent,
+        reason=reason,
+    )
