@@ -89,6 +89,8 @@ def lesion_cells(mask: FloatImage, geometry: Geometry, spec: InputSpec) -> Float
 class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Augmented (image (1, S, S), label (), mask (S/16, S/16)) by (draw, row).
 
+    A pneumonia image without a mask has NaN cells: where its lesion lies is not known.
+
     The draw numbers the passes, so that an image differs in each but a resumed run repeats none.
     Both images of a pair are changed alike: what is left between them is the lesion.
     """
@@ -114,6 +116,8 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
         image, geometry = standardise(radiograph, self._spec)
         label = torch.tensor(float(self._labels[row]))
         cells = lesion_cells(mask, geometry, self._spec)
+        if self._labels[row] and not self._masks[row]:
+            cells = np.full_like(cells, np.nan)
         return torch.from_numpy(image), label, torch.from_numpy(cells)
 
     def _load_mask(self, name: str) -> FloatImage:

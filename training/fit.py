@@ -118,8 +118,11 @@ class Training:
     def _loss(self, logit: Tensor, label: Tensor, cells: Tensor, mask: Tensor) -> Tensor:
         cross_entropy = nn.functional.binary_cross_entropy_with_logits
         smoothing = self.config.label_smoothing
-        target = label * (1 - smoothing) + smoothing / 2
-        return cross_entropy(logit, target) + self.config.mask_weight * cross_entropy(cells, mask)
+        loss = cross_entropy(logit, label * (1 - smoothing) + smoothing / 2)
+        known = ~torch.isnan(mask)
+        if not known.any():
+            return loss
+        return loss + self.config.mask_weight * cross_entropy(cells[known], mask[known])
 
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`resume` needs."""

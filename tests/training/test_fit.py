@@ -152,6 +152,28 @@ def _after_backward(config: Config, number: int, monkeypatch: pytest.MonkeyPatch
     return training
 
 
+class TestMaskLoss:
+    def test_lesion_of_unknown_place_teaches_the_label_alone(
+        self, tmp_path: Path, config: Config
+    ) -> None:
+        (tmp_path / "image.png").write_bytes(png_bytes(np.zeros((64, 64), np.uint8)))
+        frame = pd.DataFrame(
+            {"path": ["image.png"] * 2, "mask": ["", ""], "label": [0, 1], "group": ["a", "a"]}
+        )
+        images = TrainingImages(frame, tmp_path, config.input, STILL, seed=0)
+        healthy, sick = images[0, 0][2], images[0, 1][2]
+        assert not healthy.any()
+        assert sick.isnan().all()
+        training = Training(config, ALONE)
+        batch = default_collate([images[0, 1]] * 2)
+        loss = training.advance(*batch)
+        logit_alone = dataclasses.replace(
+            config, fit=dataclasses.replace(config.fit, mask_weight=0)
+        )
+        expected = Training(logit_alone, ALONE).advance(batch[0], batch[1], torch.zeros(2, 4, 4))
+        assert loss == pytest.approx(expected)
+
+
 class TestFit:
     def test_interrupted_run_ends_like_an_uninterrupted_one(
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
