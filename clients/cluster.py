@@ -106,13 +106,17 @@ class RayEngine:
             fn_constructor_args=([self._bundle], self._settings, self.embedding_size),
             batch_size=None,  # a block
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(min_size=1),
+            compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=self._actors()),
             num_cpus=self._settings.threads or 1,
             udf_modifying_row_count=False,
         )
         dataset.context.enable_progress_bars = False  # `cxr score` has its own
         dataset.context.print_on_execution_start = False
         return dataset
+
+    def _actors(self) -> int:
+        """As many as the cluster has room for now; Ray Data adds and gives up some later."""
+        return max(1, int(ray.cluster_resources().get("CPU", 1)) // (self._settings.threads or 1))
 
 
 class _Scorer:
