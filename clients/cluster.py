@@ -6,6 +6,7 @@ they have here, from a file system that all nodes mount.
 """
 
 import logging
+import socket
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from service.model.reader import Reader
 from service.settings import Settings
 
 BLOCK = 64  # images that are handed out at once, and done again where a node is lost
+CONNECT_SECONDS = 5.0
 POSITION, FILE = "position", "file"
 
 
@@ -56,6 +58,7 @@ class RayEngine:
         self.model = ModelIdentity.of(bundle.manifest)
         self.embedding_size = reader.embedding_size if embeddings else None
         self._settings = settings
+        _check_that_something_listens(address)
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, RayError) as error:
@@ -106,13 +109,29 @@ class RayEngine:
             fn_constructor_args=([self._bundle], self._settings, self.embedding_size),
             batch_size=None,  # a block
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(min_size=1),
+            compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=self._actors()),
             num_cpus=self._settings.threads or 1,
             udf_modifying_row_count=False,
         )
         dataset.context.enable_progress_bars = False  # `cxr score` has its own
         dataset.context.print_on_execution_start = False
         return dataset
+
+    def _actors(self) -> int:
+        """As many as the cluster has room for now; Ray Data adds and gives up some later."""
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return max(1, int(resources.get("CPU", 1)) // (self._settings.threads or 1))
+
+
+def _check_that_something_listens(address: str) -> None:
+    """Ray itself asks an address at which nobody listens again for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # auto, local
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ScoringError(f"no Ray cluster answers at {address!r}") from error
 
 
 class _Scorer:
