@@ -136,7 +136,10 @@ def evaluate(
 
 
 def labelled_rows(scores: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Rows with a label; raises EvaluationError where a column or every label is missing."""
+    """Rows with a label, by path: scoring ends in any order, and a seed should mean the same rows.
+
+    Raises EvaluationError where a column or every label is missing.
+    """
     missing = [name for name in (*REQUIRED, *columns) if name not in scores.columns]
     if missing:
         raise EvaluationError(
@@ -147,7 +150,7 @@ def labelled_rows(scores: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         raise EvaluationError("no row has a label; score a manifest with a label column")
     if not labelled["label"].isin([0, 1]).all():
         raise EvaluationError("a label is neither 0 nor 1")
-    return labelled
+    return labelled.sort_values("path", kind="stable") if "path" in labelled else labelled
 
 
 def strata(

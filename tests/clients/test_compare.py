@@ -267,7 +267,8 @@ class TestCommand:
         dataset = open_dataset(films / "labels.csv")
         other = films / "copy.parquet"
         pq.write_table(pq.read_table(scored).replace_schema_metadata(None), other)
-        now, then = open_contenders([str(tiny_model), str(other)], dataset, settings())
+        opened = open_contenders([str(tiny_model), str(other)], dataset, settings())
+        now, then = match(opened, ()).contenders
         pd.testing.assert_series_equal(now.table["probability"], then.table["probability"])
         assert now.embeddings is not None
         assert then.embeddings is not None

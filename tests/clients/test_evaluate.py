@@ -83,6 +83,13 @@ class TestEvaluate:
             table, method=Method(replicates=100)
         )
 
+    def test_order_of_the_rows_does_not_matter(self) -> None:
+        table = frame(*two_normals(20, 30, shift=1.0, seed=3))
+        table["path"] = [f"{number:03d}.png" for number in range(len(table))]
+        shuffled = table.sample(frac=1, random_state=1)
+        method = Method(replicates=100)
+        assert evaluate(shuffled, method=method) == evaluate(table, method=method)
+
     def test_sensitivity_and_specificity_follow_the_call_not_a_threshold_of_a_half(self) -> None:
         labels, scores = two_normals(30, 30, shift=1.0, seed=4)
         strict = evaluate(frame(labels, scores, threshold=0.9), method=Method(replicates=10))[0]
