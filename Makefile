@@ -36,7 +36,7 @@ check: .venv/.ready  ## formatting, lint, types
 	$(BIN)/mypy
 
 train: .venv/.ready  ## generate the data set and train by CONFIG; goes on where it stopped
-	$(BIN)/cxr-train generate data/default --pairs 7000 --seed 1
+	$(BIN)/cxr-train generate data/default --pairs 6000 --seed 1
 	$(BIN)/cxr-train fit $(CONFIG) --run $(RUN)
 
 package: .venv/.ready  ## export, package and verify the trained run

@@ -130,7 +130,7 @@ def describe(acquisition: Acquisition) -> dict[str, Fact]:
 
 def _draw_filing(rng: np.random.Generator) -> Filing:
     return Filing(
-        side=DETECTOR if chance(rng, 0.85) else int(uniform(rng, 0.55, 1) * DETECTOR),
+        side=DETECTOR if chance(rng, 0.7) else int(uniform(rng, 0.55, 1) * DETECTOR),
         quality=int(rng.integers(40, 96)) if chance(rng, 0.5) else 0,
         smooth=chance(rng, 0.5),
     )

@@ -65,7 +65,7 @@ def draw_exposure(rng: np.random.Generator, view: str) -> Exposure:
         heel=uniform(rng, -0.3, 0.3),
         tilt=uniform(rng, -tilted, tilted),
         falloff=uniform(rng, 0, 0.12),
-        sharpness=uniform(rng, 0.0, 0.5) if chance(rng, 0.88) else uniform(rng, 0.5, 1.2),
+        sharpness=uniform(rng, 0.0, 0.55) if chance(rng, 0.8) else uniform(rng, 0.55, 1.3),
         photons=uniform(rng, 5.4, 6.6) if bedside else uniform(rng, 5.6, 7.0),
         grain=uniform(rng, 0, 0.7),
     )

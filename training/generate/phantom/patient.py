@@ -72,7 +72,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     inspiration = uniform(rng, 0.78, 0.9) if low else uniform(rng, 0.92, 1.05)
     half_width = uniform(rng, 7.3, 10.0) if child else uniform(rng, 12.3, 15.6)
     emphysema = uniform(rng, 0.3, 1.0) if not child and not low and chance(rng, 0.1) else 0.0
-    height = half_width * (uniform(rng, 1.15, 1.8) if child else uniform(rng, 1.3, 1.8))
+    height = half_width * (uniform(rng, 1.4, 1.85) if child else uniform(rng, 1.42, 1.82))
     height *= inspiration * (1 + 0.12 * emphysema)
     pixels_per_cm = uniform(rng, 84, 107) / half_width
     top = uniform(rng, 26, 60) if child else uniform(rng, 16, 44)

@@ -32,8 +32,8 @@ class Twigs:
 
 def hilum(patient: Patient, side: int) -> FloatArray:
     """Position of a hilum in cm; the left one stands about a centimetre higher."""
-    x = side * (0.22 if side < 0 else 0.24) * patient.half_width
-    y = (0.5 if side < 0 else 0.46) * patient.lung_height
+    x = side * (0.2 if side < 0 else 0.22) * patient.half_width
+    y = (0.43 if side < 0 else 0.4) * patient.lung_height
     return np.array([x, y, 0.0], np.float32)
 
 
@@ -47,8 +47,7 @@ def _roots(
     rng: np.random.Generator, patient: Patient, side: int, count: int
 ) -> tuple[FloatArray, FloatArray]:
     """Start points and directions that fan out over the lung, upward to downward."""
-    # In the frontal plane; more stems lead down, where most of the lung lies.
-    angle = np.linspace(-1.3, 1.25, count) + rng.normal(0, 0.12, count) + 0.1
+    angle = np.linspace(-1.35, 1.45, count) + rng.normal(0, 0.12, count)  # in the frontal plane
     depth = rng.uniform(-0.8, 0.8, count)
     direction = np.stack([side * np.cos(angle), np.sin(angle), depth], axis=-1)
     spread = np.array(
@@ -56,8 +55,6 @@ def _roots(
     )
     start = hilum(patient, side) + rng.normal(0, 1, (count, 3)) * spread
     start[:, 1] += 0.06 * patient.lung_height * np.sin(angle)
-    # The lower lobes' stems come out from behind the heart.
-    start[:, 0] += side * 0.08 * patient.half_width * np.clip(np.sin(angle), 0, 1)
     return start.astype(np.float32), _unit(direction.astype(np.float32))
 
 
@@ -76,7 +73,7 @@ def grow_tree(
     side: int,
     count: int,
     diameter: float,
-    generations: int = 8,
+    generations: int = 7,
 ) -> list[Twigs]:
     """Grow one lung's tree; twigs that leave the chest end there.
 
@@ -88,10 +85,8 @@ def grow_tree(
         Of the stems in cm; lobar arteries of adults measure about 0.6 to 1.2 cm.
     """
     start, direction = _roots(rng, patient, side, count)
-    # Upright, the lower zones get about twice the blood of the upper ones.
-    flow = 1 + 0.3 * direction[:, 1]
-    size = (diameter * flow * rng.uniform(0.5, 1.05, count)).astype(np.float32)
-    length = 0.21 * patient.half_width
+    size = diameter * rng.uniform(0.5, 1.05, count).astype(np.float32)
+    length = 0.23 * patient.half_width
     twigs = []
     for generation in range(generations):
         n = len(start)
@@ -147,16 +142,16 @@ def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage
     total = np.zeros((CANVAS, CANVAS), np.float32)
     fullness = uniform(rng, 0.65, 1.35) * (1 - 0.4 * patient.emphysema)
     for side in (-1, 1):
-        arteries = grow_tree(rng, patient, side, int(rng.integers(9, 14)), 0.9 * scale * fullness)
-        veins = grow_tree(rng, patient, side, int(rng.integers(8, 12)), 0.7 * scale * fullness)
-        total += draw_twigs(patient, arteries, softness=0.35)
-        total += draw_twigs(patient, veins, softness=0.45)
-    strength = log_uniform(rng, 0.4, 4.0)  # some films show few vessels, and are healthy
+        arteries = grow_tree(rng, patient, side, int(rng.integers(9, 14)), 1.0 * scale * fullness)
+        veins = grow_tree(rng, patient, side, int(rng.integers(7, 11)), 0.75 * scale * fullness)
+        total += draw_twigs(patient, arteries, softness=0.5)
+        total += draw_twigs(patient, veins, softness=0.7)
+    strength = log_uniform(rng, 0.25, 4.0)  # many films show few vessels, and are healthy
     # Vessels too small to be drawn one by one still give the lung its texture.
     mottle = noise_image(rng, CANVAS, float(rng.choice([1.0, 1.3, 1.6])))
     small = log_uniform(rng, 0.003, 0.08) * mottle
     # They fade in places, sick or not: a vessel lost from view is no lesion yet.
-    fade = np.clip(1 + uniform(rng, 0.1, 0.7) * noise_image(rng, CANVAS, 2.5), 0.1, 2)
+    fade = np.clip(1 + uniform(rng, 0.2, 0.9) * noise_image(rng, CANVAS, 2.5), 0.05, 2)
     return np.asarray((SOFT_TISSUE * strength * total + small) * fade, np.float32)
 
 
