@@ -17,8 +17,9 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from clients.datasets import Dataset
-from clients.evaluate import REPLICATES, SEED, EvaluationError
+from clients.evaluate import REPLICATES, SEED
 from clients.intervals import FloatArray, IntArray, Interval, bootstrap, percentile_interval
+from clients.scored import EvaluationError
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import InputSpec, standardise

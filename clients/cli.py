@@ -4,7 +4,6 @@ Exit status: 0 done; 1 stopped by an error (``score`` continues when run again);
 3 ``score`` finished and at least one image has an error code instead of a probability.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,24 +13,23 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
-from clients.datasets import DatasetError, open_dataset
-from clients.evaluate import REPLICATES, EvaluationError, to_json, to_table
-from clients.evaluate import evaluate as measure_strata
-from clients.pointing import PointingError, point
+from clients.cli_evaluate import compare, evaluate
+from clients.datasets import open_dataset
 from clients.rest import RestEngine
-from clients.score import Engine, Score, ScoringError, done_names, parts_folder, replacing
+from clients.score import Engine, Score, done_names, parts_folder, replacing
 from clients.score import score as score_dataset
-from clients.sdk import ChestXrayClient, ChestXrayError
-from service.errors import ReadingError
+from clients.sdk import ChestXrayClient
+from clients.terminal import (
+    NOTICE,
+    READABLE,
+    READABLE_FILE,
+    WRITABLE_FILE,
+    one_line_errors,
+)
 from service.settings import Settings
 
-NOTICE = "Research software, not a medical device."
 DEFAULT_URL = "http://localhost:3000"
 SOME_IMAGES_FAILED = 3
-
-READABLE = click.Path(exists=True, path_type=Path)
-READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-WRITABLE_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
 @click.group(epilog=NOTICE)
@@ -62,7 +60,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
         cxr predict chest.dcm --explain heatmap.png
     """  # noqa: D301  click needs the \b itself
     click.echo(NOTICE, err=True)
-    with _one_line_errors(), ChestXrayClient(url) as client:
+    with one_line_errors(), ChestXrayClient(url) as client:
         image = file.read_bytes()
         click.echo(client.predict(image).model_dump_json(indent=2))
         if explain is not None:
@@ -99,7 +97,7 @@ def score(dataset: Path, out: Path, url: str | None, model: Path | None) -> None
     """  # noqa: D301  click needs the \b itself
     if url is not None and model is not None:
         raise click.UsageError("--url and --model exclude each other.")
-    with _one_line_errors():
+    with one_line_errors():
         listed = open_dataset(dataset)
         done = len(done_names(parts_folder(out)))
         with (
@@ -110,48 +108,6 @@ def score(dataset: Path, out: Path, url: str | None, model: Path | None) -> None
     click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
     if summary.errors:
         sys.exit(SOME_IMAGES_FAILED)
-
-
-@cli.command()
-@click.argument("scores", type=READABLE_FILE)
-@click.option(
-    "--by", multiple=True, metavar="COLUMN[,COLUMN]",
-    help="Also by this column, or by all combinations of several; repeatable.",
-)  # fmt: skip
-@click.option("--json", "json_file", type=WRITABLE_FILE, help="Also write the numbers as JSON.")
-@click.option(
-    "--boxes", type=READABLE_FILE,
-    help="CSV of marked boxes (path, x, y, width, height): also count heatmap peaks inside.",
-)  # fmt: skip
-@click.option(
-    "--replicates", type=click.IntRange(min=1), default=REPLICATES, show_default=True,
-    help="Bootstrap replicates.",
-)  # fmt: skip
-def evaluate(
-    scores: Path, by: tuple[str, ...], json_file: Path | None, boxes: Path | None, replicates: int
-) -> None:
-    """Print AUROC, AUPR and calibration of SCORES with 95 % confidence intervals.
-
-    AUROC and AUPR have intervals by stratified bootstrap (fixed seed), AUROC also by DeLong;
-    sensitivity and specificity are those of `call`, with Wilson's intervals. `guess` is the
-    prevalence, the AUPR of a reader who guesses. `refused` images had no reading and are in no
-    other number.
-
-    Example:
-
-    \b
-        cxr evaluate scores.parquet --by source --json measures.json
-    """  # noqa: D301  click needs the \b itself
-    with _one_line_errors():
-        table = pd.read_parquet(scores)
-        measures = measure_strata(table, by, replicates=replicates)
-        pointing = None if boxes is None else point(table, pd.read_csv(boxes))
-    click.echo(to_table(measures))
-    if pointing is not None:
-        click.echo(pointing)
-    if json_file is not None:
-        with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(to_json(measures), indent=2) + "\n", encoding="utf-8")
 
 
 @cli.command()
@@ -170,13 +126,13 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
         cxr baselines scores.parquet labels.csv --by source
     """  # noqa: D301  click needs the \b itself
     # Only here are pydicom and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.baselines import compare  # noqa: PLC0415
+    from clients.baselines import compare as compare_features  # noqa: PLC0415
 
     table = pd.read_parquet(scores)
     if by is not None and by not in table.columns:
         raise click.UsageError(f"{scores.name} has no column {by!r}.")
-    with _one_line_errors():
-        for line in compare(table, open_dataset(dataset), by=by):
+    with one_line_errors():
+        for line in compare_features(table, open_dataset(dataset), by=by):
             click.echo(line)
 
 
@@ -211,7 +167,7 @@ def worst(
     table = pd.read_parquet(scores)
     if by is not None and by not in table.columns:
         raise click.UsageError(f"{scores.name} has no column {by!r}.")
-    with _one_line_errors():
+    with one_line_errors():
         settings = Settings.from_env()
         reader = Reader.open(model or settings.model, limits=settings.limits)
         try:
@@ -250,11 +206,5 @@ def _engine(url: str | None, model: Path | None) -> Iterator[Engine]:
         yield LocalEngine(model or settings.model, settings)
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except (
-        ChestXrayError, DatasetError, EvaluationError, PointingError, ReadingError, ScoringError,
-    ) as error:  # fmt: skip
-        raise click.ClickException(str(error)) from error
+cli.add_command(evaluate)
+cli.add_command(compare)

@@ -1,6 +1,6 @@
 """Scores and labels -> measures with 95 % confidence intervals, for all images and by stratum.
 
-scores.parquet -> [measure] -> table or JSON
+scores.parquet -> [evaluate] -> table, JSON or HTML report
 ``*_score``-like measures (AUROC, AUPR, sensitivity, specificity) are better when higher; Brier
 score and ECE are better when lower.
 """
@@ -20,17 +20,42 @@ from clients.intervals import (
     bootstrap,
     delong_interval,
     percentile_interval,
-    proportion_interval,
 )
+from clients.operating import OperatingMeasures, Resampling, measure_calls
+from clients.reliability import Bin, expected_calibration_error, reliability
+from clients.scored import EvaluationError
+from service.findings.calibration import OperatingPoint
 
 REPLICATES = 2000
 SEED = 20_251_124
-ECE_BINS = 15  # as in Guo et al. 2017, arXiv 1706.04599
 REQUIRED = ("label", "probability", "call", "error")
+ALL = "all"  # name of the group that holds every image
 
 
-class EvaluationError(ValueError):
-    """The scores cannot be evaluated; the message says why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How scores are measured.
+
+    Attributes
+    ----------
+    replicates, seed
+        Of the bootstrap.
+    patient
+        Column that names the patient; its images are drawn together. None: images are independent.
+    points
+        Operating points of the model that gave the scores; empty where only its calls are known.
+    call_name
+        Name of the operating point that decided ``call``.
+    prevalence
+        In (0, 1): PPV and NPV are also given for this frequency of pneumonia.
+    """
+
+    replicates: int = REPLICATES
+    seed: int = SEED
+    patient: str | None = None
+    points: tuple[OperatingPoint, ...] = ()
+    call_name: str = "call"
+    prevalence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +70,27 @@ class Measures:
         Column -> value; empty for all images.
     images
         Images with a label and a probability.
+    patients
+        Patients they are of; None where no column names them.
     refused
         Images with a label that got an error code instead of a probability; not measured.
     prevalence
         Fraction of positives; also the AUPR of a reader who guesses.
-    auroc
-        Interval by stratified bootstrap.
+    auroc, aupr
+        Interval by stratified bootstrap, over patients where they are known.
     auroc_delong
-        The same value, interval by DeLong.
+        The same value, interval by DeLong (by Obuchowski where patients are known).
     sensitivity, specificity
-        At the operating point that decided ``call``; Wilson's interval.
+        At the operating point that decided ``call``.
+    operating_points
+        All operating points of the model where they are known, else that of ``call`` alone.
     ece
-        Expected calibration error over 15 equal bins of probability.
+        Expected calibration error over the bins of ``reliability``.
     """
 
     stratum: dict[str, str]
     images: int
+    patients: int | None
     refused: int
     positives: int
     prevalence: float | None
@@ -69,12 +99,19 @@ class Measures:
     aupr: Interval | None
     sensitivity: Interval | None
     specificity: Interval | None
+    operating_points: tuple[OperatingMeasures, ...]
     brier: float | None
     ece: float | None
+    reliability: tuple[Bin, ...]
+
+    @property
+    def title(self) -> str:
+        """The stratum in words, ``all`` for every image."""
+        return ", ".join(f"{column}={value}" for column, value in self.stratum.items()) or ALL
 
 
 def evaluate(
-    scores: pd.DataFrame, by: Sequence[str] = (), *, replicates: int = REPLICATES, seed: int = SEED
+    scores: pd.DataFrame, by: Sequence[str] = (), method: Method | None = None
 ) -> list[Measures]:
     """Measure all images, then every value of each column in ``by``.
 
@@ -84,16 +121,23 @@ def evaluate(
         Rows as ``cxr score`` writes them; rows without a label are left out.
     by
         Strata: a column each, or several joined by commas for all their combinations.
-    replicates, seed
-        Of the bootstrap.
+    method
+        Intervals, patients and operating points; the defaults of :class:`Method` if None.
 
     Raises
     ------
     EvaluationError
         If a column is missing, no row has a label, or a label is not 0 or 1.
     """
-    wanted = (*REQUIRED, *(name for columns in by for name in columns.split(",")))
-    missing = [name for name in wanted if name not in scores.columns]
+    method = method or Method()
+    columns = [name for joined in by for name in joined.split(",")]
+    labelled = labelled_rows(scores, columns + ([method.patient] if method.patient else []))
+    return [measure(rows, stratum, method) for stratum, rows in strata(labelled, by)]
+
+
+def labelled_rows(scores: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Rows with a label; raises EvaluationError where a column or every label is missing."""
+    missing = [name for name in (*REQUIRED, *columns) if name not in scores.columns]
     if missing:
         raise EvaluationError(
             f"no column {', '.join(missing)}; there are {', '.join(map(str, scores.columns))}"
@@ -103,15 +147,13 @@ def evaluate(
         raise EvaluationError("no row has a label; score a manifest with a label column")
     if not labelled["label"].isin([0, 1]).all():
         raise EvaluationError("a label is neither 0 nor 1")
-    return [
-        measure(rows, stratum, replicates=replicates, seed=seed)
-        for stratum, rows in _strata(labelled, by)
-    ]
+    return labelled
 
 
-def _strata(
+def strata(
     scores: pd.DataFrame, by: Sequence[str]
 ) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """Yield all rows, then those of every value of each column, or combination of columns."""
     yield {}, scores
     for joined in by:
         columns = joined.split(",")
@@ -120,120 +162,97 @@ def _strata(
             yield {name: "(none)" if pd.isna(value) else str(value) for name, value in named}, rows
 
 
-def measure(
-    rows: pd.DataFrame,
-    stratum: dict[str, str],
-    *,
-    replicates: int = REPLICATES,
-    seed: int = SEED,
-) -> Measures:
-    """Measure one group of labelled rows (columns label, probability, call, error)."""
+def patient_numbers(rows: pd.DataFrame, patient: str | None) -> IntArray | None:
+    """Number the patients of rows, shape (n,); an image without a patient is one of its own."""
+    if patient is None:
+        return None
+    codes, names = pd.factorize(rows[patient])
+    numbers: IntArray = codes.astype(np.int64)
+    unknown = numbers < 0
+    numbers[unknown] = len(names) + np.arange(unknown.sum())
+    return numbers
+
+
+def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Measures:
+    """Measure one group of labelled rows."""
     read = rows[rows["error"].isna()]
     labels = read["label"].to_numpy(dtype=np.int64)
     probabilities = read["probability"].to_numpy(dtype=np.float64)
+    resampling = Resampling(
+        replicates=method.replicates,
+        seed=method.seed,
+        patients=patient_numbers(read, method.patient),
+    )
     called = (read["call"] == "pneumonia").to_numpy()
-    positives = int(labels.sum())
-    negatives = labels.size - positives
-    auroc, auroc_delong, aupr = _areas(labels, probabilities, replicates, seed)
+    calls = measure_calls(
+        labels,
+        called,
+        resampling,
+        name=method.call_name,
+        threshold=None,
+        prevalence=method.prevalence,
+    )
+    auroc, auroc_delong, aupr = _areas(labels, probabilities, resampling)
+    patients = resampling.patients
     return Measures(
         stratum=stratum,
         images=labels.size,
+        patients=None if patients is None else int(np.unique(patients).size),
         refused=len(rows) - labels.size,
-        positives=positives,
-        prevalence=positives / labels.size if labels.size else None,
+        positives=int(labels.sum()),
+        prevalence=float(labels.mean()) if labels.size else None,
         auroc=auroc,
         auroc_delong=auroc_delong,
         aupr=aupr,
-        sensitivity=_proportion(int((called & (labels == 1)).sum()), positives),
-        specificity=_proportion(int((~called & (labels == 0)).sum()), negatives),
+        sensitivity=calls.sensitivity,
+        specificity=calls.specificity,
+        operating_points=_at_points(labels, probabilities, resampling, method) or (calls,),
         brier=float(brier_score_loss(labels, probabilities, labels=[0, 1]))
         if labels.size
         else None,
         ece=expected_calibration_error(labels, probabilities) if labels.size else None,
+        reliability=reliability(labels, probabilities),
+    )
+
+
+def _at_points(
+    labels: IntArray, probabilities: FloatArray, resampling: Resampling, method: Method
+) -> tuple[OperatingMeasures, ...]:
+    return tuple(
+        measure_calls(
+            labels,
+            probabilities >= point.threshold,
+            resampling,
+            name=point.name,
+            threshold=point.threshold,
+            prevalence=method.prevalence,
+        )
+        for point in method.points
     )
 
 
 def _areas(
-    labels: IntArray, probabilities: FloatArray, replicates: int, seed: int
+    labels: IntArray, probabilities: FloatArray, resampling: Resampling
 ) -> tuple[Interval | None, Interval | None, Interval | None]:
     if np.unique(labels).size < 2:
         return None, None, None
-    resampled = bootstrap(labels, probabilities, replicates=replicates, seed=seed)
+    patients = resampling.patients
+    resampled = bootstrap(
+        labels,
+        probabilities,
+        patients,
+        replicates=resampling.replicates,
+        seed=resampling.seed,
+    )
     auroc = float(roc_auc_score(labels, probabilities))
     aupr = float(average_precision_score(labels, probabilities))
-    # One image of a class leaves DeLong's variance undefined.
-    enough = min(labels.sum(), labels.size - labels.sum()) > 1
     return (
         percentile_interval(auroc, resampled.auroc),
-        delong_interval(labels, probabilities) if enough else None,
+        delong_interval(labels, probabilities, patients),
         percentile_interval(aupr, resampled.average_precision),
     )
-
-
-def _proportion(hits: int, total: int) -> Interval | None:
-    return proportion_interval(hits, total) if total else None
-
-
-def expected_calibration_error(labels: IntArray, probabilities: FloatArray) -> float:
-    """Mean distance between confidence and frequency over 15 equal bins, weighted by images.
-
-    Parameters
-    ----------
-    labels, probabilities
-        Shape (n,), n at least 1; bins are [k/15, (k+1)/15), the last one closed.
-
-    References
-    ----------
-    Guo et al. 2017, arXiv 1706.04599, for the probability of the positive class.
-    """
-    bins = np.minimum((probabilities * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    surplus = np.bincount(bins, weights=probabilities - labels, minlength=ECE_BINS)
-    return float(np.abs(surplus).sum() / labels.size)
 
 
 def to_json(measures: Sequence[Measures]) -> list[dict[str, Any]]:
     """Plain values for ``json.dumps``, one object a stratum."""
     return [asdict(row) for row in measures]
-
-
-def to_table(measures: Sequence[Measures]) -> str:
-    """Aligned plain text, one line a stratum; ``-`` where a measure is undefined."""
-    header = [
-        "stratum", "images", "refused", "positive", "AUROC [bootstrap]", "[DeLong]",
-        "AUPR [bootstrap]", "guess", "sensitivity", "specificity", "Brier", "ECE",
-    ]  # fmt: skip
-    lines = [header, *(_cells(row) for row in measures)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        )
-        for line in lines
-    )
-
-
-def _cells(row: Measures) -> list[str]:
-    delong = row.auroc_delong
-    return [
-        ", ".join(f"{column}={value}" for column, value in row.stratum.items()) or "all",
-        str(row.images),
-        str(row.refused),
-        str(row.positives),
-        _interval(row.auroc),
-        "-" if delong is None else f"[{delong.low:.3f}, {delong.high:.3f}]",
-        _interval(row.aupr),
-        _number(row.prevalence),
-        _interval(row.sensitivity),
-        _interval(row.specificity),
-        _number(row.brier),
-        _number(row.ece),
-    ]
-
-
-def _interval(value: Interval | None) -> str:
-    return "-" if value is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

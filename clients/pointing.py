@@ -5,12 +5,22 @@ Zhang et al. 2016, "Top-down neural attention by excitation backprop" (arXiv 160
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from clients.intervals import Interval, proportion_interval
 
 BOX = ("path", "x", "y", "width", "height")
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the radiograph; ``x``, ``y`` is the upper left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 class PointingError(ValueError):
@@ -41,9 +51,15 @@ class Pointing:
 
     def __str__(self) -> str:
         return (
-            f"heatmap peak in a box: {self.hits} of {self.images}, {self.rate.value:.3f} "
+            f"Heatmap peak in a box: {self.hits} of {self.images}, {self.rate.value:.3f} "
             f"[{self.rate.low:.3f}, {self.rate.high:.3f}]; by chance {self.by_chance:.3f}"
         )
+
+
+def boxes_of(boxes: pd.DataFrame, path: str) -> tuple[Box, ...]:
+    """Boxes of one image, none where it has none; columns as for :func:`point`."""
+    rows = boxes.loc[boxes["path"] == path, list(BOX[1:])]
+    return tuple(Box(*row) for row in rows.itertuples(index=False))
 
 
 def point(scores: pd.DataFrame, boxes: pd.DataFrame) -> Pointing:

@@ -16,10 +16,10 @@ POINT = OperatingPoint(name="balanced", threshold=0.5, sensitivity=0.9, specific
 CARD = "# Tiny\n\nRandom weights. Research use only.\n"
 
 
-def write_model(folder: Path) -> None:
+def write_model(folder: Path, *, seed: int = 0) -> None:
     """Write graph, card and manifest; ``folder`` is ``<name>/<version>``."""
     folder.mkdir(parents=True)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     network = PneumoniaNet("resnet18", mean=SPEC.mean, std=SPEC.std).eval()
     export_float(network, SPEC.size, folder / "model.onnx")
     (folder / "MODEL_CARD.md").write_text(CARD)
@@ -40,6 +40,6 @@ def write_manifest(folder: Path) -> None:
         default_operating_point=POINT.name,
         heatmap_scale=5.0,
         sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
-        provenance={"seed": 0},
+        provenance={},
     )
     (folder / "manifest.json").write_text(manifest.to_json())

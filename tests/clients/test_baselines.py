@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from clients.baselines import compare, measure_features
 from clients.cli import cli
 from clients.datasets import Dataset, open_dataset
-from clients.evaluate import EvaluationError
+from clients.scored import EvaluationError
 from tests.factories import chest, png_bytes
 
 

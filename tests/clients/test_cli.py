@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from clients.cli import NOTICE, cli
+from clients.cli import cli
 from clients.sdk import PROBABILITY_HEADER
+from clients.terminal import NOTICE
 from tests.clients import bodies
 from tests.clients.http_server import Answer, Server
 

@@ -76,6 +76,12 @@ def test_imaging_costs_no_server_and_no_network() -> None:
     assert not loaded & {"bentoml", "onnxruntime", "starlette", "pydantic", "torch"}
 
 
+def test_commands_cost_no_network_and_no_figures_until_they_need_them() -> None:
+    loaded = modules_after("import clients.cli")
+    assert "click" in loaded
+    assert not loaded & {"onnxruntime", "matplotlib", "jinja2", "umap", "torch", "bentoml"}
+
+
 def test_serving_never_imports_torch_training_or_clients() -> None:
     start = (
         "from service.app import service; from starlette.testclient import TestClient; "

@@ -1,0 +1,187 @@
+"""Several models on the same images: measures of each, and paired differences of each two.
+
+contenders -> match -> [compare] -> table, JSON, figures
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from clients.contenders import Contender, Dropped, Matched
+from clients.evaluate import Measures, Method, measure, patient_numbers, strata
+from clients.features import Separation, separate
+from clients.intervals import (
+    FloatArray,
+    IntArray,
+    Interval,
+    bootstrap,
+    bootstrap_p_value,
+    delong_difference,
+    normal_p_value,
+    percentile_interval,
+)
+from clients.localisation import Localisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """First contender less second on the same images.
+
+    Attributes
+    ----------
+    auroc, aupr
+        Differences with intervals by paired bootstrap.
+    auroc_p_bootstrap, aupr_p_bootstrap
+        Two-sided p-values of the paired bootstrap.
+    auroc_p_delong
+        Two-sided p-value of DeLong's paired test (Obuchowski's where patients are known); None
+        where a class has one patient.
+    """
+
+    first: str
+    second: str
+    auroc: Interval
+    auroc_p_bootstrap: float
+    auroc_p_delong: float | None
+    aupr: Interval
+    aupr_p_bootstrap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One contender in one group; ``separation`` is None without embeddings or enough images."""
+
+    label: str
+    measures: Measures
+    separation: Separation | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """All contenders on the images of one stratum; no pairs where a class is missing."""
+
+    entries: tuple[Entry, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def measures(self) -> Measures:
+        """Those of the first contender: title, counts and prevalence are the same for all."""
+        return self.entries[0].measures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What ``cxr compare`` found.
+
+    Attributes
+    ----------
+    matched_by
+        What an image is recognised by: ``sha256`` or ``path``.
+    dropped
+        Contender -> its labelled images that are not compared.
+    localisation
+        Contender -> its heatmaps against boxes; empty where there are no boxes.
+    """
+
+    matched_by: str
+    dropped: dict[str, Dropped]
+    groups: tuple[Group, ...]
+    localisation: dict[str, Localisation]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``."""
+        return asdict(self)
+
+
+def compare(
+    matched: Matched,
+    by: Sequence[str],
+    method: Method,
+    localisation: dict[str, Localisation],
+) -> Comparison:
+    """Measure every contender and every pair, in all images and in each stratum of ``by``.
+
+    Parameters
+    ----------
+    matched
+        Contenders on their common images.
+    by, method
+        As for :func:`clients.evaluate.evaluate`; operating points are not used.
+    localisation
+        From :func:`clients.localisation.localise`.
+    """
+    labels = [contender.label for contender in matched.contenders]
+    return Comparison(
+        matched_by=matched.key,
+        dropped=dict(zip(labels, matched.dropped, strict=True)),
+        groups=tuple(
+            _group(matched.contenders, stratum, rows.index.to_numpy(), method)
+            for stratum, rows in strata(matched.table, by)
+        ),
+        localisation=localisation,
+    )
+
+
+def _group(
+    contenders: Sequence[Contender], stratum: dict[str, str], chosen: IntArray, method: Method
+) -> Group:
+    first = contenders[0].table.loc[chosen]
+    labels = first["label"].to_numpy(np.int64)
+    patients = patient_numbers(first, method.patient)
+    entries = []
+    for contender in contenders:
+        # Patients and strata are the first one's; the others need not have the columns.
+        rows = contender.table.loc[chosen]
+        if method.patient is not None:
+            rows = rows.assign(**{method.patient: first[method.patient]})
+        embeddings = contender.embeddings
+        entries.append(
+            Entry(
+                label=contender.label,
+                measures=measure(rows, stratum, method),
+                separation=None
+                if embeddings is None
+                else separate(labels, embeddings[chosen], seed=method.seed),
+            )
+        )
+    pairs: tuple[Pair, ...] = ()
+    if np.unique(labels).size == 2:
+        scores = {
+            c.label: c.table.loc[chosen, "probability"].to_numpy(np.float64) for c in contenders
+        }
+        pairs = _pairs(labels, scores, patients, method)
+    return Group(entries=tuple(entries), pairs=pairs)
+
+
+def _pairs(
+    labels: IntArray, scores: dict[str, FloatArray], patients: IntArray | None, method: Method
+) -> tuple[Pair, ...]:
+    """Compare each two; the same seed draws the same images for every contender."""
+    drawn = {
+        label: bootstrap(labels, values, patients, replicates=method.replicates, seed=method.seed)
+        for label, values in scores.items()
+    }
+    aupr = {
+        label: float(average_precision_score(labels, values)) for label, values in scores.items()
+    }
+    pairs = []
+    for first, second in combinations(scores, 2):
+        difference, variance = delong_difference(labels, scores[first], scores[second], patients)
+        areas = drawn[first].auroc - drawn[second].auroc
+        precisions = drawn[first].average_precision - drawn[second].average_precision
+        pairs.append(
+            Pair(
+                first=first,
+                second=second,
+                auroc=percentile_interval(difference, areas),
+                auroc_p_bootstrap=bootstrap_p_value(areas),
+                auroc_p_delong=None if np.isnan(variance) else normal_p_value(difference, variance),
+                aupr=percentile_interval(aupr[first] - aupr[second], precisions),
+                aupr_p_bootstrap=bootstrap_p_value(precisions),
+            )
+        )
+    return tuple(pairs)
