@@ -100,7 +100,8 @@ def sheet(source: Path, out: Path, rows: int, columns: int) -> None:
 @click.option(
     "--model",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Model folder whose embeddings also tell images that are far from the rest.",
+    help="Also reject images whose embeddings by this model are far from the rest. Take a model "
+    "that was not trained to tell pneumonia: to one that was, the sickest are the farthest.",
 )
 def curate(source: Path, out: Path, model: Path | None) -> None:
     """Crop the data set in SOURCE into OUT, and leave out what is not fit to train on.
@@ -115,7 +116,7 @@ def curate(source: Path, out: Path, model: Path | None) -> None:
 
     \b
         cxr-train curate data/banana data/banana-cropped
-        cxr-train curate data/banana data/banana-cropped --model models/default/1
+        cxr-train curate data/banana data/banana-cropped --model models/untrained/1
     """  # noqa: D301  click needs the \b itself
     from training.curate.run import curate as write_cropped  # noqa: PLC0415
 

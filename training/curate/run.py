@@ -19,6 +19,7 @@ on where it stopped. The source is read only.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def curate(source: Path, out: Path, *, model: Path | None = None, progress: bool
     out
         Made where it does not exist, completed where it was interrupted or ``source`` has grown.
     model
-        Folder of a model whose embeddings show which images are far from the rest.
+        Folder of a model whose embeddings show which images are far from the rest; best one that
+        was not trained on the label, see :func:`outliers`.
     progress
         Whether to show bars on standard error.
 
@@ -104,7 +106,9 @@ def curate(source: Path, out: Path, *, model: Path | None = None, progress: bool
         for row in tqdm(rows, desc="crop", unit="image", disable=quiet)
     ]
     kept, rejected = _judge_together(out, records, model)
-    replace_file(out / REJECTED, pd.DataFrame.from_records(rejected).to_parquet(index=False))
+    columns = sorted({name for record in records for name in record})
+    table: Any = pd.DataFrame.from_records(rejected, columns=columns)
+    replace_file(out / REJECTED, table.to_parquet(index=False))
     report = write_report(out / REPORT, source, out, kept, rejected)
     if not kept:
         raise ValueError(f"no image of {source} is left; {report} says why")
@@ -115,14 +119,10 @@ def curate(source: Path, out: Path, *, model: Path | None = None, progress: bool
 def _read_rows(source: Path) -> list[Row]:
     """Rows of the source's manifest, in order, with facts that JSON knows."""
     rows: list[Row] = json.loads(pd.read_parquet(source / MANIFEST).to_json(orient="records"))
-    names = [Path(str(row["path"])).stem for row in rows]
-    repeated = (
-        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
-    )
-    if repeated:
-        raise ValueError(
-            f"{source} holds several images of one name: {', '.join(sorted(repeated))}"
-        )
+    uses = Counter(Path(str(row["path"])).stem for row in rows)
+    name, most = uses.most_common(1)[0] if uses else ("", 0)
+    if most > 1:
+        raise ValueError(f"{source} holds {most} images called {name}; names must differ")
     return rows
 
 

@@ -19,7 +19,7 @@ HASH_SIDE = 16  # 256 bits: radiographs of one region are too much alike for the
 DUPLICATE = 26  # bits that differ at most
 _BLOCK = 1024  # images compared with all at once
 NEIGHBOURS = 5  # whose distance says how far an image is from the rest
-FAR = 6.0  # median absolute deviations (scaled to a standard deviation) above the median
+FAR = 4.0  # median absolute deviations (scaled to a standard deviation) above the median
 LEAST_IMAGES = 20  # fewer do not show what is usual
 
 
@@ -70,11 +70,14 @@ def outliers(embeddings: NDArray[np.float32]) -> dict[int, float]:
 
     The distance is that to the fifth nearest, between directions: so a few images that are odd in
     the same way do not excuse each other. It is measured over all images, whatever their label.
+
+    The embeddings should come from a network that was not trained on the label. In those of a
+    pneumonia classifier the far images are the sickest, and pictures of anything else are not far.
     """
     if len(embeddings) < LEAST_IMAGES:
         return {}
-    centred = embeddings - np.median(embeddings, axis=0)
-    directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    directions = embeddings / np.maximum(lengths, 1e-12)
     distances = np.empty(len(directions))
     for start in range(0, len(directions), _BLOCK):
         apart = 1 - directions[start : start + _BLOCK] @ directions.T
