@@ -114,7 +114,8 @@ class TestRun:
         box = np.s_[row["crop_top"] : row["crop_bottom"], row["crop_left"] : row["crop_right"]]
         np.testing.assert_array_equal(written, framed[box])
         assert min(row["crop_left"], row["crop_top"]) >= 14
-        assert cv2.imread(str(out / row["mask"]), cv2.IMREAD_UNCHANGED).shape == (64, 64)
+        mask = np.asarray(cv2.imread(str(out / row["mask"]), cv2.IMREAD_UNCHANGED))
+        assert mask.shape == (64, 64)
         sidecar = json.loads((out / "images" / "001.json").read_text())
         assert {k: sidecar[k] for k in row.index} == row.to_dict()
         assert (
@@ -222,7 +223,7 @@ class TestOutliers:
         self, tmp_path: Path, films: list[Film], tiny_model: Path
     ) -> None:
         """Upside down, a film has two lungs beside a midline, and is like no other."""
-        raw = write_set(tmp_path / "raw", films[:60], {3: np.flipud(films[3].pixels)})
+        raw = write_set(tmp_path / "raw", films[:40], {3: np.flipud(films[3].pixels)})
         out = tmp_path / "out"
         assert curate(raw, tmp_path / "without", progress=False).rejected == 0
         arguments = ["curate", str(raw), str(out), "--model", str(tiny_model)]

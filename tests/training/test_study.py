@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tests.training.model_run import TOML, Run, write_dataset
 from training.cli import cli
 from training.config import Config
-from training.study import StudyMismatch, parse_arms, train_arms
+from training.study import StudyMismatch, compare, parse_arms, train_arms
 
 ARMS = ("nano-banana-cropped", "nano-banana-raw", "roentgen-v2", "phantom")
 
@@ -54,7 +54,7 @@ def test_four_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -
     assert first.exit_code == 0, first.output
     models = [tmp_path / "models" / name / "1" for name in ARMS]
     report = tmp_path / "comparison" / "report.html"
-    assert first.output.splitlines() == [str(path) for path in [*models, report]]
+    assert first.stdout.splitlines() == [str(path) for path in [*models, report]]
     page = report.read_text()
     numbers = (tmp_path / "comparison" / "compare.json").read_text()
     for name in ARMS:
@@ -76,13 +76,15 @@ def test_four_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-class TestRefusals:
-    @pytest.fixture(scope="class")
-    def root(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        root = tmp_path_factory.mktemp("study")
-        write_arms(root, ("roentgen-v2", "phantom"))
-        return root
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data sets of two arms."""
+    root = tmp_path_factory.mktemp("study")
+    write_arms(root, ("roentgen-v2", "phantom"))
+    return root
 
+
+class TestRefusals:
     def arms(self, root: Path) -> dict[str, Path]:
         return parse_arms([f"{name}={root / name}" for name in ("roentgen-v2", "phantom")])
 
@@ -123,10 +125,8 @@ class TestRefusals:
             with pytest.raises(StudyMismatch, match=message):
                 parse_arms(texts)
 
-    def test_a_comparison_that_fails_is_one_line(self, root: Path, tmp_path: Path) -> None:
+    def test_a_comparison_that_fails_says_so(self, tmp_path: Path, packaged: Run) -> None:
         (tmp_path / "labels.csv").write_text("path\nabsent.png\n")
-        arms = [f"{name}={root / name}" for name in ("roentgen-v2", "phantom")]
-        result = invoke(tmp_path, write_config(tmp_path), arms)
-        assert result.exit_code == 1
-        assert "`cxr compare` ended with status 1" in result.output
-        assert (tmp_path / "models" / "phantom" / "1" / "manifest.json").exists()
+        models = {"one": packaged.model, "other": packaged.model}
+        with pytest.raises(StudyMismatch, match="`cxr compare` ended with status 1"):
+            compare(models, tmp_path / "labels.csv", tmp_path / "comparison", [])

@@ -128,7 +128,7 @@ def paint_over(grey: GreyImage, sparkle: Sparkle) -> GreyImage:
 
 
 def _inside(
-    down: NDArray[np.float64], across: NDArray[np.float64], width: float
+    down: NDArray[np.floating], across: NDArray[np.floating], width: float
 ) -> NDArray[np.bool_]:
     """Whether offsets (R,) and (C,) from its centre lie in a star, (R, C).
 
