@@ -1,4 +1,4 @@
-"""`cxr-train`: generate or import -> sheet -> fit -> export -> package -> verify.
+"""`cxr-train`: generate, import -> sheet -> curate -> fit -> export -> package -> verify; or study.
 
 Each command is thin and can be repeated: what is complete is skipped or resumed. torch and
 everything slow is imported inside the commands, so that `--help` answers at once.
@@ -61,6 +61,38 @@ def sheet(source: Path, out: Path, rows: int, columns: int) -> None:
 
     with one_line_errors():
         click.echo(contact_sheet(source, out, rows=rows, columns=columns))
+
+
+@cli.command()
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=FOLDER)
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Also reject images whose embeddings by this model are far from the rest. Take a model "
+    "that was not trained to tell pneumonia: to one that was, the sickest are the farthest.",
+)
+def curate(source: Path, out: Path, model: Path | None) -> None:
+    """Crop the data set in SOURCE into OUT, and leave out what is not fit to train on.
+
+    Blank margins, frames, bands of captions and the visible watermark are removed by one rule for
+    both classes; SOURCE is not changed. Rejected are images that cannot be read, are coloured,
+    blank, of a wrong aspect, several panels, lateral, written over, or nearly the same as another,
+    and the partners of rejected images in pairs. OUT/report.html shows what was kept, its balance,
+    and what was rejected and why. The same command goes on where the last one stopped.
+
+    Example:
+
+    \b
+        cxr-train curate data/banana data/banana-cropped
+        cxr-train curate data/banana data/banana-cropped --model models/untrained/1
+    """  # noqa: D301  click needs the \b itself
+    from training.curate.run import curate as write_cropped  # noqa: PLC0415
+
+    with one_line_errors():
+        done = write_cropped(source, out, model=model)
+    click.echo(f"{done.kept} kept, {done.rejected} rejected: {done.report}", err=True)
+    click.echo(done.manifest)
 
 
 @cli.command()
@@ -171,3 +203,44 @@ def verify(config: Path, run: Path | None, model: Path) -> None:
     click.echo(table(checks))
     if not all(check.passed for check in checks):
         raise SystemExit(1)
+
+
+@cli.command()
+@click.argument("config", type=FILE)
+@click.option(
+    "--arm", "arms", multiple=True, required=True, metavar="NAME=FOLDER",
+    help="A data set to train on, and what to call the model; repeat it for each arm.",
+)  # fmt: skip
+@click.option(
+    "--data", type=click.Path(exists=True, path_type=Path), required=True,
+    help="Labelled data set to compare the models on, as for `cxr compare`.",
+)  # fmt: skip
+@click.option("--out", type=FOLDER, required=True, help="Folder of the comparison.")
+@click.option(
+    "--by", multiple=True, metavar="COLUMN", help="Compare also by this column of --data."
+)
+@click.option("--runs", type=FOLDER, help="Run folders; runs/<name in CONFIG> by default.")
+@click.option("--models", type=FOLDER, default=Path("models"), show_default=True)
+@click.option("--version", default="1", show_default=True, help="Of every arm's model.")
+def study(config: Path, arms: tuple[str, ...], runs: Path | None, **options: Any) -> None:
+    """Train one CONFIG on several data sets, package each, and compare the models.
+
+    Name and data set in CONFIG are replaced by each arm's. Arms that are packaged are not trained
+    again, and an interrupted one goes on where it stopped. The comparison is that of `cxr compare`.
+
+    Example:
+
+    \b
+        cxr-train study study.toml --arm nano-banana-cropped=data/banana-cropped \\
+            --arm nano-banana-raw=data/banana --arm roentgen-v2=data/roentgen \\
+            --arm phantom=data/default --data labels.csv --out comparison
+    """  # noqa: D301  click needs the \b itself
+    from training.study import compare, parse_arms, train_arms  # noqa: PLC0415
+
+    with one_line_errors():
+        loaded, folder = _open(config, runs)
+        named = parse_arms(arms)
+        trained = train_arms(loaded, named, folder, options["models"], options["version"])
+        for model in trained.values():
+            click.echo(model)
+        click.echo(compare(trained, options["data"], options["out"], options["by"]))

@@ -184,7 +184,7 @@ def provenance(
     weights = torch.load(run / "weights.pt", map_location="cpu", weights_only=True)
     everything = pd.concat(splits.values())
     return {
-        "config": _plain(asdict(config)),
+        "config": plain(asdict(config)),
         "seed": config.seed,
         "weights": {
             "sha256": sha256(run / "weights.pt"),
@@ -214,12 +214,12 @@ def _count(frame: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON values of a configuration; of an absolute path only the last part."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return value.name if value.is_absolute() else value.as_posix()
     return value

@@ -1,12 +1,13 @@
-"""One packaged tiny run for all tests of the steps after fit, and a Gemini server.
+"""One packaged tiny run for all tests of the steps after fit, films for curation, a Gemini server.
 
-Tests that change the run copy it.
+Tests that change a run or films copy them.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.training.films import Film, draw_films
 from tests.training.gemini_server import KEY, GeminiServer, serving
 from tests.training.model_run import Run, write_config, write_dataset, write_weights
 from training.export import export
@@ -34,3 +35,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GeminiServer]:
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", local.url)
         monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", local.url)
         yield local
+
+
+@pytest.fixture(scope="session")
+def films() -> list[Film]:
+    """200 phantom films, drawn once: about 20 seconds of one core."""
+    return draw_films()

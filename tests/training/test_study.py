@@ -1,0 +1,132 @@
+"""`cxr-train study`: four arms from data set to comparison report, on tiny sets."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.training.model_run import TOML, Run, write_dataset
+from training.cli import cli
+from training.config import Config
+from training.study import StudyMismatch, compare, parse_arms, train_arms
+
+ARMS = ("nano-banana-cropped", "nano-banana-raw", "roentgen-v2", "phantom")
+
+
+def write_arms(root: Path, arms: tuple[str, ...] = ARMS) -> list[str]:
+    """One data set, copied; only the phantom has masks."""
+    write_dataset(root / "phantom")
+    for name in arms:
+        if name == "phantom":
+            continue
+        shutil.copytree(root / "phantom", root / name)
+        table = pd.read_parquet(root / name / "manifest.parquet")
+        table.assign(mask="", generator=name).to_parquet(root / name / "manifest.parquet")
+    return [f"{name}={root / name}" for name in arms]
+
+
+def write_config(root: Path, mask_weight: float = 0.0) -> Path:
+    text = TOML.format(folder="replaced").replace(
+        "mask_weight = 0.5", f"mask_weight = {mask_weight}"
+    )
+    (root / "study.toml").write_text(text)
+    return root / "study.toml"
+
+
+def invoke(root: Path, config: Path, arms: list[str]) -> Result:
+    options = ["--data", root / "labels.csv", "--out", root / "comparison", "--by", "site"]
+    options += ["--runs", root / "runs", "--models", root / "models"]
+    named = [word for arm in arms for word in ("--arm", arm)]
+    return CliRunner().invoke(cli, ["study", str(config), *named, *map(str, options)])
+
+
+def test_four_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -> None:
+    arms = write_arms(tmp_path)
+    config = write_config(tmp_path)
+    table = pd.read_parquet(tmp_path / "phantom" / "manifest.parquet").head(24)
+    labels = table[["label"]].assign(path="phantom/" + table["path"], site="A")
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+
+    first = invoke(tmp_path, config, arms)
+    assert first.exit_code == 0, first.output
+    models = [tmp_path / "models" / name / "1" for name in ARMS]
+    report = tmp_path / "comparison" / "report.html"
+    assert first.stdout.splitlines() == [str(path) for path in [*models, report]]
+    page = report.read_text()
+    numbers = (tmp_path / "comparison" / "compare.json").read_text()
+    for name in ARMS:
+        assert name in page
+        assert name in numbers
+    manifests = [json.loads((model / "manifest.json").read_text()) for model in models]
+    assert [m["provenance"]["dataset"]["generators"] for m in manifests] == [
+        ["nano-banana-cropped"], ["nano-banana-raw"], ["roentgen-v2"], ["noise"],
+    ]  # fmt: skip
+
+    # One arm is lost: it alone is made again.
+    shutil.rmtree(models[2])
+    times = {path: path.stat().st_mtime_ns for model in models for path in model.glob("*")}
+    report.unlink()
+    second = invoke(tmp_path, config, arms)
+    assert second.exit_code == 0, second.output
+    assert report.exists()
+    assert (models[2] / "manifest.json").exists()
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data sets of two arms."""
+    root = tmp_path_factory.mktemp("study")
+    write_arms(root, ("roentgen-v2", "phantom"))
+    return root
+
+
+class TestRefusals:
+    def arms(self, root: Path) -> dict[str, Path]:
+        return parse_arms([f"{name}={root / name}" for name in ("roentgen-v2", "phantom")])
+
+    def test_the_mask_loss_needs_masks_in_every_arm(self, root: Path, tmp_path: Path) -> None:
+        config = Config.load(write_config(tmp_path, mask_weight=0.5))
+        with pytest.raises(StudyMismatch, match=r"roentgen-v2 has 40 images .* mask_weight = 0"):
+            train_arms(config, self.arms(root), tmp_path / "runs", tmp_path / "models", "1")
+        assert not (tmp_path / "runs").exists()
+
+    def test_another_run_or_model_in_the_place_is_refused(self, root: Path, tmp_path: Path) -> None:
+        config = Config.load(write_config(tmp_path))
+        runs, models = tmp_path / "runs", tmp_path / "models"
+        (runs / "phantom").mkdir(parents=True)
+        (runs / "phantom" / "weights.pt").touch()
+        with pytest.raises(StudyMismatch, match="no arm of a study"):
+            train_arms(config, self.arms(root), runs, models, "1")
+        (runs / "phantom" / "arm.json").write_text("{}")
+        with pytest.raises(StudyMismatch, match="other data or another configuration"):
+            train_arms(config, self.arms(root), runs, models, "1")
+
+    def test_a_packaged_model_of_another_recipe_is_refused(
+        self, root: Path, tmp_path: Path, packaged: Run
+    ) -> None:
+        config = Config.load(write_config(tmp_path))
+        shutil.copytree(packaged.model, tmp_path / "models" / "phantom" / "1")
+        with pytest.raises(StudyMismatch, match="another --version"):
+            train_arms(config, self.arms(root), tmp_path / "runs", tmp_path / "models", "1")
+
+    def test_arms_have_names_and_manifests(self, root: Path, tmp_path: Path) -> None:
+        good = f"phantom={root / 'phantom'}"
+        for texts, message in (
+            ([good], "at least two"),
+            ([good, good], "two arms"),
+            ([good, str(root)], "NAME=FOLDER"),
+            ([good, f"a/b={root / 'phantom'}"], "NAME=FOLDER"),
+            ([good, f"empty={tmp_path}"], "manifest.parquet"),
+        ):
+            with pytest.raises(StudyMismatch, match=message):
+                parse_arms(texts)
+
+    def test_a_comparison_that_fails_says_so(self, tmp_path: Path, packaged: Run) -> None:
+        (tmp_path / "labels.csv").write_text("path\nabsent.png\n")
+        models = {"one": packaged.model, "other": packaged.model}
+        with pytest.raises(StudyMismatch, match="`cxr compare` ended with status 1"):
+            compare(models, tmp_path / "labels.csv", tmp_path / "comparison", [])
