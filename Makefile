@@ -41,7 +41,7 @@ train: .venv/.ready  ## generate the data set and train by CONFIG; goes on where
 
 package: .venv/.ready  ## export, package and verify the trained run
 	$(BIN)/cxr-train export $(CONFIG) --run $(RUN)
-	$(BIN)/cxr-train package $(CONFIG) --run $(RUN) --replace
+	$(BIN)/cxr-train package $(CONFIG) --run $(RUN) --replace --failures docs/failures.md
 	$(BIN)/cxr-train verify $(CONFIG) models/default/1 --run $(RUN)
 
 bench: .venv/.ready  ## every benchmark; prints ratios

@@ -129,7 +129,7 @@ def _identity(config: Config) -> dict[str, Any]:
 
 
 def _check_masks(name: str, config: Config) -> None:
-    """Refuse the mask loss where it would teach that pneumonia is nowhere."""
+    """Refuse the mask loss where an arm has no masks: it would not be trained like the others."""
     table = pd.read_parquet(config.dataset.folder / MANIFEST, columns=["label", "mask"])
     unknown = int(((table["label"] == 1) & (table["mask"] == "")).sum())
     if config.fit.mask_weight and unknown:

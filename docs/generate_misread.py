@@ -1,0 +1,43 @@
+"""Draw docs/images/misread.png: the synthetic validation films that the default model reads worst.
+
+Run from the root of the repository, after `make train` has made the data set:
+python docs/generate_misread.py
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from clients.items import Dataset, Item
+from clients.worst import draw, worst
+from service.model.reader import Reader
+from training.config import Config
+from training.dataset import load_splits
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "docs" / "images" / "misread.png"
+COUNT = 6  # of each class
+
+
+def main() -> None:
+    """Write the picture: the films as the network sees them, with their heatmaps below."""
+    config = Config.load(ROOT / "training" / "configs" / "default.toml")
+    reader = Reader.open(ROOT / "models" / "default" / "1")
+    frame = load_splits(config)["validation"]
+    items = tuple(
+        Item(name=path, file=config.dataset.folder / path, label=int(label))
+        for path, label in zip(frame["path"], frame["label"], strict=True)
+    )
+    rows = [
+        {
+            "path": item.name,
+            "label": item.label,
+            "probability": reader.read(item.file.read_bytes()).probability,
+        }
+        for item in items
+    ]
+    draw(worst(pd.DataFrame(rows), by=None, count=COUNT), Dataset(items=items), reader, TARGET)
+
+
+if __name__ == "__main__":
+    main()
