@@ -63,9 +63,7 @@ def crop(grey: GreyImage, places: Sequence[Sparkle]) -> Cropped:
     places
         Of watermarks in images of this size, whether or not this one shows them.
     """
-    clean = grey
-    for place in places:
-        clean = paint_over(clean, place)
+    clean = paint_over(grey, places)
     box = content_box(clean)
     watermark: Watermark = "none"
     if places:

@@ -12,7 +12,7 @@ The invisible SynthID watermark lies in all pixels, and nothing here removes it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -111,19 +111,26 @@ def confirm(sparkles: Iterable[Sparkle], images: int) -> list[Sparkle]:
     ]
 
 
-def paint_over(grey: GreyImage, sparkle: Sparkle) -> GreyImage:
-    """Fill the star from its surroundings (Telea 2004); returns a new image of the same shape."""
-    reach = round(sparkle.width) + 2 * _RADIUS
-    top, left = max(round(sparkle.row) - reach, 0), max(round(sparkle.column) - reach, 0)
-    area = np.s_[top : round(sparkle.row) + reach, left : round(sparkle.column) + reach]
-    patch = grey[area]
-    down = np.arange(patch.shape[0]) + top + 0.5 - sparkle.row
-    across = np.arange(patch.shape[1]) + left + 0.5 - sparkle.column
-    star = _inside(down, across, sparkle.width).astype(np.uint8)
-    grown = max(1, round(_GROWN * sparkle.width))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1, 2 * grown + 1))
+def paint_over(grey: GreyImage, places: Sequence[Sparkle]) -> GreyImage:
+    """Fill stars from their surroundings (Telea 2004); returns a new image of the same shape.
+
+    All at once: where they overlap, none is filled from another.
+    """
+    reach = max((round(place.width) + 2 * _RADIUS for place in places), default=0)
+    top = max(min((round(place.row) for place in places), default=0) - reach, 0)
+    left = max(min((round(place.column) for place in places), default=0) - reach, 0)
+    patch = grey[top:, left:]
+    hidden = np.zeros(patch.shape, np.uint8)
+    for place in places:
+        down = np.arange(patch.shape[0]) + top + 0.5 - place.row
+        across = np.arange(patch.shape[1]) + left + 0.5 - place.column
+        star = _inside(down, across, place.width).astype(np.uint8)
+        grown = max(1, round(_GROWN * place.width))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1, 2 * grown + 1))
+        hidden |= np.asarray(cv2.dilate(star, disc), np.uint8)
     painted = grey.copy()
-    painted[area] = cv2.inpaint(patch, cv2.dilate(star, disc), _RADIUS, cv2.INPAINT_TELEA)
+    if hidden.any():
+        painted[top:, left:] = cv2.inpaint(patch, hidden, _RADIUS, cv2.INPAINT_TELEA)
     return painted
 
 
