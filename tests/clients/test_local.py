@@ -148,10 +148,11 @@ def readers_killed(fifo: Path) -> Iterator[list[int]]:
 
     def kill() -> None:
         while True:
-            with fifo.open("wb"):  # returns when a reader opens it
+            # Returns when a reader opens it, or at once where a dying one has not let go of it yet.
+            with fifo.open("wb"):
+                wait_until(lambda: over.is_set() or bool(holders(fifo)))
                 if over.is_set():
                     return
-                wait_until(lambda: bool(holders(fifo)))
                 (reader,) = holders(fifo)
                 os.kill(reader, signal.SIGKILL)
                 killed.append(reader)
@@ -163,8 +164,9 @@ def readers_killed(fifo: Path) -> Iterator[list[int]]:
         yield killed
     finally:
         over.set()
-        with fifo.open("rb"):
-            thread.join()
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # a writer may wait for one
+        thread.join()
+        os.close(reader)
 
 
 def holders(file: Path) -> list[int]:
