@@ -1,54 +1,38 @@
-"""A pool of decoding processes, of which any may die at any moment.
+"""Decode many files in processes of which any may die at any moment.
 
-batches of items -> [Decoders -> processes of clients.decoding] -> inference
-
-Each process has pipes of its own, so that its death is the end of its answers and nothing else.
-Executors of the standard library and of loky share one pipe for all results: they wait for ever
-when a process is killed while it writes to it, and fail every task under way when it dies before.
+batches of items -> [Decoders -> service.decoding.pool] -> inference
 """
 
-import os
-import pickle
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from queue import SimpleQueue
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import Self
 
-from clients.decoding import DECODER_CRASHED, READY, Decoded
+from clients.decoding import Decoded, decode_files
 from clients.flow import in_flight
 from clients.items import Item
 from clients.score import ScoringError
+from service.decoding.pool import DecodingError, Pool
+from service.errors import DecoderCrashed, DecodeTimeout
 from service.imaging.decode import Limits
 from service.imaging.standardise import InputSpec
 
 AHEAD = 3  # batches of each process that are under way or wait for inference
-MIB = 2**20
-# glibc would give the megabytes of each image back to the kernel and fetch them again for the next:
-# 4 of 12 ms an image. What a process keeps instead is bounded by the second number.
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),
-    "MALLOC_TRIM_THRESHOLD_": str(128 * MIB),
-}
+SECONDS = 60.0  # for one file, which may come over a network
 
 
 class Decoders:
     """Decode in ``processes`` processes; close it after use.
 
-    Where a process dies, the files it was given are decoded again one at a time by its successor:
-    the one that kills its process again gets :data:`DECODER_CRASHED`, the others are read.
+    Where a process dies, the files it was given are decoded again one at a time: the one that kills
+    its process again gets ``decoder_crashed``, or ``decode_timeout``; the others are read.
     """
 
     def __init__(self, processes: int, *, limits: Limits, spec: InputSpec) -> None:
-        self._all = [_Decoder(limits, spec) for _ in range(processes)]
-        self._idle: SimpleQueue[_Decoder] = SimpleQueue()
-        for decoder in self._all:
-            self._idle.put(decoder)
+        self._pool = Pool(processes, modules=("clients.decoding",), memory=limits.decoding_memory)
         self._threads = ThreadPoolExecutor(processes)  # each waits for one process
-        self._closed = False
+        self._arguments = (limits, spec)
+        self._processes = processes
 
     def __enter__(self) -> Self:
         return self
@@ -63,13 +47,9 @@ class Decoders:
 
     def close(self) -> None:
         """End the processes, whatever they are doing."""
-        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for decoder in self._all:
-            decoder.end()
+        self._pool.close()
         self._threads.shutdown()
-        for decoder in self._all:  # a thread may have started one in the meantime
-            decoder.end()
 
     def decode(
         self, batches: Iterable[Sequence[Item]]
@@ -85,79 +65,26 @@ class Decoders:
         def submit(batch: Sequence[Item]) -> "Future[list[Decoded]]":
             return self._threads.submit(self._decode, batch)
 
-        for batch, future in in_flight(submit, batches, len(self._all) * AHEAD):
+        for batch, future in in_flight(submit, batches, self._processes * AHEAD):
             yield batch, future.result()
 
     def _decode(self, batch: Sequence[Item]) -> list[Decoded]:
         files = [str(item.file) for item in batch]
-        decoder = self._idle.get()
         try:
-            return decoder.decode(files)
-        except _Died:
-            return [self._decode_alone(decoder, file) for file in files]
-        finally:
-            self._idle.put(decoder)
+            return self._run(files)
+        except (DecoderCrashed, DecodeTimeout):
+            return [self._decode_alone(file) for file in files]
 
-    def _decode_alone(self, decoder: "_Decoder", file: str) -> Decoded:
-        if self._closed:
-            raise ScoringError("the run was closed")
+    def _decode_alone(self, file: str) -> Decoded:
         try:
-            return decoder.decode([file])[0]
-        except _Died:
-            return Decoded(error=DECODER_CRASHED)
+            return self._run([file])[0]
+        except (DecoderCrashed, DecodeTimeout) as error:
+            return Decoded(error=error.code)
 
-
-class _Died(Exception):
-    """The process ended before it answered."""
-
-
-class _Decoder:
-    """One process at a time; the next is started when the last has died and files come."""
-
-    def __init__(self, limits: Limits, spec: InputSpec) -> None:
-        self._setting = (limits, spec)
-        self._start()
-
-    def decode(self, files: list[str]) -> list[Decoded]:
-        """Raise :class:`_Died` where the process does not live to answer."""
-        if self._process.poll() is not None:
-            self._start()
-        if not self._ready:
-            self._wait_until_ready()
-        decoded: list[Decoded] = self._ask(files)
-        return decoded
-
-    def end(self) -> None:
-        """Kill the process and wait for its end."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._requests, self._answers):
-            with suppress(OSError):  # of what was not sent
-                pipe.close()
-
-    def _start(self) -> None:
-        as_here = os.pathsep.join(map(os.path.abspath, sys.path))
-        self._ready = False
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from clients.decoding import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | MALLOC | {"PYTHONPATH": as_here},
-        )
-        self._requests = cast("IO[bytes]", self._process.stdin)
-        self._answers = cast("IO[bytes]", self._process.stdout)
-
-    def _wait_until_ready(self) -> None:
+    def _run(self, files: list[str]) -> list[Decoded]:
         try:
-            self._ready = self._ask(self._setting) == READY
-        except _Died as error:
-            raise ScoringError("a decoding process cannot be started") from error
-
-    def _ask(self, request: object) -> Any:
-        try:
-            pickle.dump(request, self._requests, protocol=pickle.HIGHEST_PROTOCOL)
-            self._requests.flush()
-            return pickle.load(self._answers)  # noqa: S301  our own child wrote it
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            self.end()
-            raise _Died from error
+            return self._pool.run(
+                decode_files, files, *self._arguments, seconds=SECONDS * len(files)
+            )
+        except DecodingError as error:
+            raise ScoringError(str(error)) from error

@@ -1,18 +1,13 @@
 """What a decoding process does with files: read, decode, standardise.
 
-files -> [decode_file] -> inference
-:func:`main` is such a process. It imports no model, no onnxruntime and no table
-library, and ends when the process that started it does: its input has an end then.
+files -> [decode_files] -> inference
+Such a process is one of service.decoding.pool. It imports no model, no onnxruntime and no table
+library.
 """
 
 import hashlib
-import os
-import pickle
-import signal
-import sys
 import time
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from clients.demographics import sex_and_age_band
 from service.errors import ReadingError
@@ -22,10 +17,7 @@ from service.imaging.standardise import InputSpec
 
 # Codes beside those of service.errors: what can befall a file before or while it is decoded.
 UNREADABLE_FILE = "unreadable_file"
-DECODER_CRASHED = "decoder_crashed"  # the process died of it, or was killed
 DECODER_FAILED = "decoder_failed"  # an exception that is no refusal
-
-READY = "ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,33 +71,6 @@ def decode_file(file: str, limits: Limits, spec: InputSpec) -> Decoded:
     )
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer lists of paths with lists of :class:`Decoded` until the requests end.
-
-    Both are streams of pickles between a process and its child. The first request is the limits
-    and the input; the first answer is :data:`READY`.
-    """
-    limits, spec = pickle.load(requests)  # noqa: S301  written by the parent
-    _send(READY, answers)
-    while True:
-        try:
-            files: list[str] = pickle.load(requests)  # noqa: S301
-        except EOFError:
-            return
-        _send([decode_file(file, limits, spec) for file in files], answers)
-
-
-def _send(answer: object, answers: BinaryIO) -> None:
-    pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-    answers.flush()
-
-
-def main() -> None:
-    """Serve on standard input and output; whatever a decoder prints goes to standard error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        try:
-            serve(sys.stdin.buffer, answers)
-        except BrokenPipeError:
-            os._exit(1)  # nobody is there to answer
+def decode_files(files: list[str], limits: Limits, spec: InputSpec) -> list[Decoded]:
+    """Do as :func:`decode_file` for each."""
+    return [decode_file(file, limits, spec) for file in files]

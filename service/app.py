@@ -12,7 +12,8 @@ from typing import Any
 import bentoml
 
 from service.errors import ModelUnavailable
-from service.http.endpoints import Desk, create_app
+from service.http.desk import Desk
+from service.http.endpoints import create_app
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.schemas import INTENDED_USE
@@ -42,12 +43,18 @@ class ChestXray:
     def __init__(self) -> None:
         settings = Settings.from_env()
         self.reader = open_reader(settings)
-        api.state.desk = Desk(self.reader, settings)
+        self.desk = Desk(self.reader, settings)
+        api.state.desk = self.desk
         api.state.bentoml_openapi = service.openapi_spec.asdict()
 
     def __is_ready__(self) -> bool:
         """Whether there is a model; /readyz answers 503 while there is none."""
         return isinstance(self.reader, Reader)
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """End the decoding processes; BentoML calls this when every request is answered."""
+        self.desk.close()
 
 
 # What the decorator made of the class; type checkers take a decorated class for the class.

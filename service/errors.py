@@ -6,7 +6,9 @@ ReadingError
 │   ├── TruncatedImage               the file ends too early
 │   ├── CorruptImage                 the decoder rejects the content
 │   ├── NoPixelData                  a DICOM object without an image
-│   └── UnsupportedTransferSyntax    compressed or encrypted in a way that is not read
+│   ├── UnsupportedTransferSyntax    compressed or encrypted in a way that is not read
+│   ├── DecoderCrashed               the process that decoded it died
+│   └── DecodeTimeout                the process that decoded it took too long
 ├── UnsupportedImage                 valid, but not one frontal chest radiograph
 │   ├── MultipleFrames
 │   ├── UnsupportedModality
@@ -77,6 +79,18 @@ class UnsupportedTransferSyntax(UndecodableImage):
     """A transfer syntax that no installed decoder reads."""
 
     code = "unsupported_transfer_syntax"
+
+
+class DecoderCrashed(UndecodableImage):
+    """The process that decoded the file died of it, was killed, or ran out of memory."""
+
+    code = "decoder_crashed"
+
+
+class DecodeTimeout(UndecodableImage):
+    """The process that decoded the file took too long, and was killed."""
+
+    code = "decode_timeout"
 
 
 class UnsupportedImage(ReadingError):

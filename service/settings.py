@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 DEFAULT_LIMITS = Limits()
 MAX_BATCH = 32
 MAX_UPLOAD_BYTES = 512 * MIB
-MAX_REQUESTS = 64
+DECODE_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,10 @@ class Settings:
     max_upload_bytes
         Bytes of uploads held in memory at once, over all requests; ``CXR_MAX_UPLOAD_BYTES``.
     max_requests
-        Requests with an upload under way at once, the waiting ones counted; ``CXR_MAX_REQUESTS``.
+        Requests with an upload under way at once, the waiting ones counted; 0 means 16 per core;
+        ``CXR_MAX_REQUESTS``.
+    decode_seconds
+        How long decoding one file may take; ``CXR_DECODE_SECONDS``.
     threads
         Threads of onnxruntime for one inference; 0 means one per core; ``CXR_THREADS``.
     """
@@ -38,7 +41,8 @@ class Settings:
     limits: Limits = DEFAULT_LIMITS
     max_batch: int = MAX_BATCH
     max_upload_bytes: int = MAX_UPLOAD_BYTES
-    max_requests: int = MAX_REQUESTS
+    max_requests: int = 0
+    decode_seconds: int = DECODE_SECONDS
     threads: int = 0
 
     @classmethod
@@ -54,7 +58,8 @@ class Settings:
             limits=limits,
             max_batch=_positive(environ, "CXR_MAX_BATCH", MAX_BATCH),
             max_upload_bytes=_positive(environ, "CXR_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
-            max_requests=_positive(environ, "CXR_MAX_REQUESTS", MAX_REQUESTS),
+            max_requests=_positive(environ, "CXR_MAX_REQUESTS", 0, least=0),
+            decode_seconds=_positive(environ, "CXR_DECODE_SECONDS", DECODE_SECONDS),
             threads=_positive(environ, "CXR_THREADS", 0, least=0),
         )
 

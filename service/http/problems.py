@@ -29,6 +29,8 @@ STATUS: Mapping[type[ReadingError], HTTPStatus] = {
     errors.CorruptImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NoPixelData: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedTransferSyntax: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.DecoderCrashed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.DecodeTimeout: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.MultipleFrames: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedModality: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotAChest: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -7,7 +7,7 @@ it for a URL or a path to read. File names are not looked at: they may identify 
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,16 +111,32 @@ async def read_files(
         still sending would be lost.
     """
     body = aiter(request.stream())
+    async with _patience():
+        try:
+            return await _parse(request, body, _Files(field, limits), share)
+        except ReadingError:
+            share.resize(0)
+            await _discard(request, body)
+            raise
+
+
+async def discard(request: Request) -> None:
+    """Receive a body that nobody reads and throw it away; errors as of :func:`read_files`."""
+    async with _patience():
+        await _discard(request, aiter(request.stream()))
+
+
+async def _discard(request: Request, body: AsyncIterator[bytes]) -> None:
+    if "expect" not in request.headers:  # a client that asked first sends nothing
+        async for _ in body:
+            pass
+
+
+@asynccontextmanager
+async def _patience() -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
-            try:
-                return await _parse(request, body, _Files(field, limits), share)
-            except ReadingError:
-                share.resize(0)
-                if "expect" not in request.headers:  # a client that asked first sends nothing
-                    async for _ in body:
-                        pass
-                raise
+            yield
     except TimeoutError:
         raise UploadTimeout(
             f"The body did not arrive within {UPLOAD_SECONDS:.0f} s. Send it over a faster link."

@@ -13,6 +13,7 @@ from service.imaging.radiograph import Radiograph
 from service.imaging.raster import read_jpeg, read_png
 
 MIB = 1024 * 1024
+BYTES_A_PIXEL = 48  # of all copies at once
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"  # PNG specification (W3C), 5.2
 JPEG_SIGNATURE = b"\xff\xd8\xff"  # ITU-T T.81, B.1.1.3: SOI and the start of the next marker
 
@@ -23,6 +24,11 @@ class Limits:
 
     max_bytes: int = 64 * MIB  # one upload; a 4,288 x 3,520 16-bit DX image has 29 MiB
     max_pixels: int = 40_000_000  # rows x columns; the same image has 15 million
+
+    @property
+    def decoding_memory(self) -> int:
+        """Bytes that decoding one image within the bounds may take at most."""
+        return 4 * self.max_bytes + BYTES_A_PIXEL * self.max_pixels
 
 
 def decode(data: bytes, limits: Limits) -> Radiograph:

@@ -14,6 +14,8 @@ from PIL import Image
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry
 
+GreyImage = NDArray[np.uint8]
+
 MAX_OPACITY = 0.6  # anatomy stays visible under the strongest colour
 # zlib level: on a 1,841 x 1,955 overlay 1 takes 0.4 of the time of 6, for 1.24 times the size.
 COMPRESS_LEVEL = 1
@@ -24,42 +26,44 @@ LIGHT_END = np.array([0.95, -0.03, 0.16])
 
 
 def heatmap_png(
-    radiograph: Radiograph,
+    grey: GreyImage | None,
     heatmap: FloatImage,
     geometry: Geometry,
     *,
     full_scale: float,
-    bare: bool,
 ) -> bytes:
     """Write a heatmap as PNG of exactly the radiograph's rows and columns.
 
     Parameters
     ----------
-    radiograph
-        What was read.
+    grey
+        The radiograph, see :func:`grey_picture`; None leaves it out of the picture.
     heatmap
         float32 of shape (h, w), at least 0, as the graph gives it: each cell's share of the logit,
         which is its local logit divided by h x w.
     geometry
-        From :func:`service.imaging.standardise.standardise` for this radiograph.
+        From :func:`service.imaging.standardise.standardise` for the radiograph.
     full_scale
         Local logit of the strongest colour, ``heatmap_scale`` of the manifest; an absolute scale,
         never the map's own maximum.
-    bare
-        False: RGB, the radiograph with the heat over it; opacity and colour follow the local logit.
-        True: 8-bit grey, the heat alone; 255 stands for ``full_scale`` and more, 0 for none and
-        for all that lies outside the crop.
 
     Returns
     -------
     bytes
-        A PNG file.
+        A PNG file. With the radiograph: RGB, the heat over it; opacity and colour follow the local
+        logit. Without: 8-bit grey, the heat alone; 255 stands for ``full_scale`` and more, 0 for
+        none and for all that lies outside the crop.
     """
     heat = _placed(heatmap * (heatmap.size / full_scale), geometry)
-    picture = heat if bare else _blended(radiograph.pixels, heat)
+    picture = heat if grey is None else _blended(grey, heat)
     buffer = BytesIO()
     picture.save(buffer, "PNG", compress_level=COMPRESS_LEVEL)
     return buffer.getvalue()
+
+
+def grey_picture(radiograph: Radiograph) -> GreyImage:
+    """What :func:`heatmap_png` shows of a radiograph: uint8 of its rows and columns."""
+    return (radiograph.pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def _placed(relative: NDArray[np.floating], geometry: Geometry) -> Image.Image:
@@ -74,8 +78,8 @@ def _placed(relative: NDArray[np.floating], geometry: Geometry) -> Image.Image:
     return whole
 
 
-def _blended(pixels: FloatImage, heat: Image.Image) -> Image.Image:
-    grey = Image.fromarray((pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8))
+def _blended(pixels: GreyImage, heat: Image.Image) -> Image.Image:
+    grey = Image.fromarray(pixels)
     colour = heat.copy()
     colour.putpalette(colour_map().tobytes())
     opacity = heat.point([round(level * MAX_OPACITY) for level in range(256)])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.imaging.decode import Limits, decode
+from service.imaging.overlay import GreyImage, grey_picture
 from service.imaging.radiograph import FloatImage, Radiograph, View
 from service.imaging.standardise import Geometry, InputSpec, standardise
 
@@ -60,6 +61,14 @@ class Prepared:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictured:
+    """One radiograph, ready for inference and for drawing its heatmap on it."""
+
+    prepared: Prepared
+    grey: GreyImage
+
+
 def prepare(data: bytes, limits: Limits, spec: InputSpec) -> Prepared:
     """Decode and standardise one file.
 
@@ -78,3 +87,9 @@ def prepare(data: bytes, limits: Limits, spec: InputSpec) -> Prepared:
         If the file is not one frontal chest radiograph that can be decoded.
     """
     return Prepared.of(decode(data, limits), spec)
+
+
+def prepare_with_picture(data: bytes, limits: Limits, spec: InputSpec) -> Pictured:
+    """Decode and standardise one file as :func:`prepare` does, and keep its picture."""
+    radiograph = decode(data, limits)
+    return Pictured(prepared=Prepared.of(radiograph, spec), grey=grey_picture(radiograph))

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidManifest, ReadingError
+from service.errors import InvalidManifest
 from service.findings.calibration import Call, OperatingPoint
-from service.imaging.decode import Limits, decode
+from service.imaging.decode import Limits
 from service.imaging.overlay import heatmap_png
-from service.imaging.prepare import Prepared, RadiographFacts, prepare
+from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_with_picture
 from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
 from service.model.manifest import Manifest
@@ -105,7 +105,7 @@ class Reader:
         self.model = ModelIdentity(
             name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
         )
-        self._limits = limits
+        self.limits = limits
         self._session = Session(bundle.graph, threads=threads)
         size = self.manifest.input.size
         if self._session.size != size:
@@ -141,15 +141,6 @@ class Reader:
         """
         return self.infer([self.prepare(data)])[0]
 
-    def read_batch(self, images: Sequence[bytes]) -> list[Reading | ReadingError]:
-        """Read several files with one inference; entry i is the reading or the refusal of file i.
-
-        One file's refusal does not touch the others. Pixels are held of one file at a time.
-        """
-        entries = [self._prepare_or_refuse(data) for data in images]
-        readings = iter(self.infer([e for e in entries if isinstance(e, Prepared)]))
-        return [next(readings) if isinstance(e, Prepared) else e for e in entries]
-
     def explain(self, data: bytes, *, bare: bool) -> tuple[Reading, bytes]:
         """Read one file and draw its heatmap, a PNG on the radiograph's own pixel grid.
 
@@ -165,20 +156,19 @@ class Reader:
         ReadingError
             As :meth:`read`.
         """
-        radiograph = decode(data, self._limits)
-        reading = self.infer([Prepared.of(radiograph, self.manifest.input)])[0]
+        pictured = prepare_with_picture(data, self.limits, self.manifest.input)
+        reading = self.infer([pictured.prepared])[0]
         png = heatmap_png(
-            radiograph,
+            None if bare else pictured.grey,
             reading.heatmap,
             reading.geometry,
             full_scale=self.manifest.heatmap_scale,
-            bare=bare,
         )
         return reading, png
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""
-        return prepare(data, self._limits, self.manifest.input)
+        return prepare(data, self.limits, self.manifest.input)
 
     def infer(self, prepared: Sequence[Prepared]) -> list[Reading]:
         """Run the network once over all and calibrate; no inference where the list is empty."""
@@ -191,13 +181,6 @@ class Reader:
                 prepared, outputs.logit, outputs.heatmap, outputs.embedding, strict=True
             )
         ]
-
-    def _prepare_or_refuse(self, data: bytes) -> Prepared | ReadingError:
-        try:
-            return self.prepare(data)
-        except ReadingError as refusal:
-            # Its traceback would keep the frames that hold the pixels.
-            return refusal.with_traceback(None)
 
     def _reading(
         self,

@@ -18,8 +18,8 @@ from clients.score import ScoringError, score
 from service.model.bundle import Bundle
 from service.settings import Settings
 from tests.clients.folders import write_images
-from tests.clients.processes import descendants, wait_until_gone
 from tests.factories import dicom_bytes
+from tests.processes import decoders_of, descendants, wait_until_gone
 
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
@@ -36,15 +36,6 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         yield running
     finally:
         running.shutdown()  # type: ignore[no-untyped-call]
-
-
-def decoders_below(pid: int) -> list[psutil.Process]:
-    """Decoding processes of the actors of one node: there are some once images were handed out."""
-    return [
-        process
-        for process in descendants(pid)
-        if process.is_running() and any("clients.decoding" in word for word in process.cmdline())
-    ]
 
 
 def test_lost_node_costs_no_row_and_the_numbers_are_those_of_this_computer(
@@ -68,7 +59,7 @@ def test_lost_node_costs_no_row_and_the_numbers_are_those_of_this_computer(
         nonlocal rows_before
         if not of_lost_node:
             rows_before += 1
-            if decoders_below(raylet):
+            if decoders_of(raylet):
                 of_lost_node.extend(descendants(raylet))
                 two_nodes.remove_node(lost, allow_graceful=False)
 

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from clients.datasets import Dataset, Item, open_dataset
-from clients.decoding import DECODER_CRASHED, UNREADABLE_FILE, digest
+from clients.decoding import UNREADABLE_FILE, digest
 from clients.local import LocalEngine
 from clients.score import Score, parts_folder, score
+from service.errors import DecoderCrashed
 from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.settings import Settings
 from tests.clients.folders import write_images
-from tests.clients.processes import descendants, wait_until, wait_until_gone
 from tests.factories import dicom_bytes, png_bytes
+from tests.processes import decoders_of, descendants, wait_until, wait_until_gone
 
 
 @contextmanager
@@ -124,7 +124,7 @@ class TestDeadDecoders:
         with engine(tiny_model) as opened, readers_killed(fatal) as killed:
             found = scores(opened, Dataset(items=tuple(items)))
         assert len(killed) == 2  # among others, then alone
-        assert found.pop("fatal").error == DECODER_CRASHED
+        assert found.pop("fatal").error == DecoderCrashed.code
         assert {row.error for row in found.values()} == {None}
 
     def test_killed_processes_cost_no_row(self, tiny_model: Path, tmp_path: Path) -> None:
@@ -180,15 +180,6 @@ def open_files(pid: int) -> set[Path]:
         return {link.resolve() for link in Path(f"/proc/{pid}/fd").iterdir()}
     except OSError:
         return set()
-
-
-def decoders_of(pid: int) -> list[psutil.Process]:
-    """The decoding processes of a run."""
-    return [
-        child
-        for child in descendants(pid)
-        if any("clients.decoding" in word for word in child.cmdline())
-    ]
 
 
 RUN = """

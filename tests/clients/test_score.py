@@ -21,8 +21,8 @@ from clients.score import (
 from clients.sdk import ChestXrayClient, ServiceBusy
 from tests.clients import bodies
 from tests.clients.http_server import Answer, Server
-from tests.clients.processes import wait_until
 from tests.factories import dicom_bytes
+from tests.processes import wait_until
 
 MODEL = ModelIdentity(name="default", version="1", sha256="a" * 64, operating_point="balanced")
 

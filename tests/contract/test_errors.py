@@ -3,9 +3,11 @@
 import ast
 import asyncio
 import json
+import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +22,7 @@ from service.errors import ReadingError
 from service.http import upload
 from service.http.problems import FRAMEWORK, STATUS
 from tests.factories import chest, dicom_bytes, png_bytes
+from tests.processes import decoders_of, has_work, suspended, wait_until
 from tests.serving import FORM, form, part, problem, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,8 +113,29 @@ class Scene:
         with serving(self.model) as client:
             return asyncio.run(post(client.app))
 
+    def stopped(self) -> Any:
+        """The decoding processes do nothing."""
+        with serving(self.model, CXR_DECODE_SECONDS=5) as client:
+            assert client.post("/predict", files={"image": PNG}).status_code == 200
+            with suspended(decoders_of(os.getpid())):
+                return client.post("/predict", files={"image": PNG})
+
+    def killed(self) -> Any:
+        """The decoding processes are killed when they have a file to decode."""
+        with serving(self.model) as client:
+            assert client.post("/predict", files={"image": PNG}).status_code == 200
+            decoders = decoders_of(os.getpid())
+            with suspended(decoders), ThreadPoolExecutor(1) as thread:
+                answer = thread.submit(client.post, "/predict", files={"image": PNG})
+                wait_until(lambda: any(map(has_work, decoders)))
+                for decoder in decoders:
+                    decoder.kill()
+                return answer.result()
+
 
 OTHERWISE: dict[type[ReadingError], Callable[[Scene], Any]] = {
+    errors.DecoderCrashed: Scene.killed,
+    errors.DecodeTimeout: Scene.stopped,
     errors.TooManyBytes: lambda scene: scene.predict(form(part(PNG)), CXR_MAX_BYTES=10_000),
     errors.TooManyPixels: lambda scene: scene.predict(form(part(PNG)), CXR_MAX_PIXELS=10_000),
     errors.UnsupportedMediaType: lambda scene: scene.post("/predict", PNG, "image/png"),

@@ -1,12 +1,13 @@
 import asyncio
 import json
-import threading
+import os
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -15,6 +16,7 @@ from service.app import service
 from service.model.reader import Reader
 from service.schemas import INTENDED_USE
 from tests.factories import chest, dicom_bytes, png_bytes
+from tests.processes import decoders_of, has_work, suspended, wait_until
 from tests.serving import problem, serving
 from tests.tiny_model import CARD
 
@@ -171,59 +173,85 @@ def asgi_client(app: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
 
 
+def ready_decoders(client: TestClient) -> list[psutil.Process]:
+    """The decoding processes, after a first request."""
+    assert client.post("/predict", files={"image": PNG}).status_code == 200
+    return decoders_of(os.getpid())
+
+
 class TestLoad:
-    def test_liveness_is_answered_while_a_reading_runs(
-        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        began, may_end = threading.Event(), threading.Event()
-        read = Reader.read
-
-        def slow(reader: Reader, data: bytes) -> Any:
-            began.set()
-            assert may_end.wait(30)
-            return read(reader, data)
-
-        monkeypatch.setattr(Reader, "read", slow)
-
-        async def scenario() -> tuple[int, int]:
+    def test_liveness_is_answered_while_a_reading_runs(self, client: TestClient) -> None:
+        async def scenario() -> httpx.Response:
             async with asgi_client(client.app) as http:
-                reading = asyncio.create_task(http.post("/predict", files={"image": PNG}))
-                await asyncio.to_thread(began.wait, 30)
-                alive = await http.get("/livez")
-                unfinished = not reading.done()
-                may_end.set()
-                assert unfinished
-                return alive.status_code, (await reading).status_code
+                with suspended(decoders):
+                    reading = asyncio.create_task(http.post("/predict", files={"image": PNG}))
+                    for _ in range(3):
+                        assert (await http.get("/livez")).status_code == 200
+                    assert not reading.done()
+                return await reading
 
-        assert asyncio.run(scenario()) == (200, 200)
+        decoders = ready_decoders(client)
+        assert asyncio.run(scenario()).status_code == 200
 
-    def test_request_over_the_limit_is_told_to_come_again(
-        self, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        may_end, began = threading.Event(), threading.Event()
-        read = Reader.read
-
-        def slow(reader: Reader, data: bytes) -> Any:
-            began.set()
-            assert may_end.wait(30)
-            return read(reader, data)
-
-        monkeypatch.setattr(Reader, "read", slow)
-
+    def test_request_over_the_limit_is_told_at_once_to_come_again(self, tiny_model: Path) -> None:
         async def scenario(app: Any) -> tuple[httpx.Response, httpx.Response, httpx.Response]:
             async with asgi_client(app) as http:
-                reading = asyncio.create_task(http.post("/predict", files={"image": PNG}))
-                await asyncio.to_thread(began.wait, 30)
-                refused = await http.post("/predict", files={"image": PNG})
-                may_end.set()
+                with suspended(decoders):
+                    reading = asyncio.create_task(http.post("/predict", files={"image": PNG}))
+                    await asyncio.sleep(0)
+                    refused = await http.post("/predict", files={"image": PNG})
                 first = await reading
                 return refused, first, await http.post("/predict", files={"image": PNG})
 
         with serving(tiny_model, CXR_MAX_REQUESTS=1) as client:
+            decoders = ready_decoders(client)
             refused, first, again = asyncio.run(scenario(client.app))
         assert problem(refused) == (503, "service_busy")
         assert refused.headers["Retry-After"] == "1"
         assert (first.status_code, again.status_code) == (200, 200)
+
+    def test_many_at_once_get_the_bits_that_each_gets_alone(self, client: TestClient) -> None:
+        contents = [png_bytes(chest(seed=seed)) for seed in range(12)]
+
+        async def together() -> list[httpx.Response]:
+            async with asgi_client(client.app) as http:
+                return await asyncio.gather(
+                    *(http.post("/predict", files={"image": content}) for content in contents)
+                )
+
+        alone = [client.post("/predict", files={"image": content}) for content in contents]
+        answers = [response.json()["probability"] for response in asyncio.run(together())]
+        assert answers == [response.json()["probability"] for response in alone]
+        assert len(set(answers)) > 1
+
+
+class TestDeadDecoders:
+    def test_file_that_costs_its_process_is_refused_and_the_service_goes_on(
+        self, client: TestClient
+    ) -> None:
+        async def scenario() -> httpx.Response:
+            async with asgi_client(client.app) as http:
+                reading = asyncio.create_task(http.post("/predict", files={"image": PNG}))
+                await asyncio.to_thread(wait_until, lambda: any(map(has_work, decoders)))
+                for decoder in decoders:
+                    decoder.kill()
+                return await reading
+
+        decoders = ready_decoders(client)
+        with suspended(decoders):
+            assert problem(asyncio.run(scenario())) == (422, "decoder_crashed")
+        assert client.post("/predict", files={"image": PNG}).status_code == 200
+        wait_until(lambda: len(decoders_of(os.getpid())) == len(decoders))
+
+    def test_decoding_that_takes_too_long_is_ended(self, tiny_model: Path) -> None:
+        with serving(tiny_model, CXR_DECODE_SECONDS=5) as client:
+            decoders = ready_decoders(client)
+            for decoder in decoders:
+                decoder.suspend()
+            assert problem(client.post("/predict", files={"image": PNG})) == (
+                422,
+                "decode_timeout",
+            )
 
 
 def test_service_has_no_native_endpoint_that_would_follow_paths() -> None:

@@ -19,7 +19,7 @@ from service.errors import (
     UploadTimeout,
 )
 from service.http import upload
-from service.http.upload import File, UploadLimits, UploadMemory, read_files
+from service.http.upload import File, UploadLimits, UploadMemory, discard, read_files
 from tests.serving import FORM, form, part
 
 LIMITS = UploadLimits(file_bytes=1000, files=2)
@@ -156,6 +156,23 @@ def _then_disconnect(receive: Any, after: int) -> Any:
         return message
 
     return limited
+
+
+class TestDiscard:
+    def test_body_is_received_and_thrown_away(self) -> None:
+        sender = Sender([form(part(bytes(400)))] * 3)
+        asyncio.run(discard(sender.request()))
+        assert sender.left == []
+
+    def test_client_that_asked_first_sends_nothing(self) -> None:
+        sender = Sender([b"x"] * 3)
+        asyncio.run(discard(sender.request(expect="100-continue")))
+        assert len(sender.left) == 3
+
+    def test_client_that_stops_sending(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(upload, "UPLOAD_SECONDS", 0.05)
+        with pytest.raises(UploadTimeout):
+            asyncio.run(discard(Sender([b"x"], ends=False).request()))
 
 
 class TestLimits:

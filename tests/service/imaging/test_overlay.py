@@ -1,5 +1,4 @@
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import pytest
@@ -7,9 +6,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.imaging.decode import Limits, decode
-from service.imaging.overlay import colour_map, heatmap_png
+from service.imaging.overlay import colour_map, grey_picture, heatmap_png
 from service.imaging.radiograph import FloatImage
-from service.imaging.standardise import Geometry, InputSpec, standardise
+from service.imaging.standardise import InputSpec, standardise
 from tests.factories import chest, dicom_bytes
 
 RADIOGRAPH = decode(dicom_bytes(chest(201, 167)), Limits())
@@ -21,10 +20,11 @@ def local_logits(value: float) -> FloatImage:
     return np.full((4, 4), value / 16, np.float32)
 
 
-def drawn(heatmap: FloatImage, geometry: Geometry = GEOMETRY, **options: Any) -> NDArray[np.uint8]:
-    options = {"full_scale": 10.0} | options
-    image = Image.open(BytesIO(heatmap_png(RADIOGRAPH, heatmap, geometry, **options)))
-    return np.asarray(image)
+def drawn(heatmap: FloatImage, *, bare: bool, full_scale: float = 10.0) -> NDArray[np.uint8]:
+    grey = None if bare else grey_picture(RADIOGRAPH)
+    return np.asarray(
+        Image.open(BytesIO(heatmap_png(grey, heatmap, GEOMETRY, full_scale=full_scale)))
+    )
 
 
 class TestBareHeatmap:

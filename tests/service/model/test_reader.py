@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import InvalidManifest, NotAnImage, NotFrontal, TooManyBytes
+from service.errors import InvalidManifest, NotFrontal, TooManyBytes
 from service.imaging.decode import Limits, decode
 from service.imaging.standardise import standardise
-from service.model.reader import Reader, Reading
+from service.model.reader import Reader
 from service.model.session import Session
 from tests.factories import chest, dicom_bytes, png_bytes
 from tests.tiny_model import POINT, SPEC
@@ -72,28 +72,6 @@ class TestRead:
         reader = Reader.open(tiny_model, limits=Limits(max_bytes=100), threads=1)
         with pytest.raises(TooManyBytes):
             reader.read(PNG)
-
-
-class TestReadBatch:
-    def test_one_refusal_does_not_touch_the_others(self, reader: Reader) -> None:
-        first, second, third, fourth = reader.read_batch([LATERAL, PNG, b"text", DICOM])
-        assert isinstance(first, NotFrontal)
-        assert isinstance(third, NotAnImage)
-        assert isinstance(second, Reading)
-        assert isinstance(fourth, Reading)
-        assert second.probability == pytest.approx(reader.read(PNG).probability, abs=1e-6)
-        assert fourth.probability == pytest.approx(reader.read(DICOM).probability, abs=1e-6)
-
-    def test_nothing_but_refusals(self, reader: Reader) -> None:
-        assert [type(entry) for entry in reader.read_batch([b"", b"x"])] == [NotAnImage] * 2
-
-    def test_no_image_no_entry(self, reader: Reader) -> None:
-        assert reader.read_batch([]) == []
-
-    def test_refusal_holds_no_frames(self, reader: Reader) -> None:
-        (refusal,) = reader.read_batch([LATERAL])
-        assert isinstance(refusal, NotFrontal)
-        assert refusal.__traceback__ is None
 
 
 class TestExplain:

@@ -1,0 +1,97 @@
+"""What a decoding process does: one task after the other, bounded in time and memory.
+
+:class:`service.decoding.pool.Pool` starts it, with the modules that its tasks need and the bytes
+they may allocate. It imports no onnxruntime and no server, writes no file, and ends when the
+process that started it does: its input has an end then.
+"""
+
+import importlib
+import os
+import pickle
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from service.errors import DecoderCrashed, ReadingError
+
+READY = "ready"
+FAILED = "failed"  # the task raised what is no refusal; standard error says where
+
+Request = tuple[float, Callable[..., Any], tuple[Any, ...]]  # seconds, task, its arguments
+
+
+def main() -> None:
+    """Serve on standard input and output; whatever a decoder prints goes to standard error."""
+    # Ctrl-C and the signals of a supervisor reach every process below it: they are the parent's to
+    # handle, which may still need this one to answer what it has accepted.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    modules, bytes_of_memory = sys.argv[1:]
+    for module in modules.split(","):
+        importlib.import_module(module)
+    bound_memory(int(bytes_of_memory))
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        try:
+            serve(sys.stdin.buffer, answers)
+        except BrokenPipeError:
+            os._exit(1)  # nobody is there to answer
+
+
+def bound_memory(growth: int) -> None:
+    """Let this process allocate ``growth`` bytes of address space beyond what it has."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # no Linux; the bounds on bytes and pixels remain
+        return
+    limit = pages * resource.getpagesize() + growth
+    with suppress(ValueError):  # a lower limit is in force
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer pickled :data:`Request` by what the task returns, or its refusal, until they end.
+
+    The first answer, unasked, is :data:`READY`.
+    """
+    _send(READY, answers)
+    while True:
+        try:
+            request: Request = pickle.load(requests)  # noqa: S301  written by the parent
+        except EOFError:
+            return
+        seconds, task, arguments = request
+        # SIGALRM ends the process wherever it is, native code included. The parent kills it too;
+        # this is for a parent that is gone.
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        answer = _done(task, arguments)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _send(answer, answers)
+        del request, arguments, answer  # the next may be as large
+
+
+def _done(task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return task(*arguments)
+    except ReadingError as refusal:
+        return refusal.with_traceback(None)
+    except MemoryError:
+        return DecoderCrashed(
+            "Decoding the file needs more memory than an image of its size should. "
+            "Send it uncompressed."
+        )
+    except Exception as error:  # noqa: BLE001  the parent has to be told of every one
+        # Not the message: it may quote a value of the file.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        print(f"decoding failed with {type(error).__name__}\n{where}", file=sys.stderr)  # noqa: T201
+        return FAILED
+
+
+def _send(answer: object, answers: BinaryIO) -> None:
+    pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+    answers.flush()

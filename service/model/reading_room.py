@@ -1,0 +1,112 @@
+"""The pipeline of service.model.reader.Reader for many requests at once.
+
+bytes -> decoding process -> batch -> (drawing in a process) -> Reading
+Each step is where it harms no other request: what a hostile file can crash or hang in a process,
+inference in threads, and nothing but waiting in the event loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from service.decoding.pool import Pool
+from service.errors import ReadingError, ServiceBusy
+from service.imaging.overlay import heatmap_png
+from service.imaging.prepare import prepare, prepare_with_picture
+from service.model.batching import Batches
+from service.model.reader import Reader, Reading
+from service.model.session import cores
+
+# Waiting for a decoding process. The bound on requests turns others away long before, unless files
+# take very long to decode.
+QUEUE_SECONDS = 60.0
+BATCH = 8
+
+T = TypeVar("T")
+
+
+class ReadingRoom:
+    """Reads for the requests of one event loop; close it after use.
+
+    Parameters
+    ----------
+    reader
+        The model, the limits of an image.
+    decode_seconds
+        How long decoding one file may take.
+    """
+
+    def __init__(self, reader: Reader, *, decode_seconds: float) -> None:
+        processes = cores()
+        self.reader = reader
+        self._seconds = decode_seconds
+        self._pool = Pool(
+            processes,
+            modules=("service.imaging.prepare",),
+            memory=reader.limits.decoding_memory,
+        )
+        self._free = asyncio.Semaphore(processes)
+        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decoding")
+        self._batches = Batches(reader.infer, lanes=1, most=BATCH)
+
+    def close(self) -> None:
+        """End the processes and threads."""
+        self._pool.close()
+        self._threads.shutdown()
+        self._batches.close()
+
+    async def read(self, data: bytes) -> Reading:
+        """Read one file, as :meth:`Reader.read` does.
+
+        Raises
+        ------
+        ReadingError
+            As :meth:`Reader.read`; DecoderCrashed or DecodeTimeout where the file cost its process;
+            ServiceBusy where no process became free.
+        """
+        prepared = await self._in_process(
+            prepare, data, self.reader.limits, self.reader.manifest.input
+        )
+        return await self._batches.infer(prepared)
+
+    async def read_batch(self, images: Sequence[bytes]) -> list[Reading | ReadingError]:
+        """Read several files; entry i is the reading or the refusal of file i.
+
+        No more of them are decoded at once than there are processes: other requests take turns.
+        """
+        turns = asyncio.Semaphore(cores())
+
+        async def read(data: bytes) -> Reading | ReadingError:
+            async with turns:
+                try:
+                    return await self.read(data)
+                except ReadingError as refusal:
+                    # Its traceback would keep the frames that hold the pixels.
+                    return refusal.with_traceback(None)
+
+        return await asyncio.gather(*map(read, images))
+
+    async def explain(self, data: bytes, *, bare: bool) -> tuple[Reading, bytes]:
+        """Read one file and draw its heatmap, as :meth:`Reader.explain` does."""
+        limits, manifest = self.reader.limits, self.reader.manifest
+        if bare:
+            grey, reading = None, await self.read(data)
+        else:
+            pictured = await self._in_process(prepare_with_picture, data, limits, manifest.input)
+            grey, reading = pictured.grey, await self._batches.infer(pictured.prepared)
+        draw = partial(heatmap_png, full_scale=manifest.heatmap_scale)
+        return reading, await self._in_process(draw, grey, reading.heatmap, reading.geometry)
+
+    async def _in_process(self, task: Callable[..., T], *arguments: object) -> T:
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            raise ServiceBusy("Other readings took too long. Send it again later.") from None
+        try:
+            run = partial(self._pool.run, task, *arguments, seconds=self._seconds)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        finally:
+            self._free.release()

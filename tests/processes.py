@@ -1,0 +1,73 @@
+"""What a test must know of processes: who is whose child, and that they end."""
+
+import fcntl
+import os
+import termios
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import psutil
+
+PATIENCE = 300.0  # seconds before a wait is given up; far beyond what any of them takes
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Return as soon as ``happened``; a hanging test fails here."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """All processes below this one, now."""
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def decoders_of(pid: int) -> list[psutil.Process]:
+    """The decoding processes below this one."""
+    found = []
+    for child in descendants(pid):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if any("service.decoding" in word for word in child.cmdline()):
+                found.append(child)
+    return found
+
+
+def has_work(process: psutil.Process) -> bool:
+    """Whether something waits in the standard input of a stopped process."""
+    pipe = os.open(f"/proc/{process.pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    finally:
+        os.close(pipe)
+    return any(waiting)
+
+
+@contextmanager
+def suspended(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """Stop processes, as kill -STOP does, and let them go on in the end."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def wait_until_gone(processes: Sequence[psutil.Process]) -> None:
+    """Return when none of them runs; a dead one that nobody has reaped yet counts as gone."""
+    wait_until(lambda: not any(_runs(process) for process in processes))
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

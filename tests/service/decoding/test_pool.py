@@ -1,0 +1,127 @@
+"""Real processes that crash, hang, grow and are killed; tasks are functions that do just that."""
+
+import ctypes
+import operator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from service.decoding.pool import MIB, DecodingError, Pool
+from service.errors import DecoderCrashed, DecodeTimeout, NotAnImage
+from service.imaging.decode import Limits
+from service.imaging.prepare import prepare
+from tests.factories import png_bytes
+from tests.processes import decoders_of, descendants, wait_until, wait_until_gone
+from tests.tiny_model import SPEC
+
+LONG = 120.0
+MEMORY = 256 * MIB
+
+
+def new_pool() -> Pool:
+    return Pool(1, modules=("service.imaging.prepare",), memory=MEMORY)
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    with closing(new_pool()) as pool:
+        yield pool
+    assert decoders_of(os.getpid()) == []
+
+
+def works(pool: Pool) -> bool:
+    return bool(pool.run(abs, -3, seconds=LONG) == 3)
+
+
+class TestAnswers:
+    def test_are_those_of_the_task_here(self, pool: Pool) -> None:
+        here = prepare(png_bytes(), Limits(), SPEC)
+        there = pool.run(prepare, png_bytes(), Limits(), SPEC, seconds=LONG)
+        np.testing.assert_array_equal(there.tensor, here.tensor)
+        assert (there.facts, there.geometry) == (here.facts, here.geometry)
+
+    def test_refusal_is_raised_and_costs_no_process(self, pool: Pool) -> None:
+        with pytest.raises(NotAnImage, match="DICOM, PNG or JPEG"):
+            pool.run(prepare, b"text", Limits(), SPEC, seconds=LONG)
+        (process,) = decoders_of(os.getpid())
+        assert works(pool)
+        assert decoders_of(os.getpid()) == [process]
+
+    def test_defect_is_told_without_a_value_of_the_file(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with closing(new_pool()) as pool:  # in the test: a process has the standard error of now
+            with pytest.raises(DecodingError) as caught:
+                pool.run(int, "Doe^Jane", seconds=LONG)
+            assert works(pool)
+        told = str(caught.value) + capfd.readouterr().err
+        assert "ValueError" in told
+        assert "Doe" not in told
+
+    def test_of_a_process_that_was_taken_over_are_not_obeyed(self, pool: Pool) -> None:
+        with pytest.raises(DecoderCrashed):
+            pool.run(operator.itemgetter(0), [os.system], seconds=LONG)
+        assert works(pool)
+
+
+class TestDeath:
+    def test_crash_in_native_code_costs_one_task(self, pool: Pool) -> None:
+        with pytest.raises(DecoderCrashed):
+            pool.run(ctypes.string_at, 0, seconds=LONG)
+        assert works(pool)
+
+    def test_hang_is_ended_after_the_limit(self, pool: Pool) -> None:
+        with pytest.raises(DecodeTimeout, match="longer than 1 s"):
+            pool.run(time.sleep, LONG, seconds=1)
+        assert works(pool)
+
+    def test_memory_is_bounded(self, pool: Pool) -> None:
+        assert pool.run(len, bytes(MEMORY // 4), seconds=LONG) == MEMORY // 4
+        with pytest.raises(DecoderCrashed, match="memory"):
+            pool.run(operator.mul, b"x", 2 * MEMORY, seconds=LONG)
+        assert works(pool)
+
+    def test_idle_process_is_replaced_before_a_task_comes(self, pool: Pool) -> None:
+        assert works(pool)
+        (process,) = decoders_of(os.getpid())
+        process.kill()
+        wait_until(lambda: [p.pid for p in decoders_of(os.getpid())] not in ([], [process.pid]))
+        assert works(pool)
+
+    def test_signals_of_a_supervisor_are_left_to_the_parent(self, pool: Pool) -> None:
+        assert works(pool)
+        (process,) = decoders_of(os.getpid())
+        process.terminate()
+        assert works(pool)
+        assert decoders_of(os.getpid()) == [process]
+
+
+PARENT = """
+import sys, time
+from service.decoding.pool import Pool
+
+pool = Pool(1, modules=("time",), memory=2**28)
+print(pool.run(abs, -1, seconds=60), flush=True)
+if sys.argv[1] == "busy":
+    pool.run(time.sleep, 60, seconds=1)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("state", ["idle", "busy"])
+def test_processes_end_with_their_parent(state: str) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, state], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"1\n"
+    below = descendants(parent.pid)
+    assert len(below) == 1
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_until_gone(below)
