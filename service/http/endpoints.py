@@ -6,14 +6,17 @@ upload -> desk -> [endpoints] -> schemas
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
 
 from service.errors import InvalidParameter, ReadingError
 from service.http.desk import Desk
+from service.http.form import form
 from service.http.openapi import PAGE, document
+from service.http.page import Page
 from service.http.problems import problem_of, refuse
 from service.http.upload import File
+from service.imaging.overlay import colour_map
 from service.model.reader import Reading
 from service.schemas import INTENDED_USE, ModelInfo, Prediction
 
@@ -23,10 +26,13 @@ def create_app() -> Starlette:
     routes = [
         Route("/predict", predict, methods=["POST"]),
         Route("/explain", explain, methods=["POST"]),
+        Route("/view", view, methods=["POST"]),
         Route("/predict_batch", predict_batch, methods=["POST"]),
         Route("/model", model, methods=["GET"]),
         Route("/docs.json", docs, methods=["GET"]),
-        Route("/", page, methods=["GET"]),
+        Route("/", swagger, methods=["GET"]),
+        Route("/ui", to_page, methods=["GET"]),
+        Mount("/ui", Page()),
     ]
     return Starlette(routes=routes, exception_handlers={ReadingError: refuse})
 
@@ -59,6 +65,27 @@ async def explain(request: Request) -> Response:
     return Response(png, media_type="image/png", headers=headers)
 
 
+async def view(request: Request) -> Response:
+    """Give the reading, the radiograph and the heat of one file, for the page to show."""
+    desk = _desk(request)
+    async with desk.files(request, "image", most=1) as files:
+        reading, grey, heat = await desk.room.view(_only(files))
+    body, media_type = form(
+        {
+            "reading": (
+                "application/json",
+                Prediction.from_reading(reading).model_dump_json().encode(),
+            ),
+            "radiograph": ("application/octet-stream", grey.astype("<u2").tobytes()),
+            "heat": ("application/octet-stream", heat.tobytes()),
+            "colours": ("application/octet-stream", colour_map().tobytes()),
+        }
+    )
+    rows, columns = grey.shape
+    headers = {"X-Rows": str(rows), "X-Columns": str(columns), "Cache-Control": "no-store"}
+    return Response(body, media_type=media_type, headers=headers)
+
+
 async def predict_batch(request: Request) -> Response:
     """Read several radiographs; one refusal does not touch the others."""
     desk = _desk(request)
@@ -79,9 +106,14 @@ async def docs(request: Request) -> Response:
     return JSONResponse(document(request.app.state.bentoml_openapi))
 
 
-async def page(_: Request) -> Response:
+async def swagger(_: Request) -> Response:
     """Show the endpoints to people."""
     return HTMLResponse(PAGE)
+
+
+async def to_page(_: Request) -> Response:
+    """Send browsers from /ui to /ui/: relative, so that a proxy may add a prefix."""
+    return RedirectResponse("ui/")
 
 
 def _only(files: list[File]) -> bytes:

@@ -32,6 +32,16 @@ BARE = {
     "schema": {"type": "boolean", "default": False},
 }
 
+GRID = {
+    "X-Rows": "Rows of `radiograph` and `heat`; at most 2048.",
+    "X-Columns": "Columns of `radiograph` and `heat`; at most 2048.",
+}
+VIEW = {
+    "radiograph": "uint16, little-endian, row by row: 0 black, 65535 white, bone bright.",
+    "heat": "uint8, row by row: 255 stands for the full scale of the heatmap.",
+    "colours": "uint8, 256 x 3: sRGB of each value of `heat`.",
+}
+
 PAGE = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -41,6 +51,7 @@ PAGE = f"""<!DOCTYPE html>
 </head>
 <body>
   <p><strong>{INTENDED_USE}</strong></p>
+  <p><a href="./ui/">Look at radiographs on the page</a></p>
   <div id="swagger-ui"></div>
   <script src="./static_content/swagger-ui-bundle.js"></script>
   <script src="./static_content/swagger-ui-standalone-preset.js"></script>
@@ -84,10 +95,7 @@ def document(bentoml: Json) -> Json:
 def _paths() -> Json:
     png = {
         "description": "PNG of the radiograph's rows and columns.",
-        "headers": {
-            name: {"description": text, "schema": {"type": "string"}}
-            for name, text in HEADERS.items()
-        },
+        "headers": _headers(HEADERS),
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
     }
     entry = {"anyOf": [_reference("Prediction"), _reference("Problem")]}
@@ -101,6 +109,10 @@ def _paths() -> Json:
         "/explain": {
             "post": _upload("explain", "Draw the heatmap of one radiograph.", one)
             | {"parameters": [BARE], "responses": _answers(png)}
+        },
+        "/view": {
+            "post": _upload("view", "What /ui shows of one radiograph, in one answer.", one)
+            | {"responses": _answers(_view())}
         },
         "/predict_batch": {
             "post": _upload(
@@ -120,6 +132,26 @@ def _paths() -> Json:
                 ),
             }
         },
+    }
+
+
+def _view() -> Json:
+    parts = {
+        name: {"type": "string", "format": "binary", "description": text}
+        for name, text in VIEW.items()
+    }
+    properties = {"reading": _reference("Prediction"), **parts}
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    return {
+        "description": "The reading, and grey values and heat on one grid.",
+        "headers": _headers(GRID),
+        "content": {"multipart/form-data": {"schema": schema}},
+    }
+
+
+def _headers(texts: dict[str, str]) -> Json:
+    return {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in texts.items()
     }
 
 

@@ -51,10 +51,9 @@ def heatmap_png(
     -------
     bytes
         A PNG file. With the radiograph: RGB, the heat over it; opacity and colour follow the local
-        logit. Without: 8-bit grey, the heat alone; 255 stands for ``full_scale`` and more, 0 for
-        none and for all that lies outside the crop.
+        logit. Without: 8-bit grey, the heat alone, as :func:`heat_levels` gives it.
     """
-    heat = _placed(heatmap * (heatmap.size / full_scale), geometry)
+    heat = heat_levels(heatmap, geometry, full_scale)
     picture = heat if grey is None else _blended(grey, heat)
     buffer = BytesIO()
     picture.save(buffer, "PNG", compress_level=COMPRESS_LEVEL)
@@ -66,8 +65,21 @@ def grey_picture(radiograph: Radiograph) -> GreyImage:
     return (radiograph.pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
-def _placed(relative: NDArray[np.floating], geometry: Geometry) -> Image.Image:
-    """Upsample bilinearly into the crop; mode L of the whole image, 0 outside."""
+def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> Image.Image:
+    """Upsample bilinearly into the crop.
+
+    Parameters
+    ----------
+    heatmap, geometry, full_scale
+        As for :func:`heatmap_png`.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode L, of the radiograph's rows and columns; 255 stands for ``full_scale`` and more, 0 for
+        none and for all that lies outside the crop.
+    """
+    relative = heatmap * (heatmap.size / full_scale)
     levels = np.clip(relative, 0.0, 1.0).astype(np.float32) * np.float32(255)
     inside = Image.fromarray(levels).resize(
         (geometry.width, geometry.height), Image.Resampling.BILINEAR

@@ -8,7 +8,11 @@ files can therefore prepare them in processes of their own.
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.imaging.decode import Limits, decode
+from service.imaging.display import grey_values
 from service.imaging.overlay import GreyImage, grey_picture
 from service.imaging.radiograph import FloatImage, Radiograph, View
 from service.imaging.standardise import Geometry, InputSpec, standardise
@@ -93,3 +97,11 @@ def prepare_with_picture(data: bytes, limits: Limits, spec: InputSpec) -> Pictur
     """Decode and standardise one file as :func:`prepare` does, and keep its picture."""
     radiograph = decode(data, limits)
     return Pictured(prepared=Prepared.of(radiograph, spec), grey=grey_picture(radiograph))
+
+
+def prepare_for_screen(
+    data: bytes, limits: Limits, spec: InputSpec
+) -> tuple[Prepared, NDArray[np.uint16]]:
+    """Decode and standardise one file as :func:`prepare` does, and keep its grey values."""
+    radiograph = decode(data, limits)
+    return Prepared.of(radiograph, spec), grey_values(radiograph)

@@ -11,10 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.decoding.pool import Pool
 from service.errors import ReadingError, ServiceBusy
+from service.imaging.display import heat_values
 from service.imaging.overlay import heatmap_png
-from service.imaging.prepare import prepare, prepare_with_picture
+from service.imaging.prepare import prepare, prepare_for_screen, prepare_with_picture
 from service.model.batching import Batches
 from service.model.reader import Reader, Reading
 from service.model.session import cores
@@ -98,6 +102,16 @@ class ReadingRoom:
             grey, reading = pictured.grey, await self._batches.infer(pictured.prepared)
         draw = partial(heatmap_png, full_scale=manifest.heatmap_scale)
         return reading, await self._in_process(draw, grey, reading.heatmap, reading.geometry)
+
+    async def view(
+        self, data: bytes
+    ) -> tuple[Reading, NDArray[np.uint16], NDArray[np.uint8]]:
+        """Read one file; also its grey values and heat, see :mod:`service.imaging.display`."""
+        limits, manifest = self.reader.limits, self.reader.manifest
+        prepared, grey = await self._in_process(prepare_for_screen, data, limits, manifest.input)
+        reading = await self._batches.infer(prepared)
+        lay = partial(heat_values, full_scale=manifest.heatmap_scale)
+        return reading, grey, await self._in_process(lay, reading.heatmap, reading.geometry)
 
     async def _in_process(self, task: Callable[..., T], *arguments: object) -> T:
         try:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +32,20 @@ class Server:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The service as an operator starts it, on a free port, with the model that ships."""
-    folder = tmp_path_factory.mktemp("serve")
+    with running(tmp_path_factory.mktemp("serve")) as server:
+        yield server
+
+
+@contextmanager
+def running(folder: Path, **variables: str) -> Iterator[Server]:
+    """Run the service with these environment variables; its log and store are in ``folder``."""
     log, port = folder / "log", free_port()
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
     environment = os.environ | {
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(folder / "bentoml"),
         "CXR_MODEL": str(SHIPPED),
+        **variables,
     }
     with log.open("w") as output:
         process = subprocess.Popen(

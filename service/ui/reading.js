@@ -1,0 +1,95 @@
+/** Show a reading, a problem or neither in the panel beside the film. */
+
+const element = (id) => document.getElementById(id);
+
+/** Show the panel of one entry of the list; `entry` is null where nothing is chosen. */
+export function showEntry(entry) {
+  const { reading = null, problem = null } = entry ?? {};
+  element("reading").hidden = !reading;
+  element("problem").hidden = !problem;
+  element("no-reading").hidden = Boolean(reading || problem);
+  element("no-reading").textContent = entry ? "Not read yet." : "Choose a file.";
+  if (problem) showProblem(problem);
+  if (reading) showReading(reading);
+}
+
+/** One line: what the list and the screen reader say of an entry. */
+export function summary({ state, reading, problem, pause }) {
+  if (state === "waiting") return "waiting";
+  if (state === "reading") return pause ? `the service is busy, again in ${pause} s` : "being read";
+  if (problem) return `no reading: ${problem.title}`;
+  return `${reading.call}, ${reading.probability.toFixed(2)}`;
+}
+
+// Statuses of what is wrong with the file: it will be refused again.
+const LASTING = [400, 413, 415, 422];
+
+function showProblem({ title, detail, code, status }) {
+  element("problem-title").textContent = title;
+  element("problem-detail").textContent = detail;
+  element("problem-code").textContent = code;
+  element("again").hidden = LASTING.includes(status);
+}
+
+function showReading(reading) {
+  const { probability, call, operating_point: point } = reading;
+  const sentence = sentenceOf(reading);
+  element("probability").textContent = probability.toFixed(2);
+  element("call").textContent = call;
+  element("sentence").textContent = sentence;
+  element("meter").setAttribute("aria-valuenow", probability.toFixed(4));
+  element("meter").setAttribute("aria-valuetext", sentence);
+  element("fill").style.width = `${100 * probability}%`;
+  element("mark").style.left = `${100 * point.threshold}%`;
+  element("mark-label").style.left = `${100 * Math.min(Math.max(point.threshold, 0.25), 0.75)}%`;
+  element("mark-label").textContent = `threshold ${point.threshold.toFixed(2)}`;
+  element("point-note").textContent =
+    `The probability and this point were fitted to synthetic images. There the point reaches ` +
+    `sensitivity ${point.sensitivity.toFixed(2)} and specificity ${point.specificity.toFixed(2)}; ` +
+    `on patients it does not.`;
+  showWarnings(reading.warnings);
+  showFacts(reading);
+}
+
+/** Two decimals, or four where two would hide on which side of the threshold it lies. */
+function sentenceOf({ probability, call, operating_point: point }) {
+  const same = probability.toFixed(2) === point.threshold.toFixed(2);
+  const digits = same ? 4 : 2;
+  let side = probability < point.threshold ? "below" : "above";
+  if (probability === point.threshold) side = "at";
+  return (
+    `${probability.toFixed(digits)}, ${side} the threshold ${point.threshold.toFixed(digits)} ` +
+    `of the operating point “${point.name}”: ${call}`
+  );
+}
+
+function showWarnings(warnings) {
+  const texts = warnings.length ? warnings : ["None."];
+  element("warnings").replaceChildren(...texts.map((text) => filled("li", text)));
+}
+
+function showFacts({ input, model, familiarity }) {
+  const facts = {
+    Format: input.format,
+    Size: `${input.columns} × ${input.rows} pixels`,
+    Photometric: input.photometric,
+    View: input.view ?? "not stated",
+    Spacing: input.pixel_spacing_mm
+      ? `${input.pixel_spacing_mm.map((mm) => mm.toPrecision(3)).join(" × ")} mm`
+      : "not stated",
+    "Transfer syntax": input.transfer_syntax ?? "none",
+    Model: `${model.name} ${model.version}, SHA-256 ${model.sha256.slice(0, 12)}`,
+  };
+  if (typeof familiarity === "number") facts.Familiarity = familiarity.toFixed(2);
+  const pairs = Object.entries(facts).flatMap(([name, fact]) => [
+    filled("dt", name),
+    filled("dd", fact),
+  ]);
+  element("facts").replaceChildren(...pairs);
+}
+
+function filled(tag, text) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  return made;
+}

@@ -1,0 +1,78 @@
+/** Talk to the service: uploads, answers, problems, the key. Knows nothing of the page. */
+
+const TRIES = 30; // while the service says that it is busy
+
+// In memory only: gone when the page is.
+let key = "";
+
+/** Send this key with every request from now on. */
+export function useKey(text) {
+  key = text;
+}
+
+/** Why there is no answer: a problem of the service (RFC 9457), or one of the network. */
+export class Refusal extends Error {
+  constructor(problem) {
+    super(problem.title);
+    this.problem = problem;
+  }
+}
+
+/** What GET /model says. */
+export async function fetchModel() {
+  return (await request("../model")).json();
+}
+
+/**
+ * Read one file: {reading, rows, columns, grey: Uint16Array, heat: Uint8Array, colours: Uint8Array}.
+ *
+ * The name of the file is replaced: it may be that of a patient. `onBusy(seconds)` is called before
+ * each pause that the service asks for.
+ */
+export async function fetchView(file, onBusy) {
+  const body = new FormData();
+  body.append("image", file, "image");
+  const response = await request("../view", { method: "POST", body }, onBusy);
+  const parts = await response.formData();
+  const bytes = async (name) => new Uint8Array(await parts.get(name).arrayBuffer());
+  return {
+    reading: JSON.parse(await parts.get("reading").text()),
+    rows: Number(response.headers.get("X-Rows")),
+    columns: Number(response.headers.get("X-Columns")),
+    grey: new Uint16Array((await bytes("radiograph")).buffer),
+    heat: await bytes("heat"),
+    colours: await bytes("colours"),
+  };
+}
+
+async function request(path, options = {}, onBusy = () => {}) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  for (let tries = 1; ; tries += 1) {
+    const response = await fetch(path, { ...options, headers }).catch(() => null);
+    if (!response) throw new Refusal(NO_ANSWER);
+    if (response.ok) return response;
+    const pause = Number(response.headers.get("Retry-After"));
+    if (!pause || tries === TRIES) throw new Refusal(await problemOf(response));
+    onBusy(pause);
+    await new Promise((resolve) => setTimeout(resolve, pause * 1000));
+  }
+}
+
+const NO_ANSWER = {
+  status: 0,
+  code: "no_answer",
+  title: "No answer",
+  detail: "The service did not answer, or the file cannot be read. Check both and try again.",
+};
+
+/** A proxy in front may answer with a page of its own. */
+async function problemOf(response) {
+  const { status } = response;
+  const problem = await response.json().catch(() => ({}));
+  return {
+    status,
+    code: problem.code ?? `http_${status}`,
+    title: problem.title ?? `Status ${status}`,
+    detail: problem.detail ?? "The request failed.",
+  };
+}

@@ -1,0 +1,152 @@
+"""A real Chromium on the page at /ui; no test of it passes unseen where there is none."""
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, Request, Response, expect, sync_playwright
+
+from tests.e2e.conftest import ROOT
+
+SHOTS = ROOT / "build" / "ui"
+REQUIRE = "NANOCXR_REQUIRE_BROWSER"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# No sandbox: it needs rights that a container rarely gives. The rest keeps Chromium from asking
+# anything of its maker.
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def executable() -> str:
+    """The browser's path; where there is none, skip, or fail if it is required."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        text = f"No browser ({', '.join(NAMES)}). Debian has it: apt-get install chromium."
+        if os.environ.get(REQUIRE):
+            pytest.fail(text, pytrace=False)
+        pytest.skip(f"{text} {REQUIRE}=1 makes this a failure.")
+    return found
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run the browser, with a profile of its own that is deleted afterwards."""
+    path = executable()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Screen:
+    """The page, and what it asked for and complained of."""
+
+    page: Page
+    url: str
+    requests: list[Request] = field(default_factory=list)
+    responses: list[Response] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+
+    def __post_init__(self) -> None:
+        self.page.on("request", self._begin)
+        self.page.on("requestfinished", self._end)
+        self.page.on("requestfailed", self._end)
+        self.page.on("response", self.responses.append)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self._hear(message.text))
+
+    def _begin(self, request: Request) -> None:
+        self.requests.append(request)
+        self.under_way += 1
+        self.most_under_way = max(self.under_way, self.most_under_way)
+
+    def _end(self, _: Request) -> None:
+        self.under_way -= 1
+
+    def _hear(self, text: str) -> None:
+        # Chromium writes a line for every answer of 400 and more; those are tested as answers.
+        if not text.startswith("Failed to load resource"):
+            self.complaints.append(text)
+
+    def open(self) -> "Screen":
+        self.page.goto(f"{self.url}/ui/")
+        expect(self.page.get_by_text("Served: ")).to_be_visible()
+        return self
+
+    def choose(self, **files: bytes) -> None:
+        """Choose files; ``a_dcm`` stands for the name ``a.dcm``."""
+        payloads: Any = [
+            {"name": name.replace("_", "."), "mimeType": "", "buffer": content}
+            for name, content in files.items()
+        ]
+        self.page.set_input_files("#choose", payloads)
+
+    def read(self, **files: bytes) -> None:
+        """Choose files and wait until each has its answer."""
+        self.choose(**files)
+        self.wait()
+
+    def wait(self) -> None:
+        for text in ("waiting", "being read", "busy"):
+            expect(self.page.locator(".state", has_text=text)).to_have_count(0, timeout=60_000)
+
+    def option(self, name: str) -> Locator:
+        return self.page.get_by_role("option", name=name)
+
+    def slide(self, label: str, value: float) -> None:
+        self.page.get_by_label(label, exact=True).fill(f"{value:g}")
+
+    def pixels(self) -> NDArray[np.int64]:
+        """What the canvas shows: (H, W, 3) in 0 to 255."""
+        expect(self.page.locator("#canvas")).to_be_visible()
+        address = self.page.evaluate(
+            """() => new Promise((resolve) => requestAnimationFrame(() =>
+            requestAnimationFrame(() => resolve(document.getElementById("canvas").toDataURL()))))"""
+        )
+        with Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
+            return np.asarray(image.convert("RGB")).astype(np.int64)
+
+    def shoot(self, name: str, *, whole: bool = False) -> Path:
+        """Keep a screenshot in build/ui."""
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        path = SHOTS / f"{name}.png"
+        self.page.screenshot(path=path, full_page=whole)
+        return path
+
+    def check(self) -> None:
+        """Nothing was asked of another host, no script failed, no policy was violated."""
+        assert self.requests
+        for request in self.requests:
+            assert request.url.startswith((f"{self.url}/", "data:image/png")), request.url
+        assert not self.complaints
+
+
+@contextmanager
+def screen(browser: Browser, url: str, **context: Any) -> Iterator[Screen]:
+    """Open the page with a fresh profile, and check afterwards that it kept to itself."""
+    settings = {"viewport": {"width": 1280, "height": 900}, "locale": "en"} | context
+    with browser.new_context(**settings) as profile:
+        shown = Screen(profile.new_page(), url)
+        yield shown.open()
+        shown.check()
