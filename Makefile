@@ -9,7 +9,7 @@ SERVE := .venv-serve/bin
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test check train package bench clean
+.PHONY: serve test browser check train package bench clean
 
 .venv/.ready: pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv .venv
@@ -27,8 +27,15 @@ serve: .venv-serve/.ready  ## start the service on PORT
 	@echo "  curl -F image=@chest.dcm http://localhost:$(PORT)/predict"
 	CXR_MODEL=$(MODEL) $(SERVE)/bentoml serve service.app:ChestXray --host 127.0.0.1 --port $(PORT)
 
-test: .venv/.ready  ## every test
+test: .venv/.ready browser  ## every test
 	$(BIN)/python -m pytest
+
+browser:  ## Chromium for the tests of /ui, where it can be installed
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	command -v $$name > /dev/null && exit 0; done; \
+	{ test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get update -qq \
+	&& apt-get install -qq --no-install-recommends chromium fonts-liberation; } \
+	|| echo "There is no Chromium: the tests of /ui are skipped, or fail if NANOCXR_REQUIRE_BROWSER=1."
 
 check: .venv/.ready  ## formatting, lint, types
 	$(BIN)/ruff format --check .

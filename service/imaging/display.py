@@ -28,9 +28,7 @@ def grey_values(radiograph: Radiograph) -> NDArray[np.uint16]:
     return np.rint(np.asarray(picture) * np.float32(65535)).astype(np.uint16)
 
 
-def heat_values(
-    heatmap: FloatImage, geometry: Geometry, *, full_scale: float
-) -> NDArray[np.uint8]:
+def heat_values(heatmap: FloatImage, geometry: Geometry, *, full_scale: float) -> NDArray[np.uint8]:
     """Lay a heatmap over the grey values.
 
     Parameters

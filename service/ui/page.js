@@ -165,11 +165,12 @@ function heatText(view) {
   );
 }
 
-/** Take the values of the three sliders, and write them beside. */
+/** Take the values of the three sliders, and say them in percent. */
 function adjust() {
   for (const name of ["opacity", "centre", "width"]) {
     film[name] = element(name).valueAsNumber;
     element(`${name}-value`).textContent = `${film[name]} %`;
+    element(name).setAttribute("aria-valuetext", `${film[name]} %`);
   }
   film.redraw();
 }

@@ -69,7 +69,8 @@ def test_holds_the_service_and_one_model(bento: Path) -> None:
 
 
 def _service_files() -> Iterator[Path]:
-    return (ROOT / "service").rglob("*.py")
+    yield from (ROOT / "service").rglob("*.py")
+    yield from (ROOT / "service" / "ui").iterdir()
 
 
 def test_requirements_are_the_locked_ones_without_torch(bento: Path) -> None:

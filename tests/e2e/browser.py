@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, Response, expect, sync_playwright
 
-from tests.e2e.conftest import ROOT
-
-SHOTS = ROOT / "build" / "ui"
+SHOTS = Path(__file__).resolve().parents[2] / "build" / "ui"
 REQUIRE = "NANOCXR_REQUIRE_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # No sandbox: it needs rights that a container rarely gives. The rest keeps Chromium from asking
@@ -65,24 +63,13 @@ class Screen:
     requests: list[Request] = field(default_factory=list)
     responses: list[Response] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
-    under_way: int = 0
-    most_under_way: int = 0
 
     def __post_init__(self) -> None:
-        self.page.on("request", self._begin)
-        self.page.on("requestfinished", self._end)
-        self.page.on("requestfailed", self._end)
-        self.page.on("response", self.responses.append)
+        # Playwright cannot take a method of a list.
+        self.page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108
+        self.page.on("response", lambda response: self.responses.append(response))  # noqa: PLW0108
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda message: self._hear(message.text))
-
-    def _begin(self, request: Request) -> None:
-        self.requests.append(request)
-        self.under_way += 1
-        self.most_under_way = max(self.under_way, self.most_under_way)
-
-    def _end(self, _: Request) -> None:
-        self.under_way -= 1
 
     def _hear(self, text: str) -> None:
         # Chromium writes a line for every answer of 400 and more; those are tested as answers.
@@ -111,8 +98,13 @@ class Screen:
         for text in ("waiting", "being read", "busy"):
             expect(self.page.locator(".state", has_text=text)).to_have_count(0, timeout=60_000)
 
+    def uploads(self) -> list[Request]:
+        """Requests with a file."""
+        return [request for request in self.requests if request.url == f"{self.url}/view"]
+
     def option(self, name: str) -> Locator:
-        return self.page.get_by_role("option", name=name)
+        named = self.page.get_by_text(name, exact=True)
+        return self.page.get_by_role("option").filter(has=named)
 
     def slide(self, label: str, value: float) -> None:
         self.page.get_by_label(label, exact=True).fill(f"{value:g}")

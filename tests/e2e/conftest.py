@@ -1,5 +1,7 @@
 """One really running `bentoml serve` for all end-to-end tests."""
 
+import base64
+import json
 import os
 import signal
 import socket
@@ -13,7 +15,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 from pydicom.data import get_testdata_file
+
+from tests.e2e.browser import Screen, chromium, screen
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "models" / "default" / "1"
@@ -74,6 +79,28 @@ def http(server: Server) -> Iterator[httpx.Client]:
     """A plain HTTP client of the service."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; not of the session, as no other test can start an event loop meanwhile."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def shown(browser: Browser, server: Server) -> Iterator[Screen]:
+    """The page at /ui."""
+    with screen(browser, server.url) as shown:
+        yield shown
+
+
+@pytest.fixture(scope="session")
+def patient() -> tuple[bytes, bytes]:
+    """Synthetic radiographs, healthy and with a pneumonia that the model finds."""
+    golden = json.loads((SHIPPED / "golden.json").read_text())["readings"]
+    films = [base64.b64decode(entry["image"]) for entry in golden]
+    return films[0], films[-1]
 
 
 def free_port() -> int:

@@ -1,6 +1,5 @@
 """The page at /ui in a real browser, on a really running service: what it shows."""
 
-from collections.abc import Iterator
 from io import BytesIO
 
 import httpx
@@ -8,35 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from service.imaging.decode import Limits, decode
 from service.schemas import INTENDED_USE
-from tests.e2e.browser import Screen, chromium, screen
+from tests.e2e.browser import Screen
 from tests.e2e.conftest import Server
 from tests.factories import chest, dicom_bytes, jpeg_bytes, png_bytes
-from training.generate.phantom.render import draw_pair
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    # Not of the session: while Playwright runs, no other test can start an event loop.
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def shown(browser: Browser, server: Server) -> Iterator[Screen]:
-    with screen(browser, server.url) as shown:
-        yield shown
-
-
-@pytest.fixture(scope="module")
-def sick() -> bytes:
-    """A synthetic patient with pneumonia, which the model finds."""
-    return png_bytes(draw_pair(7, 512)[1].pixels)
 
 
 def grey(content: bytes) -> NDArray[np.float64]:
@@ -61,21 +40,25 @@ class TestFilm:
         shown.slide("Heatmap", 0)
         assert np.abs(shown.pixels() - grey(content)).max() <= 1
 
-    def test_heat_is_that_of_explain(self, shown: Screen, http: httpx.Client, sick: bytes) -> None:
-        shown.read(film=sick)
-        with Image.open(BytesIO(http.post("/explain", files={"image": sick}).content)) as picture:
+    def test_heat_is_that_of_explain(
+        self, shown: Screen, http: httpx.Client, patient: tuple[bytes, bytes]
+    ) -> None:
+        shown.read(film=patient[1])
+        with Image.open(
+            BytesIO(http.post("/explain", files={"image": patient[1]}).content)
+        ) as picture:
             expected = np.asarray(picture).astype(np.int64)
-        assert np.abs(expected - grey(sick)).max() > 50
+        assert np.abs(expected - grey(patient[1])).max() > 50
         assert np.abs(shown.pixels() - expected).max() <= 2
 
     def test_opacity_goes_from_the_film_alone_to_the_colour(
-        self, shown: Screen, sick: bytes
+        self, shown: Screen, patient: tuple[bytes, bytes]
     ) -> None:
-        shown.read(film=sick)
+        shown.read(film=patient[1])
         difference = []
         for opacity in (0, 50, 100):
             shown.slide("Heatmap", opacity)
-            difference.append(np.abs(shown.pixels() - grey(sick)).max())
+            difference.append(np.abs(shown.pixels() - grey(patient[1])).max())
         assert difference[0] <= 1
         assert difference[1] == pytest.approx(difference[2] / 2, abs=2)
         expect(shown.page.locator("#opacity-value")).to_have_text("100 %")
@@ -128,10 +111,10 @@ class TestFilm:
 
 class TestReading:
     def test_number_meter_and_sentence_agree(
-        self, shown: Screen, http: httpx.Client, sick: bytes
+        self, shown: Screen, http: httpx.Client, patient: tuple[bytes, bytes]
     ) -> None:
-        reading = http.post("/predict", files={"image": sick}).json()
-        shown.read(film=sick)
+        reading = http.post("/predict", files={"image": patient[1]}).json()
+        shown.read(film=patient[1])
         probability, threshold = reading["probability"], reading["operating_point"]["threshold"]
         assert probability > threshold
         sentence = (
@@ -148,8 +131,10 @@ class TestReading:
         place = (mark["x"] + mark["width"] / 2 - box["x"]) / box["width"]
         assert place == pytest.approx(threshold, abs=0.02)
 
-    def test_below_the_threshold_is_said_too(self, shown: Screen) -> None:
-        shown.read(film=png_bytes(draw_pair(7, 512)[0].pixels))
+    def test_below_the_threshold_is_said_too(
+        self, shown: Screen, patient: tuple[bytes, bytes]
+    ) -> None:
+        shown.read(film=patient[0])
         expect(shown.page.locator("#sentence")).to_contain_text("below the threshold")
         expect(shown.page.locator("#call")).to_have_text("no pneumonia")
 
@@ -189,13 +174,18 @@ class TestCard:
         expect(card).not_to_contain_text("|")
 
     def test_markup_in_a_card_stays_text(self, shown: Screen) -> None:
-        text = "# <img src=/x>\n\n<script>x</script> **<b>b</b>**\n\n- <a href=/x>a</a>\n\n| <i> |\n|-|"
+        blocks = (
+            "# <img src=/x>",
+            "<script>x</script> **<b>b</b>**",
+            "- <a href=/x>a</a>",
+            "| <i> |",
+        )
         shown.page.evaluate(
             """async (text) => {
                 const { render } = await import("/ui/markdown.js");
                 document.getElementById("card").replaceChildren(render(text));
             }""",
-            text,
+            "\n\n".join(blocks),
         )
         card = shown.page.locator("#card")
         expect(card).to_contain_text("<script>x</script>")

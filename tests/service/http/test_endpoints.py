@@ -2,17 +2,23 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from email import policy
+from email.parser import BytesParser
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
 from service.app import service
+from service.imaging.decode import Limits, decode
+from service.imaging.display import grey_values, heat_values
+from service.imaging.overlay import colour_map
 from service.model.reader import Reader
 from service.schemas import INTENDED_USE
 from tests.factories import chest, dicom_bytes, png_bytes
@@ -107,6 +113,47 @@ class TestExplain:
         assert problem(client.post("/explain", files={"image": LATERAL}))[1] == "not_frontal"
 
 
+class TestView:
+    def test_parts_are_what_the_reader_gives(self, client: TestClient, tiny_model: Path) -> None:
+        response = client.post("/view", files={"image": DICOM})
+        parts = parts_of(response)
+        reader = Reader.open(tiny_model)
+        reading, grey = reader.read(DICOM), grey_values(decode(DICOM, Limits()))
+        scale = reader.manifest.heatmap_scale
+        heat = heat_values(reading.heatmap, reading.geometry, full_scale=scale)
+        assert (
+            json.loads(parts["reading"]) == client.post("/predict", files={"image": DICOM}).json()
+        )
+        assert json.loads(parts["reading"])["call"] == reading.call
+        shape = (int(response.headers["X-Rows"]), int(response.headers["X-Columns"]))
+        assert shape == chest().shape
+        assert np.array_equal(np.frombuffer(parts["radiograph"], "<u2").reshape(shape), grey)
+        assert np.array_equal(np.frombuffer(parts["heat"], np.uint8).reshape(shape), heat)
+        assert parts["colours"] == colour_map().tobytes()
+
+    def test_browser_keeps_no_copy(self, client: TestClient) -> None:
+        headers = client.post("/view", files={"image": PNG}).headers
+        assert headers["Cache-Control"] == "no-store"
+
+    def test_refusal_is_a_problem(self, client: TestClient) -> None:
+        assert problem(client.post("/view", files={"image": LATERAL})) == (422, "not_frontal")
+
+    def test_name_of_the_file_is_not_echoed(self, client: TestClient) -> None:
+        response = client.post("/view", files={"image": ("Doe^Jane.dcm", DICOM)})
+        assert b"Doe" not in response.content
+
+
+def parts_of(response: Any) -> dict[str, bytes]:
+    """The parts of a form, by a parser that is not ours."""
+    head = f"Content-Type: {response.headers['content-type']}\r\n\r\n".encode()
+    message = BytesParser(policy=policy.HTTP).parsebytes(head + response.content)
+    return {
+        str(part.get_filename()): bytes(part.get_payload(decode=True) or b"")
+        for part in message.walk()
+        if not part.is_multipart()
+    }
+
+
 class TestPredictBatch:
     def test_entries_in_order_and_refusals_apart(self, client: TestClient) -> None:
         files = [("images", content) for content in (LATERAL, DICOM, b"text", PNG)]
@@ -156,7 +203,7 @@ class TestWithoutModel:
         assert empty.get("/healthz").status_code == 200
         assert problem(empty.get("/readyz")) == (503, "not_ready")
 
-    @pytest.mark.parametrize("path", ["/predict", "/explain", "/predict_batch"])
+    @pytest.mark.parametrize("path", ["/predict", "/explain", "/view", "/predict_batch"])
     def test_every_reading_is_answered_with_the_reason(self, empty: TestClient, path: str) -> None:
         response = empty.post(path, files={"image": PNG})
         assert problem(response) == (503, "model_unavailable")

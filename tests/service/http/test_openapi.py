@@ -33,7 +33,7 @@ def references(node: Any) -> set[str]:
 
 def test_own_and_bentoml_endpoints_are_documented(document: Any) -> None:
     assert set(document["paths"]) == {
-        *("/predict", "/explain", "/predict_batch", "/model"),
+        *("/predict", "/explain", "/view", "/predict_batch", "/model"),
         *("/livez", "/healthz", "/readyz", "/metrics"),
     }
 
@@ -56,7 +56,7 @@ def test_every_code_is_listed_under_its_status(document: Any) -> None:
 
 
 def test_errors_are_problems(document: Any) -> None:
-    for path in ("/predict", "/explain", "/predict_batch"):
+    for path in ("/predict", "/explain", "/view", "/predict_batch"):
         for status, response in document["paths"][path]["post"]["responses"].items():
             if status != "200":
                 assert list(response["content"]) == ["application/problem+json"]
