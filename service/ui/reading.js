@@ -24,10 +24,11 @@ export function summary({ state, reading, problem, pause }) {
 // Statuses of what is wrong with the file: it will be refused again.
 const LASTING = [400, 413, 415, 422];
 
-function showProblem({ title, detail, code, status }) {
+function showProblem({ title, detail, code, status, request_id: request }) {
   element("problem-title").textContent = title;
   element("problem-detail").textContent = detail;
   element("problem-code").textContent = code;
+  element("problem-request").textContent = request ? `, request ${request}` : "";
   element("again").hidden = LASTING.includes(status);
 }
 
@@ -80,7 +81,9 @@ function showFacts({ input, model, familiarity }) {
     "Transfer syntax": input.transfer_syntax ?? "none",
     Model: `${model.name} ${model.version}, SHA-256 ${model.sha256.slice(0, 12)}`,
   };
-  if (typeof familiarity === "number") facts.Familiarity = familiarity.toFixed(2);
+  if (typeof familiarity === "number") {
+    facts.Familiarity = `${familiarity.toFixed(2)} (1: looks like a frontal chest radiograph)`;
+  }
   const pairs = Object.entries(facts).flatMap(([name, fact]) => [
     filled("dt", name),
     filled("dd", fact),

@@ -70,6 +70,7 @@ async function problemOf(response) {
   const { status } = response;
   const problem = await response.json().catch(() => ({}));
   return {
+    ...problem,
     status,
     code: problem.code ?? `http_${status}`,
     title: problem.title ?? `Status ${status}`,

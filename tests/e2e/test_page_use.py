@@ -19,6 +19,8 @@ pytestmark = pytest.mark.e2e
 class TestKeyboard:
     def test_everything_is_done_without_a_mouse(self, shown: Screen) -> None:
         keys = shown.page.keyboard
+        # Listen early: Playwright begins to catch dialogs some time after the first listener.
+        shown.page.on("filechooser", lambda _: None)
         for _ in range(3):
             keys.press("Tab")
         assert focus(shown) == "choose"
