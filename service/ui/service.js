@@ -46,11 +46,13 @@ export async function fetchView(file, onBusy) {
 }
 
 async function request(path, options = {}, onBusy = () => {}) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
   for (let tries = 1; ; tries += 1) {
+    const sent = key;
+    const headers = sent ? { Authorization: `Bearer ${sent}` } : {};
     const response = await fetch(path, { ...options, headers }).catch(() => null);
     if (!response) throw new Refusal(NO_ANSWER);
     if (response.ok) return response;
+    if (response.status === 401 && sent !== key) continue; // another was given meanwhile
     const pause = Number(response.headers.get("Retry-After"));
     if (!pause || tries === TRIES) throw new Refusal(await problemOf(response));
     onBusy(pause);

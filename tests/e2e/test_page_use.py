@@ -1,19 +1,21 @@
 """The page at /ui in a real browser, on a really running service: how it is used."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.e2e.browser import Screen, screen
 from tests.e2e.conftest import Server, running, sample
 from tests.factories import chest, dicom_bytes, png_bytes
 
 pytestmark = pytest.mark.e2e
+KEY = "cxr_right"
 
 
 class TestKeyboard:
@@ -170,6 +172,45 @@ class TestFiles:
         shown.page.get_by_role("button", name="Try again").click()
         expect(shown.page.locator("#canvas")).to_be_visible()
         expect(shown.page.locator("#problem")).to_be_hidden()
+
+
+class TestKey:
+    def test_page_asks_for_a_key_and_sends_it(self, browser: Browser, server: Server) -> None:
+        """The guard here is the test's: only what it lets pass reaches the service."""
+        with browser.new_context() as profile:
+            shown = Screen(profile.new_page(), server.url)
+            shown.page.route(re.compile("/(model|view)$"), guard)
+            shown.page.goto(f"{server.url}/ui/")
+            field = shown.page.get_by_label("API key of this service")
+            expect(field).to_be_focused()
+            shown.choose(chest_png=png_bytes())
+            expect(shown.option("chest.png")).to_contain_text("waiting")
+            assert_accessible(shown)
+            for key in ("wrong", KEY):
+                field.fill(key)
+                field.press("Enter")
+                expect(field).to_have_value("")
+                if key == "wrong":
+                    expect(field).to_be_visible()
+            expect(field).to_be_hidden()
+            expect(shown.page.locator("#canvas")).to_be_visible()
+            expect(shown.page.get_by_text("Served: ")).to_be_visible()
+            assert shown.page.evaluate("sessionStorage.length + localStorage.length") == 0
+            assert KEY not in shown.page.content()
+            shown.check()
+
+
+def guard(route: Route) -> None:
+    if route.request.headers.get("authorization") == f"Bearer {KEY}":
+        route.continue_()
+        return
+    detail = "An API key is needed. Send one: Authorization: Bearer cxr_..."
+    route.fulfill(
+        status=401,
+        content_type="application/problem+json",
+        headers={"WWW-Authenticate": "Bearer"},
+        json={"title": "Unauthorized", "status": 401, "detail": detail, "code": "unauthorized"},
+    )
 
 
 class TestAccessibility:
