@@ -103,9 +103,7 @@ class ReadingRoom:
         draw = partial(heatmap_png, full_scale=manifest.heatmap_scale)
         return reading, await self._in_process(draw, grey, reading.heatmap, reading.geometry)
 
-    async def view(
-        self, data: bytes
-    ) -> tuple[Reading, NDArray[np.uint16], NDArray[np.uint8]]:
+    async def view(self, data: bytes) -> tuple[Reading, NDArray[np.uint16], NDArray[np.uint8]]:
         """Read one file; also its grey values and heat, see :mod:`service.imaging.display`."""
         limits, manifest = self.reader.limits, self.reader.manifest
         prepared, grey = await self._in_process(prepare_for_screen, data, limits, manifest.input)

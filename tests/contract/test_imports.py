@@ -17,8 +17,7 @@ ONLY_IN = {
     "bentoml": {"service/app.py"},
     "onnxruntime": {"service/model/session.py"},
     "starlette": {
-        f"service/http/{name}.py"
-        for name in ("desk", "endpoints", "page", "problems", "upload")
+        f"service/http/{name}.py" for name in ("desk", "endpoints", "page", "problems", "upload")
     },
 }
 
