@@ -99,8 +99,36 @@ class FitConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingConfig:
+    """How the packaged graph reads, where it does more than the network: ``training.lungs``.
+
+    Attributes
+    ----------
+    crop
+        Fraction of each side the packaged graph is given; the network is trained on that of
+        ``[input]``.
+    weight
+        Of the lung detail against the network, each divided by its standard deviation on synthetic
+        images.
+    phantoms, steps
+        Patients drawn, and optimiser steps, to learn where lungs are.
+    """
+
+    crop: float
+    weight: float
+    phantoms: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= 1:
+            raise InvalidConfig(f"reading crop {self.crop} is not in (0, 1]")
+        if self.weight <= 0 or self.phantoms < 1 or self.steps < 1:
+            raise InvalidConfig("weight, phantoms and steps of [reading] must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that decides one model."""
+    """Everything that decides one model; without ``[reading]`` the network alone is packaged."""
 
     name: str
     seed: int
@@ -108,6 +136,7 @@ class Config:
     input: InputSpec
     augment: AugmentConfig
     fit: FitConfig
+    reading: ReadingConfig | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -123,6 +152,8 @@ class Config:
         table["input"] = _section(InputSpec, "input", table.get("input", {}))
         table["augment"] = _section(AugmentConfig, "augment", table.get("augment", {}))
         table["fit"] = _section(FitConfig, "fit", table.get("fit", {}))
+        if "reading" in table:
+            table["reading"] = _section(ReadingConfig, "reading", table["reading"])
         return _section(cls, path.name, table)
 
 

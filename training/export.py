@@ -126,7 +126,7 @@ def export_float(network: PneumoniaNet, size: int, path: Path) -> None:
     )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
-    _save(program.model_proto, path)
+    save_clean(program.model_proto, path)
 
 
 def quantise(source: Path, images: Images, path: Path) -> None:
@@ -159,7 +159,7 @@ def quantise(source: Path, images: Images, path: Path) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        _save(onnx.load(quantised), path)
+        save_clean(onnx.load(quantised), path)
 
 
 def _tail(model: onnx.ModelProto) -> list[str]:
@@ -174,7 +174,7 @@ def _tail(model: onnx.ModelProto) -> list[str]:
     return names
 
 
-def _save(model: onnx.ModelProto, path: Path) -> None:
+def save_clean(model: onnx.ModelProto, path: Path) -> None:
     """Write a checked model without anything that tells where it was made."""
     graph = model.graph
     used = {node.domain for node in graph.node}
