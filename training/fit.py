@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from training.config import Config, FitConfig
 from training.dataset import PairedBatches, TrainingImages, load_splits, load_tensors
+from training.lungs import fit_lungs
 from training.network import ARCHITECTURES, PneumoniaNet
 from training.ranks import Rank, join
 
@@ -29,14 +30,16 @@ LOADERS = 2
 def fit(config: Config, run: Path) -> None:
     """Train by ``config`` into the folder ``run``, going on from its checkpoint if it has one.
 
-    Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs and ``weights.pt`` at the end.
-    Started by torchrun, it is one of many processes that share every batch.
+    Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end, and
+    ``lungs.pt`` where the configuration has ``[reading]``. Started by torchrun, it is one of many
+    processes that share every batch.
     """
-    if (run / "weights.pt").exists():
-        return
     run.mkdir(parents=True, exist_ok=True)
     with join() as rank:
-        _fit(config, run, rank)
+        if not (run / "weights.pt").exists():
+            _fit(config, run, rank)
+        if rank.first:
+            fit_lungs(config, run)
 
 
 def _fit(config: Config, run: Path, rank: Rank) -> None:

@@ -67,13 +67,14 @@ def fit_scale(
         Whether the network takes equalised images.
     """
     with torch.inference_mode():
-        parts = torch.from_numpy(images).split(BATCH)
+        parts = torch.split(torch.from_numpy(images), BATCH)
         detail = torch.cat([lung_detail(part, lungs(part)) for part in parts]).numpy()
         inputs = torch.cat([equalise(part) if equalised else part for part in parts]).numpy()
-    spread = float(np.std(run_graph(network, inputs).logit))
-    return DetailScale(
-        gain=weight * spread / float(np.std(detail)), centre=float(np.mean(detail))
-    )
+    deviation = float(np.std(detail))
+    if deviation == 0:
+        raise ValueError("the lung detail is the same in every image: no lungs were found")
+    gain = weight * float(np.std(run_graph(network, inputs).logit)) / deviation
+    return DetailScale(gain=gain, centre=float(np.mean(detail)))
 
 
 def graft(head: ReadingHead, network: bytes, size: int, path: Path) -> None:

@@ -6,8 +6,8 @@ Consolidation obscures the margins of vessels and airway walls (Hansell et al. 2
 Society: glossary of terms for thoracic imaging", Radiology 246:697). The network looks for a
 lesion; how much fine structure is left in both lungs is a second, global sign, and one the network
 cannot see: histogram equalisation stretches what the lesion has flattened. Where the lungs are, a
-small U-Net finds (Ronneberger et al. 2015, arXiv 1505.04597). It learns that from the phantom, which
-knows where its lungs are.
+small U-Net finds (Ronneberger et al. 2015, arXiv 1505.04597). It learns that from the phantom,
+which knows where its lungs are.
 """
 
 import os
@@ -24,7 +24,7 @@ from tqdm import trange
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import InputSpec, standardise
 from training.augment import augment
-from training.config import AugmentConfig, Config, ReadingConfig
+from training.config import AugmentConfig, Config
 from training.generate.phantom.render import draw_pair
 
 FIRST_SEED = 900_000  # of the phantoms; those of a data set are counted from far below
@@ -142,8 +142,9 @@ def _draw(phantoms: int) -> tuple[FloatImage, FloatImage]:
 
 def _films(seed: int) -> tuple[FloatImage, FloatImage]:
     pair = draw_pair(seed, FILM_SIDE)
-    films = np.stack([image.pixels for image in pair]).astype(np.float32) / 255
-    return films, np.stack([image.lungs for image in pair]).astype(np.float32) / 255
+    films = np.stack([image.pixels for image in pair]).astype(np.float32)
+    lungs = np.stack([image.lungs for image in pair]).astype(np.float32)
+    return films / np.float32(255), lungs / np.float32(255)
 
 
 def _batch(
@@ -190,7 +191,7 @@ def lung_detail(image: Tensor, lungs: Tensor) -> Tensor:
     pixels = inside.sum((1, 2, 3), keepdim=True).clamp_min(1)
     mean = (band * inside).sum((1, 2, 3), keepdim=True) / pixels
     variance = ((band - mean).square() * inside).sum((1, 2, 3), keepdim=True) / pixels
-    contrast = torch.log(variance.flatten().sqrt() + 1e-4)
+    contrast = torch.log(variance.flatten().sqrt() + 1e-5)
     reach = round(NEAR * side / 2)
     near = functional.max_pool2d(field, 2 * reach + 1, 1, reach)
     return contrast - torch.log(_grey_range(functional.avg_pool2d(image, 2), near))
@@ -216,7 +217,7 @@ def _smooth(image: Tensor, sigma: float) -> Tensor:
 
 
 def equalise(image: Tensor) -> Tensor:
-    """:func:`service.imaging.standardise.equalise` of each of (N, 1, S, S) images, for the graph."""
+    """:func:`service.imaging.standardise.equalise` of (N, 1, S, S) images, each for itself."""
     ordered, places = image.flatten(1).sort(dim=1)
     steps = (ordered[:, 1:] != ordered[:, :-1]).long()
     group = functional.pad(steps.cumsum(1), (1, 0))

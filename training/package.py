@@ -35,6 +35,8 @@ from training.card import NO_REMARKS, Remarks, model_card
 from training.config import Config
 from training.dataset import load_cells, load_splits, load_tensors
 from training.export import graph_path, sha256
+from training.graft import DetailScale, ReadingHead, fit_scale, graft
+from training.lungs import LungNet, load_lungs, served_input
 from training.measures import Interval, peaks_in_lesion, run_graph, summarise
 
 GRAPH = "model.onnx"
@@ -111,21 +113,26 @@ def package(
 
 
 def _fill(folder: Path, config: Config, run: Path, precision: str, remarks: Remarks) -> None:
-    shutil.copyfile(graph_path(run, precision), folder / GRAPH)
     splits = load_splits(config)
+    network = graph_path(run, precision)
+    scale = None
+    if config.reading is None:
+        shutil.copyfile(network, folder / GRAPH)
+    else:
+        scale = graft_lungs(config, load_lungs(run), network.read_bytes(), folder / GRAPH, splits)
     fitted = fit_to_splits(config, (folder / GRAPH).read_bytes(), splits)
     manifest = Manifest(
         name=folder.parent.name,
         version=folder.name,
         graph=GRAPH,
         precision=precision,
-        input=config.input,
+        input=served_input(config),
         calibration=fitted.calibration,
         operating_points=fitted.points,
         default_operating_point="balanced",
         heatmap_scale=fitted.heatmap_scale,
         sha256={GRAPH: sha256(folder / GRAPH)},
-        provenance=provenance(config, run, splits, fitted),
+        provenance=provenance(config, run, splits, fitted) | lungs_provenance(run, scale),
     )
     card = model_card(manifest, fitted.measures, remarks)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
@@ -144,21 +151,21 @@ def _seal(folder: Path, manifest: Manifest) -> None:
 
 def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame]) -> Fitted:
     """Calibrate on one split and measure on another, with the graph as shipped."""
-    folder = config.dataset.folder
-    images, labels = load_tensors(splits["calibration"], folder, config.input)
+    folder, spec = config.dataset.folder, served_input(config)
+    images, labels = load_tensors(splits["calibration"], folder, spec)
     outputs = run_graph(graph, images)
     logits = outputs.logit
     calibration = fit_temperature(logits, labels)
     points = choose_operating_points(probabilities(logits, calibration), labels)
 
     held_out = splits["validation"]
-    images, truth = load_tensors(held_out, folder, config.input)
+    images, truth = load_tensors(held_out, folder, spec)
     read = run_graph(graph, images)
     scores = probabilities(read.logit, calibration)
     measures = summarise(truth, scores, held_out["group"].to_numpy(), points[0], config.seed)
     called = ((held_out["mask"] != "") & (scores >= points[0].threshold)).to_numpy()
     if called.any():
-        lesions = load_cells(held_out[called], folder, config.input)
+        lesions = load_cells(held_out[called], folder, spec)
         name = "heatmap peak in the lesion, of called positives"
         measures[name] = peaks_in_lesion(read.heatmap[called], lesions)
     return Fitted(
@@ -169,6 +176,27 @@ def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame])
         nll_after=negative_log_likelihood(logits, labels, calibration),
         measures=measures,
     )
+
+
+def graft_lungs(
+    config: Config, lungs: LungNet, network: bytes, path: Path, splits: dict[str, pd.DataFrame]
+) -> DetailScale:
+    """Write the network's graph joined with the lung detail, scaled on the calibration split."""
+    reading, spec = config.reading, served_input(config)
+    if reading is None:
+        raise ValueError("the configuration has no [reading]")
+    images, _ = load_tensors(splits["calibration"], config.dataset.folder, spec)
+    equalised = config.input.equalise
+    scale = fit_scale(lungs, network, images, weight=reading.weight, equalised=equalised)
+    graft(ReadingHead(lungs, scale, equalised=equalised), network, spec.size, path)
+    return scale
+
+
+def lungs_provenance(run: Path, scale: DetailScale | None) -> dict[str, Any]:
+    """What made the lung detail, where there is one."""
+    if scale is None:
+        return {}
+    return {"lung_detail": {"sha256": sha256(run / "lungs.pt"), **asdict(scale)}}
 
 
 def peak_scale(heatmaps: NDArray[np.float32]) -> float:

@@ -25,10 +25,13 @@ from training.config import Config
 from training.dataset import load_splits, load_tensors
 from training.export import graph_path, sha256
 from training.fit import load_network
+from training.graft import DetailScale, ReadingHead
+from training.lungs import load_lungs
 from training.measures import auroc, run_graph
 from training.network import PneumoniaNet
 
 LOGIT_TOLERANCE = 1e-4
+GRAFT_TOLERANCE = 1e-3
 AUROC_LOSS = 0.003
 HEATMAP_TOLERANCE = 1e-4  # after dividing each map by its own maximum
 GOLDEN_TOLERANCE = 1e-3
@@ -82,7 +85,7 @@ def verify(config: Config, run: Path, model: Path) -> list[Check]:
         check_logits(network, float_graph, some),
         check_quantisation(float_graph, int8_graph, images, labels),
         check_heatmap(network, float_graph, some),
-        check_identity(run, model),
+        check_identity(run, model) if config.reading is None else check_graft(config, run, model),
         *check_golden(model),
     ]
 
@@ -176,6 +179,25 @@ def check_identity(run: Path, model: Path) -> Check:
         name=f"packaged graph = exported {manifest.precision} graph, files that differ",
         asked=0,
         measured=float(sha256(model / manifest.graph) != exported),
+    )
+
+
+def check_graft(config: Config, run: Path, model: Path) -> Check:
+    """Largest difference between the packaged logits and those of its parts, put together here."""
+    manifest = Manifest.load(model / "manifest.json")
+    frame = load_splits(config)["validation"].head(COMPARED_IMAGES)
+    images, _ = load_tensors(frame, config.dataset.folder, manifest.input)
+    made = manifest.provenance["lung_detail"]
+    scale = DetailScale(gain=made["gain"], centre=made["centre"])
+    head = ReadingHead(load_lungs(run), scale, equalised=config.input.equalise)
+    with torch.inference_mode():
+        inputs, term = head(torch.from_numpy(images))
+    network = run_graph(graph_path(run, manifest.precision).read_bytes(), inputs.numpy())
+    packaged = run_graph((model / manifest.graph).read_bytes(), images)
+    return Check(
+        name="packaged graph = exported graph + lung detail, logits, largest difference",
+        asked=GRAFT_TOLERANCE,
+        measured=_largest(packaged.logit - network.logit - term.numpy()),
     )
 
 
