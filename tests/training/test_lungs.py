@@ -172,12 +172,13 @@ class TestGraft:
             fit_scale(lungs, network, images, weight=1.0, equalised=True)
 
 
-class TestPackage:
-    @pytest.fixture(scope="class")
-    def model(self, learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-        config, run = learned
-        return package(config, run, tmp_path_factory.mktemp("models") / "tiny" / "1")
+@pytest.fixture(scope="module")
+def model(learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config, run = learned
+    return package(config, run, tmp_path_factory.mktemp("models") / "tiny" / "1")
 
+
+class TestPackage:
     def test_the_manifest_describes_the_joined_graph(self, model: Path) -> None:
         manifest = Manifest.load(model / "manifest.json")
         assert manifest.input.crop == READING.crop
