@@ -90,7 +90,9 @@ def observed(model: Path, folder: Path) -> Iterator[Observed]:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=out, stderr=err, start_new_session=True
             )
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+        limits = httpx.Limits(keepalive_expiry=1)  # before the service closes the connection
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, timeout=60, limits=limits) as http:
             service = Observed(http, folder, receiver, process)
             try:
                 wait_until_ready(process, str(http.base_url), folder / "stdout")
