@@ -27,6 +27,8 @@ from service.settings import Settings
 # Seconds after which BentoML answers 504: longer than uploading, waiting and reading may take.
 LONGEST_REQUEST_SECONDS = 600
 
+FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
+
 logger = logging.getLogger("bentoml.serve")
 logs.configure(os.environ)
 api = create_app()
@@ -47,9 +49,7 @@ class Observed(bentoml.Service):  # type: ignore[misc]
     description=f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
     workers=1,
     traffic={"timeout": LONGEST_REQUEST_SECONDS},
-    logging={
-        "access": {"enabled": False}
-    },  # OuterMiddleware writes one without paths and addresses
+    logging={"access": {"enabled": False}},  # OuterMiddleware writes one that names nobody
     service_class=Observed,
     labels={"finding": "pneumonia", "use": "research-only"},
 )
@@ -76,6 +76,7 @@ class ChestXray:
     def close(self) -> None:
         """End the decoding processes; BentoML calls this when every request is answered."""
         self.desk.close()
+        BentoMLContainer.tracer_provider.get().force_flush(FLUSH_MILLISECONDS)
 
 
 # What the decorator made of the class; type checkers take a decorated class for the class.

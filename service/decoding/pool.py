@@ -22,8 +22,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO, Any, TypeVar, cast
 
-from service.decoding.child import FAILED, READY, Request
+from service.decoding.child import FAILED, READY, Answer, Request
 from service.errors import DecoderCrashed, DecodeTimeout, ReadingError
+from service.observe.stages import add
 
 T = TypeVar("T")
 
@@ -153,11 +154,14 @@ class _Decoder:
                 self._wait_until_ready()
             request: Request = (seconds, task, arguments)
             answer = self._ask(request, seconds)
-        if isinstance(answer, ReadingError):
-            raise answer
-        if isinstance(answer, str) and answer == FAILED:
+        if not isinstance(answer, Answer):
+            raise DecodingError("a process answered out of turn")
+        add(answer.stages)
+        if isinstance(answer.value, ReadingError):
+            raise answer.value
+        if isinstance(answer.value, str) and answer.value == FAILED:
             raise DecodingError("a task failed; the log of its process says where")
-        return answer
+        return answer.value
 
     def keep(self) -> None:
         """Kill the process where it is late, replace it where it died while idle."""

@@ -46,6 +46,14 @@ def configure(environ: Mapping[str, str]) -> None:
     _divert_what_bypasses_logging()
 
 
+def to_stream(stream: TextIO, environ: Mapping[str, str]) -> None:
+    """Set up a process that holds files of patients from its start, and has no log yet."""
+    handler = logging.StreamHandler(stream)
+    logging.getLogger().addHandler(handler)
+    configure(environ)
+    seal()
+
+
 def seal() -> None:
     """From now on no text of an exception is written: there is a request to protect.
 

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 StageName = Literal["upload", "wait", "decode", "standardise", "infer", "render"]
 NAMES = get_args(StageName)
+LATEST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Stage:
     @property
     def seconds(self) -> float:
         """How long it took."""
-        return max(self.end - self.start, 0) / 1e9
+        return (self.end - self.start) / 1e9
 
 
 _STAGES: ContextVar[list[Stage] | None] = ContextVar("nanocxr_stages", default=None)
@@ -56,4 +57,14 @@ def add(stages: list[Stage]) -> None:
     """Keep stages that were measured elsewhere, perhaps by a process that a file has taken over."""
     kept = _STAGES.get()
     if kept is not None:
-        kept += [stage for stage in stages if stage.name in NAMES]
+        kept += [stage for stage in stages if _is_sound(stage)]
+
+
+def _is_sound(stage: object) -> bool:
+    return (
+        isinstance(stage, Stage)
+        and stage.name in NAMES
+        and isinstance(stage.start, int)
+        and isinstance(stage.end, int)
+        and 0 <= stage.start <= stage.end < LATEST
+    )

@@ -77,7 +77,7 @@ def observed(model: Path, folder: Path) -> Iterator[Observed]:
             "BENTOML_HOME": str(folder / "bentoml"),
             "BENTOML_CONFIG": str(config),
             "CXR_MODEL": str(model),
-            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "OTEL_BSP_SCHEDULE_DELAY": "2000",
             "PYTHONWARNINGS": "always",
             "TMPDIR": str(folder / "tmp"),
         }

@@ -11,6 +11,8 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.model.reader import Reader
+from service.observe.stages import NAMES as STAGES
 from tests.e2e.marked import NAME, NEEDLES, dicoms, rasters
 from tests.e2e.observed import Observed, observed
 from tests.factories import dicom_bytes, png_bytes
@@ -27,6 +29,7 @@ HEADERS = (
     "Origin",
 )  # fmt: skip
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+LAST = f"00-{'ab' * 16}-{'cd' * 8}-01"
 PATIENCE_SECONDS = 30
 
 
@@ -60,6 +63,15 @@ def series(service: Observed) -> dict[str, set[tuple[tuple[str, str], ...]]]:
     return found
 
 
+def values(service: Observed) -> dict[str, float]:
+    """Every time series by its name and labels."""
+    return {
+        sample.name + json.dumps(sample.labels): sample.value
+        for family in text_string_to_metric_families(service.ask("GET", "/metrics").text)
+        for sample in family.samples
+    }
+
+
 class TestLog:
     def test_every_line_is_one_json_object(self, service: Observed) -> None:
         service.ask("POST", "/predict", files={"image": png_bytes()})
@@ -73,8 +85,17 @@ class TestLog:
         assert line["method"] == "POST"
         assert line["route"] == "/predict"
         assert (line["status"], line["code"]) == (200, "ok")
+        assert (line["format"], line["rows"], line["columns"]) == ("DICOM", 256, 240)
         assert int(str(line["bytes_in"])) > len(dicom_bytes())
         assert not {"probability", "call", "client", "path", "query"} & line.keys()
+
+    def test_line_of_a_batch_has_the_number_of_images(self, service: Observed) -> None:
+        files = [("images", png_bytes()), ("images", b"text"), ("images", png_bytes())]
+        answer = service.ask("POST", "/predict_batch", files=files)
+        (line,) = lines(service, answer.headers["X-Request-Id"])
+        assert line["images"] == 3
+        assert not {"format", "rows", "columns"} & line.keys()
+        assert answer.json()[1]["request_id"] == line["request_id"]
 
     def test_probes_are_only_logged_where_they_fail(self, service: Observed) -> None:
         probe = service.ask("GET", "/readyz").headers["X-Request-Id"]
@@ -112,6 +133,27 @@ class TestMetrics:
             provoke(number)
         assert series(service) == before
 
+    def test_readings_and_their_stages_are_counted(self, service: Observed) -> None:
+        before = values(service)
+        service.ask("POST", "/explain", files={"image": png_bytes()})
+        service.ask("POST", "/predict", files={"image": dicom_bytes(view="LL")})
+        after = values(service)
+        for name in STAGES:
+            key = f'nanocxr_stage_seconds_count{{"stage": "{name}"}}'
+            assert after[key] > before.get(key, 0), name
+        for key, more in (
+            ("nanocxr_probability_count{}", 1),
+            ("nanocxr_batch_images_count{}", 1),
+            ('nanocxr_problems_total{"code": "not_frontal"}', 1),
+            ("nanocxr_queue_length{}", 0),
+        ):
+            assert after[key] - before.get(key, 0) == more, key
+
+    def test_model_is_named(self, service: Observed, tiny_model: Path) -> None:
+        (labels,) = series(service)["nanocxr_model_info"]
+        assert dict(labels)["sha256"] == Reader.open(tiny_model).model.sha256
+        assert dict(labels)["name"] == "tiny"
+
     def test_routes_of_bentoml_are_told_apart(self, service: Observed) -> None:
         service.ask("GET", "/model")
         series_of_bentoml = series(service)["bentoml_service_request_total"]
@@ -137,6 +179,8 @@ class TestTracing:
         attributes = {pair.key: pair.value.string_value for pair in server.attributes}
         assert attributes["nanocxr.request_id"] == identity
         assert lines(service, identity)[0]["trace_id"] == PARENT[3:35]
+        stages = {span.name for span in mine() if span.parent_span_id == server.span_id}
+        assert {"upload", "wait", "decode", "standardise", "infer"} <= stages
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +189,7 @@ def marked(service: Observed) -> Observed:
     send_marked_files(service)
     send_marked_requests(service)
     service.ask("GET", "/metrics")
+    service.ask("GET", "/docs.json", headers={"traceparent": LAST})
     service.stop()
     return service
 
@@ -167,6 +212,10 @@ class TestPrivacy:
         names = {span.name for span in marked.receiver.spans()}
         assert {"POST /predict", "POST /explain", "GET unmatched"} <= names
         assert [body for body in marked.receiver.bodies if found_in(body)] == []
+
+    def test_last_spans_are_sent_at_the_end(self, marked: Observed) -> None:
+        traces = {span.trace_id.hex() for span in marked.receiver.spans()}
+        assert LAST[3:35] in traces
 
     def test_every_line_is_json_to_the_end(self, marked: Observed) -> None:
         for line in marked.log.splitlines():
