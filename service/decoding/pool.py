@@ -154,8 +154,6 @@ class _Decoder:
                 self._wait_until_ready()
             request: Request = (seconds, task, arguments)
             answer = self._ask(request, seconds)
-        if not isinstance(answer, Answer):
-            raise DecodingError("a process answered out of turn")
         add(answer.stages)
         if isinstance(answer.value, ReadingError):
             raise answer.value
@@ -234,7 +232,9 @@ class _Decoder:
             if request is not None:
                 pickle.dump(request, self._requests, protocol=pickle.HIGHEST_PROTOCOL)
                 self._requests.flush()
-            return _Answers(self._answers).load()
+            answer = _Answers(self._answers).load()
+            if request is None or isinstance(answer, Answer):
+                return answer
         except (EOFError, OSError, pickle.UnpicklingError):
             pass
         finally:
