@@ -16,7 +16,6 @@ from service.imaging.display import grey_values
 from service.imaging.overlay import GreyImage, grey_picture
 from service.imaging.radiograph import FloatImage, Radiograph, View
 from service.imaging.standardise import Geometry, InputSpec, standardise
-from service.observe.stages import stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +56,7 @@ class Prepared:
     @classmethod
     def of(cls, radiograph: Radiograph, spec: InputSpec) -> "Prepared":
         """Standardise a decoded radiograph."""
-        with stage("standardise"):
-            tensor, geometry = standardise(radiograph, spec)
+        tensor, geometry = standardise(radiograph, spec)
         return cls(
             tensor=tensor,
             facts=RadiographFacts.of(radiograph),
@@ -92,15 +90,12 @@ def prepare(data: bytes, limits: Limits, spec: InputSpec) -> Prepared:
     ReadingError
         If the file is not one frontal chest radiograph that can be decoded.
     """
-    with stage("decode"):
-        radiograph = decode(data, limits)
-    return Prepared.of(radiograph, spec)
+    return Prepared.of(decode(data, limits), spec)
 
 
 def prepare_with_picture(data: bytes, limits: Limits, spec: InputSpec) -> Pictured:
     """Decode and standardise one file as :func:`prepare` does, and keep its picture."""
-    with stage("decode"):
-        radiograph = decode(data, limits)
+    radiograph = decode(data, limits)
     return Pictured(prepared=Prepared.of(radiograph, spec), grey=grey_picture(radiograph))
 
 

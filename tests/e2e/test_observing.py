@@ -20,9 +20,16 @@ from tests.serving import FORM, form, part
 
 pytestmark = pytest.mark.e2e
 
-ENDPOINTS = (("/predict", "image"), ("/explain", "image"), ("/predict_batch", "images"))
-PATHS = ("/predict", "/explain?bare=true", "/predict_batch", "/model", "/docs.json", "/", "/livez",
-         "/healthz", "/readyz", "/schema.json", "/metrics")  # fmt: skip
+ENDPOINTS = (
+    ("/predict", "image"),
+    ("/explain", "image"),
+    ("/view", "image"),
+    ("/predict_batch", "images"),
+)
+PATHS = (
+    "/predict", "/explain?bare=true", "/view", "/predict_batch", "/model", "/docs.json", "/",
+    "/ui/", "/livez", "/healthz", "/readyz", "/schema.json", "/metrics",
+)  # fmt: skip
 HEADERS = (
     "User-Agent", "X-Patient", "X-Request-Id", "Referer", "Cookie", "Authorization", "traceparent",
     "tracestate", "baggage", "X-Forwarded-For", "X-Forwarded-Host", "Accept", "Accept-Language",
@@ -254,6 +261,7 @@ def send_marked_requests(service: Observed) -> None:
         f"/{NAME}",
         f"/predict/{NAME}",
         f"/static_content/{NAME}.js",
+        f"/ui/{NAME}",
         f"/model/%2e/{NAME}",
     ):
         service.ask("GET", path)
