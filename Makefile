@@ -26,7 +26,7 @@ serve: .venv-serve/.ready  ## start the service on PORT
 	@echo "Listening on http://localhost:$(PORT) (research software, not a medical device). Try:"
 	@echo "  curl -F image=@chest.dcm http://localhost:$(PORT)/predict"
 	@echo "or open http://localhost:$(PORT)/ui/ in a browser."
-	CXR_MODEL=$(MODEL) $(SERVE)/bentoml serve service.app:ChestXray --host 127.0.0.1 --port $(PORT)
+	CXR_LOG=text CXR_MODEL=$(MODEL) $(SERVE)/bentoml serve service.app:ChestXray --host 127.0.0.1 --port $(PORT)
 
 test: .venv/.ready browser  ## every test
 	$(BIN)/python -m pytest

@@ -7,23 +7,41 @@ The endpoints are an ASGI app that BentoML mounts beside its own /livez, /health
 """
 
 import logging
+import os
+from dataclasses import astuple
 from typing import Any
 
 import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from service.errors import ModelUnavailable
 from service.http.desk import Desk
 from service.http.endpoints import create_app
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
+from service.observe import logs, metrics
+from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from service.schemas import INTENDED_USE
 from service.settings import Settings
 
 # Seconds after which BentoML answers 504: longer than uploading, waiting and reading may take.
 LONGEST_REQUEST_SECONDS = 600
 
+FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
+
 logger = logging.getLogger("bentoml.serve")
+logs.configure(os.environ)
 api = create_app()
+
+
+class Observed(bentoml.Service):  # type: ignore[misc]
+    """A service with a middleware outside of BentoML's own, which add_asgi_middleware cannot do."""
+
+    def to_asgi(self, is_main: bool = True) -> Any:  # noqa: FBT001, FBT002  BentoML's signature
+        """The app that uvicorn runs."""
+        app = super().to_asgi(is_main)
+        app.add_middleware(OuterMiddleware)
+        return app
 
 
 @bentoml.service(
@@ -31,6 +49,8 @@ api = create_app()
     description=f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
     workers=1,
     traffic={"timeout": LONGEST_REQUEST_SECONDS},
+    logging={"access": {"enabled": False}},  # OuterMiddleware writes one that names nobody
+    service_class=Observed,
     labels={"finding": "pneumonia", "use": "research-only"},
 )
 @bentoml.asgi_app(api)
@@ -41,6 +61,7 @@ class ChestXray:
     """
 
     def __init__(self) -> None:
+        metrics.forget_dead_workers()
         settings = Settings.from_env()
         self.reader = open_reader(settings)
         self.desk = Desk(self.reader, settings)
@@ -55,10 +76,12 @@ class ChestXray:
     def close(self) -> None:
         """End the decoding processes; BentoML calls this when every request is answered."""
         self.desk.close()
+        BentoMLContainer.tracer_provider.get().force_flush(FLUSH_MILLISECONDS)
 
 
 # What the decorator made of the class; type checkers take a decorated class for the class.
 service: Any = ChestXray
+service.add_asgi_middleware(InnerMiddleware, tracer_provider=BentoMLContainer.tracer_provider.get)
 service.add_asgi_middleware(ProblemMiddleware)
 
 
@@ -72,6 +95,7 @@ def open_reader(settings: Settings) -> Reader | ModelUnavailable:
     except ModelUnavailable as error:
         logger.error("No model in %s (%s): %s", settings.model, error.code, error)  # noqa: TRY400
         return error
+    metrics.MODEL_INFO.labels(*astuple(reader.model), reader.provider).set(1)
     logger.info(
         "Model %s %s, SHA-256 %s, on %s. %s",
         reader.model.name,

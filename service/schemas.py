@@ -12,6 +12,7 @@ from service.errors import ReadingError
 from service.findings.calibration import Call
 from service.imaging.radiograph import View
 from service.model.reader import Reader, Reading
+from service.observe.request import current
 
 INTENDED_USE = (
     "Research use only. Not a medical device: not for diagnosis, triage or treatment of patients."
@@ -111,6 +112,10 @@ class Problem(Wire):
     status: int = Field(ge=400, le=599, description="HTTP status; in a batch, of this one image.")
     detail: str = Field(description="The fact (a DICOM tag, a size) and the remedy, for people.")
     code: str = Field(description="Stable across releases.", examples=["not_a_chest"])
+    request_id: str = Field(
+        description="Of the request, as in the header X-Request-Id and in the service's log.",
+        examples=["5f0c8c7be2a04f6b8f4b2a2d3c1e9a77"],
+    )
 
     @classmethod
     def of(cls, code: str, status: int, detail: str) -> "Problem":
@@ -121,6 +126,7 @@ class Problem(Wire):
             status=status,
             detail=detail,
             code=code,
+            request_id=current().id,
         )
 
     @classmethod

@@ -48,7 +48,7 @@ def problem(response: Any) -> tuple[int, str]:
     """Status and code of an answer that must be a problem and nothing else."""
     assert response.headers["content-type"] == PROBLEM_JSON, response.text
     body = response.json()
-    assert set(body) == {"type", "title", "status", "detail", "code"}
+    assert set(body) == {"type", "title", "status", "detail", "code", "request_id"}
     assert body["status"] == response.status_code
     assert body["type"].endswith(body["code"])
     assert body["detail"]

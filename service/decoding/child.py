@@ -6,27 +6,43 @@ process that started it does: its input has an end then.
 """
 
 import importlib
+import logging
 import os
 import pickle
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from service.errors import DecoderCrashed, ReadingError
+from service.observe import logs
+from service.observe.stages import Stage, collecting
+
+logger = logging.getLogger("nanocxr")
 
 READY = "ready"
-FAILED = "failed"  # the task raised what is no refusal; standard error says where
+FAILED = "failed"  # the task raised what is no refusal; the log says where
 
 Request = tuple[float, Callable[..., Any], tuple[Any, ...]]  # seconds, task, its arguments
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the task returned, its refusal or :data:`FAILED`; and how long its stages took."""
+
+    value: Any
+    stages: list[Stage]
+
+
 def main() -> None:
-    """Serve on standard input and output; whatever a decoder prints goes to standard error."""
+    """Serve on standard input and output; whatever a decoder prints is lost.
+
+    It may quote the file. The log goes to standard error.
+    """
     # Ctrl-C and the signals of a supervisor reach every process below it: they are the parent's to
     # handle, which may still need this one to answer what it has accepted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -36,7 +52,10 @@ def main() -> None:
         importlib.import_module(module)
     bound_memory(int(bytes_of_memory))
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        logs.to_stream(os.fdopen(os.dup(sys.stderr.fileno()), "w"), os.environ)
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
         try:
             serve(sys.stdin.buffer, answers)
         except BrokenPipeError:
@@ -55,7 +74,7 @@ def bound_memory(growth: int) -> None:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer pickled :data:`Request` by what the task returns, or its refusal, until they end.
+    """Answer pickled :data:`Request` by an :class:`Answer` until they end.
 
     The first answer, unasked, is :data:`READY`.
     """
@@ -69,10 +88,12 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         # SIGALRM ends the process wherever it is, native code included. The parent kills it too;
         # this is for a parent that is gone.
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        answer = _done(task, arguments)
+        stages: list[Stage] = []
+        with collecting(stages):
+            value = _done(task, arguments)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(answer, answers)
-        del request, arguments, answer  # the next may be as large
+        _send(Answer(value, stages), answers)
+        del request, arguments, value  # the next may be as large
 
 
 def _done(task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -85,10 +106,8 @@ def _done(task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
             "Decoding the file needs more memory than an image of its size should. "
             "Send it uncompressed."
         )
-    except Exception as error:  # noqa: BLE001  the parent has to be told of every one
-        # Not the message: it may quote a value of the file.
-        where = "".join(traceback.format_tb(error.__traceback__))
-        print(f"decoding failed with {type(error).__name__}\n{where}", file=sys.stderr)  # noqa: T201
+    except Exception as error:
+        logger.error("decoding failed", exc_info=error)  # noqa: TRY400  never its text: logs.sealed
         return FAILED
 
 

@@ -22,8 +22,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO, Any, TypeVar, cast
 
-from service.decoding.child import FAILED, READY, Request
+from service.decoding.child import FAILED, READY, Answer, Request
 from service.errors import DecoderCrashed, DecodeTimeout, ReadingError
+from service.observe.stages import add
 
 T = TypeVar("T")
 
@@ -153,11 +154,12 @@ class _Decoder:
                 self._wait_until_ready()
             request: Request = (seconds, task, arguments)
             answer = self._ask(request, seconds)
-        if isinstance(answer, ReadingError):
-            raise answer
-        if isinstance(answer, str) and answer == FAILED:
+        add(answer.stages)
+        if isinstance(answer.value, ReadingError):
+            raise answer.value
+        if isinstance(answer.value, str) and answer.value == FAILED:
             raise DecodingError("a task failed; the log of its process says where")
-        return answer
+        return answer.value
 
     def keep(self) -> None:
         """Kill the process where it is late, replace it where it died while idle."""
@@ -230,7 +232,9 @@ class _Decoder:
             if request is not None:
                 pickle.dump(request, self._requests, protocol=pickle.HIGHEST_PROTOCOL)
                 self._requests.flush()
-            return _Answers(self._answers).load()
+            answer = _Answers(self._answers).load()
+            if request is None or isinstance(answer, Answer):
+                return answer
         except (EOFError, OSError, pickle.UnpicklingError):
             pass
         finally:

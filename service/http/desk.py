@@ -13,6 +13,7 @@ from service.http.upload import File, UploadLimits, UploadMemory, discard, read_
 from service.model.reader import Reader
 from service.model.reading_room import ReadingRoom
 from service.model.session import cores
+from service.observe.stages import stage
 from service.settings import Settings
 
 # Enough to keep all cores busy, few enough that the last one is answered soon.
@@ -76,6 +77,8 @@ class Desk:
         self._under_way += 1
         try:
             with self._memory.share() as share:
-                yield await read_files(request, field, limits, share)
+                with stage("upload"):
+                    files = await read_files(request, field, limits, share)
+                yield files
         finally:
             self._under_way -= 1

@@ -18,6 +18,7 @@ from service.http.problems import problem_of, refuse
 from service.http.upload import File
 from service.imaging.overlay import colour_map
 from service.model.reader import Reading
+from service.observe.request import current
 from service.schemas import INTENDED_USE, ModelInfo, Prediction
 
 
@@ -90,6 +91,7 @@ async def predict_batch(request: Request) -> Response:
     """Read several radiographs; one refusal does not touch the others."""
     desk = _desk(request)
     async with desk.files(request, "images") as files:
+        current().images = len(files)
         images = [file for file in files if isinstance(file, bytes)]
         answers = iter(await desk.room.read_batch(images))
     entries = [next(answers) if isinstance(file, bytes) else file for file in files]

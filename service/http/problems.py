@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors
 from service.errors import ReadingError
+from service.observe import metrics
+from service.observe.request import current
 from service.schemas import Problem
 
 logger = logging.getLogger("nanocxr")
@@ -61,7 +63,8 @@ FRAMEWORK = {
 
 
 def problem_of(error: ReadingError) -> Problem:
-    """The wire form of a refusal, with its status."""
+    """The wire form of a refusal, with its status; counts it."""
+    metrics.PROBLEMS.labels(error.code).inc()
     return Problem.from_error(error, STATUS[type(error)])
 
 
@@ -77,6 +80,7 @@ def refuse(_: Request, error: Exception) -> Response:
 
 def problem_response(problem: Problem) -> Response:
     """The HTTP response with this problem and its status."""
+    current().code = problem.code
     return Response(problem.model_dump_json(), status_code=problem.status, media_type=MEDIA_TYPE)
 
 

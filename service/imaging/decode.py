@@ -11,6 +11,7 @@ from service.imaging.dicom import read_dicom
 from service.imaging.dicom_file import is_dicom
 from service.imaging.radiograph import Radiograph
 from service.imaging.raster import read_jpeg, read_png
+from service.observe.stages import stage
 
 MIB = 1024 * 1024
 BYTES_A_PIXEL = 48  # of all copies at once
@@ -31,6 +32,7 @@ class Limits:
         return 4 * self.max_bytes + BYTES_A_PIXEL * self.max_pixels
 
 
+@stage("decode")
 def decode(data: bytes, limits: Limits) -> Radiograph:
     """Decode one DICOM, PNG or JPEG file.
 

@@ -12,10 +12,12 @@ from PIL import Image
 from service.imaging.overlay import heat_levels
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry
+from service.observe.stages import stage
 
 MAX_SIDE = 2048  # pixels: more than most screens have; a 15-megapixel film becomes 7 MB
 
 
+@stage("render")
 def grey_values(radiograph: Radiograph) -> NDArray[np.uint16]:
     """Reduce a radiograph to at most :data:`MAX_SIDE` pixels a side.
 
@@ -28,6 +30,7 @@ def grey_values(radiograph: Radiograph) -> NDArray[np.uint16]:
     return np.rint(np.asarray(picture) * np.float32(65535)).astype(np.uint16)
 
 
+@stage("render")
 def heat_values(heatmap: FloatImage, geometry: Geometry, *, full_scale: float) -> NDArray[np.uint8]:
     """Lay a heatmap over the grey values.
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry
+from service.observe.stages import stage
 
 GreyImage = NDArray[np.uint8]
 
@@ -25,6 +26,7 @@ DARK_END = np.array([0.40, 0.16, 0.05])
 LIGHT_END = np.array([0.95, -0.03, 0.16])
 
 
+@stage("render")
 def heatmap_png(
     grey: GreyImage | None,
     heatmap: FloatImage,
@@ -60,6 +62,7 @@ def heatmap_png(
     return buffer.getvalue()
 
 
+@stage("render")
 def grey_picture(radiograph: Radiograph) -> GreyImage:
     """What :func:`heatmap_png` shows of a radiograph: uint8 of its rows and columns."""
     return (radiograph.pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)

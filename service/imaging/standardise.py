@@ -11,6 +11,7 @@ from PIL import Image
 
 from service.errors import InvalidManifest
 from service.imaging.radiograph import FloatImage, Radiograph
+from service.observe.stages import stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class Geometry:
     height: int
 
 
+@stage("standardise")
 def standardise(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Geometry]:
     """Crop, resize and equalise one radiograph.
 

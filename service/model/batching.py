@@ -6,15 +6,19 @@ for an image whatever else is in the batch.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from service.imaging.prepare import Prepared
 from service.model.reader import Reading
+from service.observe.metrics import BATCH_IMAGES, QUEUE_LENGTH
+from service.observe.stages import Stage, add
 
 Infer = Callable[[Sequence[Prepared]], list[Reading]]
-Waiting = tuple[Prepared, "asyncio.Future[Reading]"]
+Answer = tuple[Reading, Stage]  # and the inference that gave it
+Waiting = tuple[Prepared, "asyncio.Future[Answer]"]
 
 
 class Batches:
@@ -40,10 +44,14 @@ class Batches:
 
     async def infer(self, prepared: Prepared) -> Reading:
         """Read one radiograph, in the next inference that has room."""
-        reading: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
-        self._waiting.append((prepared, reading))
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        asked = time.time_ns()
+        self._waiting.append((prepared, answer))
+        QUEUE_LENGTH.inc()
         self._start()
-        return await reading
+        reading, inference = await answer
+        add([Stage("wait", asked, inference.start), inference])
+        return reading
 
     def close(self) -> None:
         """Wait for the inferences under way."""
@@ -53,13 +61,15 @@ class Batches:
         while self._waiting and self._free:
             size = min(self._most, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(size)]
+            QUEUE_LENGTH.dec(size)
+            BATCH_IMAGES.observe(size)
             self._free -= 1
             task = asyncio.create_task(self._run(batch))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
     async def _run(self, batch: list[Waiting]) -> None:
-        loop = asyncio.get_running_loop()
+        loop, start = asyncio.get_running_loop(), time.time_ns()
         try:
             readings = await loop.run_in_executor(
                 self._threads, self._infer, [prepared for prepared, _ in batch]
@@ -69,9 +79,10 @@ class Batches:
                 if not future.done():
                     future.set_exception(error)
         else:
+            inference = Stage("infer", start, time.time_ns())
             for (_, future), reading in zip(batch, readings, strict=True):
                 if not future.done():  # cancelled
-                    future.set_result(reading)
+                    future.set_result((reading, inference))
         finally:
             self._free += 1
             self._start()

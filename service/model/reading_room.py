@@ -8,6 +8,7 @@ inference in threads, and nothing but waiting in the event loop.
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 
@@ -18,10 +19,13 @@ from service.decoding.pool import Pool
 from service.errors import ReadingError, ServiceBusy
 from service.imaging.display import heat_values
 from service.imaging.overlay import heatmap_png
-from service.imaging.prepare import prepare, prepare_for_screen, prepare_with_picture
+from service.imaging.prepare import Prepared, prepare, prepare_for_screen, prepare_with_picture
 from service.model.batching import Batches
 from service.model.reader import Reader, Reading
 from service.model.session import cores
+from service.observe.metrics import QUEUE_LENGTH
+from service.observe.readings import note_reading
+from service.observe.stages import stage
 
 # Waiting for a decoding process. The bound on requests turns others away long before, unless files
 # take very long to decode.
@@ -73,7 +77,7 @@ class ReadingRoom:
         prepared = await self._in_process(
             prepare, data, self.reader.limits, self.reader.manifest.input
         )
-        return await self._batches.infer(prepared)
+        return await self._infer(prepared)
 
     async def read_batch(self, images: Sequence[bytes]) -> list[Reading | ReadingError]:
         """Read several files; entry i is the reading or the refusal of file i.
@@ -99,7 +103,7 @@ class ReadingRoom:
             grey, reading = None, await self.read(data)
         else:
             pictured = await self._in_process(prepare_with_picture, data, limits, manifest.input)
-            grey, reading = pictured.grey, await self._batches.infer(pictured.prepared)
+            grey, reading = pictured.grey, await self._infer(pictured.prepared)
         draw = partial(heatmap_png, full_scale=manifest.heatmap_scale)
         return reading, await self._in_process(draw, grey, reading.heatmap, reading.geometry)
 
@@ -107,18 +111,26 @@ class ReadingRoom:
         """Read one file; also its grey values and heat, see :mod:`service.imaging.display`."""
         limits, manifest = self.reader.limits, self.reader.manifest
         prepared, grey = await self._in_process(prepare_for_screen, data, limits, manifest.input)
-        reading = await self._batches.infer(prepared)
+        reading = await self._infer(prepared)
         lay = partial(heat_values, full_scale=manifest.heatmap_scale)
         return reading, grey, await self._in_process(lay, reading.heatmap, reading.geometry)
 
+    async def _infer(self, prepared: Prepared) -> Reading:
+        reading = await self._batches.infer(prepared)
+        note_reading(reading)
+        return reading
+
     async def _in_process(self, task: Callable[..., T], *arguments: object) -> T:
         try:
-            async with asyncio.timeout(QUEUE_SECONDS):
-                await self._free.acquire()
+            with stage("wait"), QUEUE_LENGTH.track_inprogress():
+                async with asyncio.timeout(QUEUE_SECONDS):
+                    await self._free.acquire()
         except TimeoutError:
             raise ServiceBusy("Other readings took too long. Send it again later.") from None
         try:
-            run = partial(self._pool.run, task, *arguments, seconds=self._seconds)
+            # In the context of the request: it collects the stages of the task.
+            here = copy_context().run
+            run = partial(here, self._pool.run, task, *arguments, seconds=self._seconds)
             return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         finally:
             self._free.release()

@@ -18,7 +18,10 @@ ONLY_IN = {
     "onnxruntime": {"service/model/session.py"},
     "starlette": {
         f"service/http/{name}.py" for name in ("desk", "endpoints", "page", "problems", "upload")
-    },
+    }
+    | {"service/observe/middleware.py"},
+    "prometheus_client": {"service/observe/metrics.py"},
+    "opentelemetry": {"service/observe/middleware.py"},
 }
 
 

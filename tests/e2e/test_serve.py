@@ -196,5 +196,5 @@ class TestOperation:
             response = http.post("/predict", files={"image": ("Doe^Jane.dcm", content)})
             assert "doe" not in response.text.lower()
         log = server.log.read_text()
-        assert "path=/predict" in log
+        assert '"route": "/predict"' in log
         assert "doe" not in log.lower()

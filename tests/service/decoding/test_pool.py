@@ -1,12 +1,16 @@
 """Real processes that crash, hang, grow and are killed; tasks are functions that do just that."""
 
 import ctypes
+import json
+import logging
 import operator
 import os
+import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import numpy as np
@@ -16,11 +20,13 @@ from service.decoding.pool import MIB, DecodingError, Pool
 from service.errors import DecoderCrashed, DecodeTimeout, NotAnImage
 from service.imaging.decode import Limits
 from service.imaging.prepare import prepare
+from service.observe.stages import Stage, collecting
 from tests.factories import png_bytes
 from tests.processes import decoders_of, descendants, wait_until, wait_until_gone
 from tests.tiny_model import SPEC
 
 LONG = 120.0
+ANSWERS = 3  # the pipe on which a process answers
 MEMORY = 256 * MIB
 
 
@@ -60,13 +66,39 @@ class TestAnswers:
             with pytest.raises(DecodingError) as caught:
                 pool.run(int, "Doe^Jane", seconds=LONG)
             assert works(pool)
-        told = str(caught.value) + capfd.readouterr().err
-        assert "ValueError" in told
-        assert "Doe" not in told
+        (line,) = capfd.readouterr().err.splitlines()
+        assert json.loads(line)["exception"][0] == "ValueError"
+        assert "Doe" not in str(caught.value) + line
+
+    @pytest.mark.parametrize("task", [print, warnings.warn, logging.warning])
+    def test_what_anyone_says_of_a_file_is_not_heard(
+        self, task: Callable[[str], object], capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with closing(new_pool()) as pool:
+            pool.run(task, "Doe^Jane", seconds=LONG)
+            pool.run(os.write, 2, b"Doe^Jane, says native code", seconds=LONG)
+            assert works(pool)
+        assert "Doe" not in "".join(capfd.readouterr())
+
+    def test_times_of_stages_come_with_them(self, pool: Pool) -> None:
+        stages: list[Stage] = []
+        before = time.time_ns()
+        with collecting(stages):
+            pool.run(prepare, png_bytes(), Limits(), SPEC, seconds=LONG)
+            with pytest.raises(NotAnImage):
+                pool.run(prepare, b"text", Limits(), SPEC, seconds=LONG)
+        assert [found.name for found in stages] == ["decode", "standardise", "decode"]
+        assert before <= stages[0].start <= stages[-1].end <= time.time_ns()
 
     def test_of_a_process_that_was_taken_over_are_not_obeyed(self, pool: Pool) -> None:
         with pytest.raises(DecoderCrashed):
             pool.run(operator.itemgetter(0), [os.system], seconds=LONG)
+        assert works(pool)
+
+    def test_of_another_kind_cost_the_process(self, pool: Pool) -> None:
+        assert works(pool)
+        with pytest.raises(DecoderCrashed):
+            pool.run(os.write, ANSWERS, pickle.dumps("Doe^Jane"), seconds=LONG)
         assert works(pool)
 
 
