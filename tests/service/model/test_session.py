@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +97,19 @@ class TestOpening:
         graph = identity_graph(["n", 1, 64, 64], TensorProto.DOUBLE)
         with pytest.raises(InvalidManifest, match="float32"):
             Session(graph, threads=1)
+
+
+def test_onnxruntime_keeps_no_identifier_to_report_with(tiny_model: Path, tmp_path: Path) -> None:
+    load = """if True:
+        import sys
+        from pathlib import Path
+        from service.model.reader import Reader
+        Reader.open(Path(sys.argv[1]))
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", load, str(tiny_model)],
+        env={k: v for k, v in kept.items() if not k.startswith("XDG_")} | {"HOME": str(tmp_path)},
+        check=True,
+    )
+    assert list(tmp_path.rglob("*")) == []
