@@ -170,7 +170,29 @@ def test_a_dead_worker_is_replaced(container: Container, radiograph: bytes) -> N
     assert answer.status_code == 200
 
 
-def test_sigterm_ends_it_with_0(container: Container) -> None:
-    run(container.engine, "stop", "--time", "60", container.name)
+def test_a_limit_of_time_counts_as_cores(engine: str) -> None:
+    script = "from service.model.session import cores; print(cores())"
+    limited = ["run", "--rm", "--cpus=1", "--no-healthcheck", "--entrypoint=python3", IMAGE]
+    assert run(engine, *limited, "-c", script).strip() == "1"
+
+
+def test_sigterm_ends_it_with_0_after_the_request_under_way(
+    container: Container, radiograph: bytes
+) -> None:
+    request = httpx.Request("POST", f"{container.url}/predict", files={"image": radiograph})
+    body = request.read()
+    stopping: list[subprocess.Popen[bytes]] = []
+
+    def slowly() -> Iterator[bytes]:
+        yield body[:1000]
+        time.sleep(1)
+        stopping.append(subprocess.Popen([container.engine, "stop", "--time=60", container.name]))
+        time.sleep(2)
+        yield body[1000:]
+
+    headers = {name: request.headers[name] for name in ("content-type", "content-length")}
+    answer = httpx.post(str(request.url), content=slowly(), headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert stopping[0].wait(60) == 0
     assert json.loads(container.inspect("State.ExitCode")) == 0
     assert not json.loads(container.inspect("State.OOMKilled"))

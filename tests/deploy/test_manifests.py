@@ -125,5 +125,12 @@ class TestCompose:
     def test_is_not_reachable_from_other_machines(self, composed: dict[str, Any]) -> None:
         assert [port.split(":")[0] for port in composed["ports"]] == ["127.0.0.1"]
 
-    def test_threads_are_those_of_the_limit(self, composed: dict[str, Any]) -> None:
-        assert int(composed["environment"]["CXR_THREADS"]) == composed["cpus"]
+    def test_keys_are_mounted_with_their_folder_so_that_a_new_file_is_seen(
+        self, composed: dict[str, Any], container: dict[str, Any]
+    ) -> None:
+        (volume,) = composed["volumes"]
+        folder = Path(composed["environment"]["CXR_API_KEYS"]).parent
+        assert volume.split(":")[1:] == [str(folder), "ro"]
+        mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+        assert mounts["keys"]["mountPath"] == str(folder)
+        assert "subPath" not in mounts["keys"]
