@@ -3,7 +3,9 @@
 #   deploy/base.sh && make container BASE=localhost/nanocxr-base:bookworm
 # Needs root, mmdebstrap, and docker, podman or buildah (ENGINE names one).
 set -eu
+cd "$(dirname "$0")/.."
 name=${1:-localhost/nanocxr-base:bookworm}
+engine=$(python3 -c 'from deploy.engine import Engine; print(Engine.find().name)')
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
@@ -17,4 +19,4 @@ mmdebstrap --variant=minbase --include=python3,python3-venv,usr-is-merged \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     bookworm "$folder/base.tar"
 printf 'FROM scratch\nADD base.tar /\n' > "$folder/Containerfile"
-"${ENGINE:-podman}" build --tag "$name" --file "$folder/Containerfile" "$folder"
+"$engine" build --tag "$name" --file "$folder/Containerfile" "$folder"
