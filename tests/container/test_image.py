@@ -4,6 +4,7 @@
 another image than the one of this version.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pydicom
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.container
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 IMAGE = os.environ.get("IMAGE", f"nanocxr:{VERSION}")
 START_SECONDS = 120.0
+KEY = "cxr_of-this-test"
 CONFINED = [
     "--read-only",
     "--tmpfs=/tmp:rw,noexec,nosuid,nodev,size=256m",
@@ -47,6 +51,10 @@ class Container:
     @property
     def url(self) -> str:
         return "http://" + run(self.engine, "port", self.name, "3000/tcp").splitlines()[0]
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {KEY}"} | body.pop("headers", {})
+        return httpx.post(self.url + path, headers=headers, timeout=60, **body)
 
     def exec(self, *command: str) -> "subprocess.CompletedProcess[str]":
         whole = [self.engine, "exec", self.name, *command]
@@ -81,10 +89,20 @@ def engine() -> str:
 
 
 @pytest.fixture(scope="module")
-def container(engine: str) -> Iterator[Container]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a keys file that user 10001 can read."""
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "keys.txt").write_text(f"test {hashlib.sha256(KEY.encode()).hexdigest()}\n")
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def container(engine: str, keys: Path) -> Iterator[Container]:
     # Podman adds writable folders of its own unless told not to.
     alone = ["--read-only-tmpfs=false"] if engine == "podman" else []
-    command = ["run", "--detach", *CONFINED, *alone, IMAGE]
+    allowed = [f"--volume={keys}:/etc/nanocxr:ro", "--env=CXR_API_KEYS=/etc/nanocxr/keys.txt"]
+    command = ["run", "--detach", *CONFINED, *alone, *allowed, IMAGE]
     running = Container(engine, run(engine, *command).strip())
     try:
         running.wait_until_healthy()
@@ -111,13 +129,36 @@ def test_says_its_size(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_reads_a_dicom_as_this_checkout_does(container: Container, radiograph: bytes) -> None:
-    answer = httpx.post(f"{container.url}/predict", files={"image": radiograph}, timeout=60)
+    answer = container.post("/predict", files={"image": radiograph})
     assert answer.status_code == 200, answer.text
     reading = Reader.open(SHIPPED).read(radiograph)
     assert answer.json()["probability"] == pytest.approx(reading.probability, abs=1e-3)
     assert "Not a medical device" in answer.json()["intended_use"]
-    heatmap = httpx.post(f"{container.url}/explain", files={"image": radiograph}, timeout=60)
+    heatmap = container.post("/explain", files={"image": radiograph})
     assert heatmap.content.startswith(b"\x89PNG")
+
+
+def test_serves_the_page(container: Container) -> None:
+    page = httpx.get(f"{container.url}/ui", follow_redirects=True)
+    assert page.status_code == 200
+    assert "not a medical device" in page.text.lower()
+
+
+def test_does_not_listen_without_keys(engine: str) -> None:
+    done = subprocess.run(
+        [engine, "run", "--rm", *CONFINED, IMAGE], check=False, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "CXR_API_KEYS" in done.stdout + done.stderr
+
+
+def test_makes_a_key(engine: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    once = ["run", "--rm", "--no-healthcheck", f"--volume={tmp_path}:/keys"]
+    command = ["-m", "service.http.keys", "new", "radiology", "--file", "/keys/keys.txt"]
+    key = run(engine, *once, "--entrypoint=python3", IMAGE, *command).strip()
+    name, digest = (tmp_path / "keys.txt").read_text().splitlines()[-1].split()
+    assert (name, digest) == ("radiology", hashlib.sha256(key.encode()).hexdigest())
 
 
 def test_every_process_is_confined(container: Container) -> None:
@@ -140,7 +181,7 @@ def test_only_tmp_can_be_written(container: Container) -> None:
 
 
 def test_nothing_of_the_image_or_its_patient_stays(container: Container, radiograph: bytes) -> None:
-    httpx.post(f"{container.url}/predict", files={"image": radiograph}, timeout=60)
+    container.post("/predict", files={"image": radiograph})
     assert container.shell("grep -rl MARKED /tmp || true") == ""
     assert "MARKED" not in run(container.engine, "logs", container.name)
     assert container.shell("find /tmp -iname '*onnxruntime*'") == ""  # its telemetry
@@ -166,7 +207,7 @@ def test_a_dead_worker_is_replaced(container: Container, radiograph: bytes) -> N
     container.shell(f"kill -9 {first}")
     container.wait_until_healthy()
     assert container.shell(worker).strip() != first
-    answer = httpx.post(f"{container.url}/predict", files={"image": radiograph}, timeout=60)
+    answer = container.post("/predict", files={"image": radiograph})
     assert answer.status_code == 200
 
 
@@ -191,7 +232,7 @@ def test_sigterm_ends_it_with_0_after_the_request_under_way(
         yield body[1000:]
 
     headers = {name: request.headers[name] for name in ("content-type", "content-length")}
-    answer = httpx.post(str(request.url), content=slowly(), headers=headers, timeout=60)
+    answer = container.post("/predict", content=slowly(), headers=headers)
     assert answer.status_code == 200, answer.text
     assert stopping[0].wait(60) == 0
     assert json.loads(container.inspect("State.ExitCode")) == 0
