@@ -6,10 +6,12 @@ CONFIG ?= training/configs/default.toml
 RUN ?= runs/default
 BIN := .venv/bin
 SERVE := .venv-serve/bin
+DEPLOY := .venv-deploy/bin
 
 export BENTOML_DO_NOT_TRACK := True
+export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: serve test browser check train package bench clean
+.PHONY: serve test browser check train package bench container container-test lock clean
 
 .venv/.ready: pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv .venv
@@ -20,6 +22,11 @@ export BENTOML_DO_NOT_TRACK := True
 .venv-serve/.ready: pyproject.toml requirements/serve.txt
 	$(PYTHON) -m venv .venv-serve
 	$(SERVE)/pip install --quiet -r requirements/serve.txt
+	touch $@
+
+.venv-deploy/.ready: pyproject.toml requirements/serve.txt requirements/deploy.txt
+	$(PYTHON) -m venv .venv-deploy
+	$(DEPLOY)/pip install --quiet -r requirements/serve.txt -r requirements/deploy.txt
 	touch $@
 
 serve: .venv-serve/.ready  ## start the service on PORT
@@ -55,5 +62,14 @@ package: .venv/.ready  ## export, package and verify the trained run
 bench: .venv/.ready  ## every benchmark; prints ratios
 	for file in benchmarks/*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
+container: .venv-deploy/.ready  ## Bento, image, SBOM and audit; GPU=1 for CUDA, BASE=image, OPTIONS="--no-audit"
+	$(DEPLOY)/python -m deploy.build $(if $(GPU),--gpu) $(if $(BASE),--base $(BASE)) $(OPTIONS)
+
+container-test: .venv/.ready  ## start the image that `make container` built and read a DICOM with it
+	$(BIN)/python -m pytest -m container tests/container
+
+lock: .venv-deploy/.ready  ## the requirements of the image with their hashes, after a change of serve.txt
+	$(DEPLOY)/python -m deploy.lock
+
 clean:
-	rm -rf .venv .venv-serve build dist *.egg-info
+	rm -rf .venv .venv-serve .venv-deploy build dist *.egg-info

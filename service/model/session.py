@@ -4,8 +4,10 @@ bytes -> decode -> standardise -> [session] -> calibration
 The only module that imports onnxruntime.
 """
 
+import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ INPUT = "image"
 OUTPUT_RANKS = {"logit": 1, "heatmap": 3, "embedding": 2}
 # Best first. Others that onnxruntime may offer were not measured and can change the numbers.
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +43,29 @@ class Outputs:
     embedding: NDArray[np.float32]
 
 
-def cores() -> int:
+def cores(cgroup: Path = CGROUP) -> int:
     """Cores this process may use, which in a container can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        shown = len(os.sched_getaffinity(0))
+    else:
+        shown = os.cpu_count() or 1
+    return max(1, math.ceil(min(shown, _quota(cgroup))))
+
+
+def _quota(cgroup: Path) -> float:
+    """Cores' worth of time that a container's limit grants; it does not show in their number.
+
+    Without a limit infinity: "max" in version 2 of Linux's control groups, -1 in version 1.
+    """
+    files = (
+        (cgroup / "cpu.max",),
+        (cgroup / "cpu/cpu.cfs_quota_us", cgroup / "cpu/cpu.cfs_period_us"),
+    )
+    for version in files:
+        if all(file.is_file() for file in version):
+            quota, period = " ".join(file.read_text() for file in version).split()
+            return math.inf if quota in ("max", "-1") else int(quota) / int(period)
+    return math.inf
 
 
 class Session:

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +97,41 @@ class TestOpening:
         graph = identity_graph(["n", 1, 64, 64], TensorProto.DOUBLE)
         with pytest.raises(InvalidManifest, match="float32"):
             Session(graph, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 64),
+        ({"cpu.max": "max 100000"}, 64),
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"cpu.max": "20000 100000"}, 1),
+        ({"cpu.max": "9900000 100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+    ],
+)
+def test_a_limit_of_time_counts_as_cores(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content + "\n")
+    assert cores(tmp_path) == expected
+
+
+def test_onnxruntime_keeps_no_identifier_to_report_with(tiny_model: Path, tmp_path: Path) -> None:
+    load = """if True:
+        import sys
+        from pathlib import Path
+        from service.model.reader import Reader
+        Reader.open(Path(sys.argv[1]))
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", load, str(tiny_model)],
+        env={k: v for k, v in kept.items() if not k.startswith("XDG_")} | {"HOME": str(tmp_path)},
+        check=True,
+    )
+    assert list(tmp_path.rglob("*")) == []

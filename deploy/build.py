@@ -1,0 +1,103 @@
+"""Build the Bento and its image, and write beside it what it holds and what is known against it.
+
+bentoml build -> image -> SBOM -> audit
+`make container` runs this; docs/deploy.md says how.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from deploy.audit import AuditNotClean, audit
+from deploy.engine import Engine, EngineFailed
+from deploy.inventory import Inventory
+from deploy.sbom import write_sbom
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE = "docker.io/library/python:3.11-slim-bookworm"
+
+
+def main() -> None:
+    """Run the command line; the exit code is not 0 where the audit found something or failed."""
+    options = parse()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    variant = "-gpu" if options.gpu else ""
+    tag = options.tag or f"nanocxr:{version}{variant}"
+    try:
+        engine = Engine.find()
+        with tempfile.TemporaryDirectory() as folder:
+            context = stage(Path(folder), build_bento(), f"serve{variant}.lock")
+            engine.build(
+                context,
+                ROOT / "deploy" / "Containerfile",
+                tag,
+                arguments={"BASE": options.base},
+                labels=labels(version, options.base),
+                options=options.option,
+            )
+        print(f"{tag}, built with {engine.name}: {engine.size(tag)} with its base, uncompressed")
+        options.out.mkdir(parents=True, exist_ok=True)
+        name = tag.rsplit("/", 1)[-1].replace(":", "-")
+        with Inventory.of(engine, tag) as inventory:
+            write_sbom(inventory, options.out / f"{name}.cdx.json")
+            if not options.no_audit:
+                audit(engine, tag, inventory, options.out / f"{name}.audit.json")
+    except (EngineFailed, AuditNotClean) as failure:
+        sys.exit(str(failure))
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gpu", action="store_true", help="with onnxruntime-gpu and CUDA")
+    parser.add_argument("--base", default=BASE, help="image with glibc and Python 3.11")
+    parser.add_argument("--tag", help="name of the image, nanocxr:VERSION if not given")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="for SBOM and audit")
+    parser.add_argument("--no-audit", action="store_true", help="where no registry is reached")
+    parser.add_argument(
+        "--option", action="append", default=[], help="option of the engine's build command"
+    )
+    return parser.parse_args()
+
+
+def build_bento() -> Path:
+    """Run ``bentoml build`` and give the Bento's folder in BentoML's store."""
+    bentoml = [sys.executable, "-m", "bentoml"]
+    environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True"}
+    tag = _output([*bentoml, "build", "--output", "tag"], environment).split("__tag__:")[1].strip()
+    return Path(_output([*bentoml, "get", tag, "--output", "path"], environment).strip())
+
+
+def stage(folder: Path, bento: Path, lock: str) -> Path:
+    """Put what the Containerfile copies, and nothing else, into a folder."""
+    shutil.copytree(bento, folder / "bento", ignore=shutil.ignore_patterns("env"))
+    shutil.copy(ROOT / "requirements" / lock, folder / "requirements.lock")
+    return folder
+
+
+def labels(version: str, base: str) -> dict[str, str]:
+    """OCI annotations that are not the same for every build."""
+    commit = _output(["git", "log", "-1", "--format=%H %cI"], os.environ).split()
+    prefix = "org.opencontainers.image"
+    return {
+        f"{prefix}.version": version,
+        f"{prefix}.revision": commit[0],
+        f"{prefix}.created": commit[1],
+        f"{prefix}.base.name": base,
+    }
+
+
+def _output(command: list[str], environment: "os._Environ[str] | dict[str, str]") -> str:
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
