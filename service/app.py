@@ -14,6 +14,7 @@ import bentoml
 from service.errors import ModelUnavailable
 from service.http.desk import Desk
 from service.http.endpoints import create_app
+from service.http.listening import refuse_when_told_to_end
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.schemas import INTENDED_USE
@@ -46,6 +47,7 @@ class ChestXray:
         self.desk = Desk(self.reader, settings)
         api.state.desk = self.desk
         api.state.bentoml_openapi = service.openapi_spec.asdict()
+        refuse_when_told_to_end()
 
     def __is_ready__(self) -> bool:
         """Whether there is a model; /readyz answers 503 while there is none."""
