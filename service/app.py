@@ -70,7 +70,12 @@ def open_reader(settings: Settings) -> Reader | ModelUnavailable:
     A process that ends instead would be started again for ever, and say nothing to clients.
     """
     try:
-        reader = Reader.open(settings.model, limits=settings.limits, threads=settings.threads)
+        reader = Reader.open(
+            settings.model,
+            limits=settings.limits,
+            threads=settings.threads,
+            provider=settings.provider,
+        )
     except ModelUnavailable as error:
         logger.error("No model in %s (%s): %s", settings.model, error.code, error)  # noqa: TRY400
         return error
