@@ -54,7 +54,9 @@ class LocalEngine:
         cores_used = cores_used or cores()
         threads = settings.threads or 1
         self._lanes = max(1, cores_used // threads)
-        self._reader = Reader(bundle, limits=settings.limits, threads=threads)
+        self._reader = Reader(
+            bundle, limits=settings.limits, threads=threads, provider=settings.provider
+        )
         self._decoders = Decoders(cores_used, limits=settings.limits, spec=bundle.manifest.input)
         self.model = ModelIdentity.of(bundle.manifest)
         self.embedding_size = self._reader.embedding_size if embeddings else None

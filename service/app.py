@@ -17,6 +17,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from service.errors import ModelUnavailable
 from service.http.desk import Desk
 from service.http.endpoints import create_app
+from service.http.listening import refuse_when_told_to_end
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
@@ -67,6 +68,7 @@ class ChestXray:
         self.desk = Desk(self.reader, settings)
         api.state.desk = self.desk
         api.state.bentoml_openapi = service.openapi_spec.asdict()
+        refuse_when_told_to_end()
 
     def __is_ready__(self) -> bool:
         """Whether there is a model; /readyz answers 503 while there is none."""
@@ -91,7 +93,12 @@ def open_reader(settings: Settings) -> Reader | ModelUnavailable:
     A process that ends instead would be started again for ever, and say nothing to clients.
     """
     try:
-        reader = Reader.open(settings.model, limits=settings.limits, threads=settings.threads)
+        reader = Reader.open(
+            settings.model,
+            limits=settings.limits,
+            threads=settings.threads,
+            provider=settings.provider,
+        )
     except ModelUnavailable as error:
         logger.error("No model in %s (%s): %s", settings.model, error.code, error)  # noqa: TRY400
         return error

@@ -12,6 +12,7 @@ DEFAULT_LIMITS = Limits()
 MAX_BATCH = 32
 MAX_UPLOAD_BYTES = 512 * MIB
 DECODE_SECONDS = 20
+PROVIDERS = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,9 @@ class Settings:
         How long decoding one file may take; ``CXR_DECODE_SECONDS``.
     threads
         Threads of onnxruntime for one inference; 0 means one per core; ``CXR_THREADS``.
+    provider
+        Where inference has to run, "cpu" or "cuda"; "auto" takes the GPU where there is one;
+        ``CXR_PROVIDER``.
     """
 
     model: Path
@@ -44,6 +48,7 @@ class Settings:
     max_requests: int = 0
     decode_seconds: int = DECODE_SECONDS
     threads: int = 0
+    provider: str = PROVIDERS[0]
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -61,7 +66,15 @@ class Settings:
             max_requests=_positive(environ, "CXR_MAX_REQUESTS", 0, least=0),
             decode_seconds=_positive(environ, "CXR_DECODE_SECONDS", DECODE_SECONDS),
             threads=_positive(environ, "CXR_THREADS", 0, least=0),
+            provider=_provider(environ),
         )
+
+
+def _provider(environ: Mapping[str, str]) -> str:
+    provider = environ.get("CXR_PROVIDER", PROVIDERS[0])
+    if provider not in PROVIDERS:
+        raise ValueError(f"CXR_PROVIDER={provider!r} is none of {', '.join(PROVIDERS)}")
+    return provider
 
 
 def _positive(environ: Mapping[str, str], name: str, default: int, least: int = 1) -> int:

@@ -19,7 +19,7 @@ from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_
 from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
 from service.model.manifest import Manifest
-from service.model.session import Session
+from service.model.session import AUTO, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,21 +92,27 @@ class Reader:
         Bounds on an image, checked before any pixel is decoded.
     threads
         Threads of one inference; 0 means one per core.
+    provider
+        Where inference has to run, as for :class:`Session`.
 
     Raises
     ------
+    ModelUnavailable
+        If the provider cannot be had.
     InvalidManifest
         If the graph does not take what the manifest says.
     """
 
-    def __init__(self, bundle: Bundle, *, limits: Limits, threads: int) -> None:
+    def __init__(
+        self, bundle: Bundle, *, limits: Limits, threads: int, provider: str = AUTO
+    ) -> None:
         self.manifest: Manifest = bundle.manifest
         self.card = bundle.card
         self.model = ModelIdentity(
             name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
         )
         self.limits = limits
-        self._session = Session(bundle.graph, threads=threads)
+        self._session = Session(bundle.graph, threads=threads, provider=provider)
         size = self.manifest.input.size
         if self._session.size != size:
             raise InvalidManifest(
@@ -117,9 +123,18 @@ class Reader:
         self.embedding_size = int(outputs.embedding.shape[1])
 
     @classmethod
-    def open(cls, model: Path, *, limits: Limits | None = None, threads: int = 0) -> "Reader":
+    def open(
+        cls,
+        model: Path,
+        *,
+        limits: Limits | None = None,
+        threads: int = 0,
+        provider: str = AUTO,
+    ) -> "Reader":
         """Verify and load a model folder; raises ModelUnavailable as :meth:`Bundle.open` does."""
-        return cls(Bundle.open(model), limits=limits or Limits(), threads=threads)
+        return cls(
+            Bundle.open(model), limits=limits or Limits(), threads=threads, provider=provider
+        )
 
     @property
     def provider(self) -> str:

@@ -14,14 +14,24 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from service.errors import InvalidManifest
+from service.errors import InvalidManifest, ModelUnavailable
 from service.imaging.radiograph import FloatImage
 
 INPUT = "image"
 OUTPUT_RANKS = {"logit": 1, "heatmap": 3, "embedding": 2}
 # Best first. Others that onnxruntime may offer were not measured and can change the numbers.
+<<<<<<< HEAD
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
+=======
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+AUTO = "auto"
+
+REMEDIES = {
+    "cpu": "Install nanocxr[cpu].",
+    "cuda": "Install nanocxr[gpu], a driver, CUDA and cuDNN, or leave CXR_PROVIDER out.",
+}
+>>>>>>> core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +88,18 @@ class Session:
         ``heatmap`` and ``embedding``.
     threads
         Threads of one inference on the CPU; 0 means one per core.
+    provider
+        "cpu" or "cuda"; "auto" takes the first that works, onnxruntime falls back by itself.
 
     Raises
     ------
+    ModelUnavailable
+        If the provider that is asked for by name cannot be had.
     InvalidManifest
         If onnxruntime cannot load the graph, or its inputs or outputs are others.
     """
 
-    def __init__(self, graph: bytes, *, threads: int) -> None:
+    def __init__(self, graph: bytes, *, threads: int, provider: str = AUTO) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or cores()
         options.inter_op_num_threads = 1
@@ -93,7 +107,8 @@ class Session:
         # two cores 8.3 instead of 10.6 ms an image for two at once, 9.9 instead of 8.4 ms alone.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         offered = onnxruntime.get_available_providers()
-        providers = [name for name in PROVIDERS if name in offered]
+        wanted = PROVIDERS.values() if provider == AUTO else [PROVIDERS[provider]]
+        providers = [name for name in wanted if name in offered]
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
         except Exception as error:
@@ -102,6 +117,11 @@ class Session:
                 f"onnxruntime {onnxruntime.__version__} cannot load the graph "
                 f"({type(error).__name__}); package the model again"
             ) from error
+        if provider != AUTO and self.provider != PROVIDERS[provider]:
+            raise ModelUnavailable(
+                f"onnxruntime {onnxruntime.__version__} cannot use {PROVIDERS[provider]} here. "
+                f"{REMEDIES[provider]}"
+            )
         self.size = _input_size(self._session)
         _check_outputs(self._session)
 

@@ -27,11 +27,12 @@ START_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running service: its address, its log, the model folder it serves."""
+    """A running service: its address, its log, the model folder it serves, its supervisor."""
 
     url: str
     log: Path
     model: Path
+    process: "subprocess.Popen[bytes]"
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +65,7 @@ def running(folder: Path, **variables: str) -> Iterator[Server]:
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(process, url, log)
-        yield Server(url, log, SHIPPED)
+        yield Server(url, log, SHIPPED, process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -21,14 +21,21 @@ class TestFromEnv:
                 "CXR_MAX_UPLOAD_BYTES": "4",
                 "CXR_MAX_REQUESTS": "5",
                 "CXR_THREADS": "0",
+                "CXR_PROVIDER": "cpu",
             }
         )
         assert settings.model == Path("/m")
         assert (settings.limits.max_bytes, settings.limits.max_pixels) == (1, 2)
         assert (settings.max_batch, settings.max_upload_bytes) == (3, 4)
         assert (settings.max_requests, settings.threads) == (5, 0)
+        assert settings.provider == "cpu"
 
     @pytest.mark.parametrize("text", ["", "0", "-1", "1e3", "many", "1.5"])
     def test_malformed_value_names_the_variable(self, text: str) -> None:
         with pytest.raises(ValueError, match="CXR_MAX_BATCH"):
             Settings.from_env({"CXR_MAX_BATCH": text})
+
+    @pytest.mark.parametrize("text", ["", "CPU", "gpu", "CUDAExecutionProvider"])
+    def test_unknown_provider_names_the_variable(self, text: str) -> None:
+        with pytest.raises(ValueError, match="CXR_PROVIDER"):
+            Settings.from_env({"CXR_PROVIDER": text})

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from service.errors import InvalidManifest
+from service.errors import InvalidManifest, ModelUnavailable
 from service.model.session import Session, cores
+from service.settings import PROVIDERS
 from tests.tiny_model import SPEC
 
 IMAGES = np.random.default_rng(0).random((3, 1, SPEC.size, SPEC.size), dtype=np.float32)
@@ -72,6 +74,21 @@ class TestOpening:
         session = Session(graph, threads=1)
         assert session.size == SPEC.size
         assert session.provider in {"CPUExecutionProvider", "CUDAExecutionProvider"}
+
+    @pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "auto"])
+    def test_provider_that_is_asked_for_is_used_or_refused(
+        self, graph: bytes, provider: str
+    ) -> None:
+        offered = onnxruntime.get_available_providers()
+        name = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[provider]
+        try:
+            session = Session(graph, threads=1, provider=provider)
+        except ModelUnavailable as error:
+            assert provider in str(error).lower()
+            assert provider == "cuda"
+        else:
+            assert name in offered
+            assert session.provider == name
 
     def test_at_least_one_core(self) -> None:
         assert cores() >= 1
