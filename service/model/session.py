@@ -20,10 +20,6 @@ from service.imaging.radiograph import FloatImage
 INPUT = "image"
 OUTPUT_RANKS = {"logit": 1, "heatmap": 3, "embedding": 2}
 # Best first. Others that onnxruntime may offer were not measured and can change the numbers.
-<<<<<<< HEAD
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
-=======
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 AUTO = "auto"
 
@@ -31,7 +27,7 @@ REMEDIES = {
     "cpu": "Install nanocxr[cpu].",
     "cuda": "Install nanocxr[gpu], a driver, CUDA and cuDNN, or leave CXR_PROVIDER out.",
 }
->>>>>>> core
+CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
