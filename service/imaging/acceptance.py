@@ -18,6 +18,7 @@ from service.errors import (
     UnsupportedModality,
     UnsupportedPixels,
 )
+from service.imaging.bounded import MAX_VALUE_BYTES, byte_length, first_item
 from service.imaging.dicom_file import MALFORMED
 from service.imaging.radiograph import View
 from service.imaging.terms import (
@@ -61,6 +62,8 @@ class Layout:
 
 def code(header: Dataset, keyword: str) -> str:
     """Return the first value of an element as text; empty where absent, empty or malformed."""
+    if byte_length(header, keyword) > MAX_VALUE_BYTES:  # within an item
+        return ""
     try:
         value = header.get(keyword)
     except MALFORMED:
@@ -140,8 +143,8 @@ def _stated_view(words: list[str]) -> View:
 
 def _view_code(header: Dataset) -> str:
     try:
-        items = header.get("ViewCodeSequence") or []
-        return code(items[0], "CodeValue") if len(items) else ""
+        item = first_item(header, "ViewCodeSequence")
+        return code(item, "CodeValue") if item else ""
     except MALFORMED:
         return ""
 

@@ -10,7 +10,6 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 
 from pydicom import config
 from pydicom.datadict import tag_for_keyword
@@ -28,6 +27,7 @@ from pydicom.uid import (
 )
 
 from service.errors import CorruptImage, NoPixelData, TooManyBytes, TruncatedImage
+from service.imaging.bounded import MAX_VALUE_BYTES, BoundedReader
 
 # pydicom quotes offending values in its warnings and logs, and a value may identify a patient.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -91,6 +91,10 @@ HEADER_KEYWORDS = (
 HEADER_TAGS: list[BaseTag | int] = [
     Tag(tag) for tag in map(tag_for_keyword, HEADER_KEYWORDS) if tag is not None
 ]
+LONG_VALUES = {  # bounded where they are used
+    Tag(keyword) for keyword in HEADER_KEYWORDS if keyword.endswith(("Sequence", "Data"))
+}
+SHORT_VALUES = {*HEADER_TAGS, Tag("SpecificCharacterSet")} - LONG_VALUES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,14 +207,14 @@ def parse(data: bytes, max_bytes: int) -> DicomFile:
     TruncatedImage
         If a deflated data set ends too early.
     """
-    stream = BytesIO(data)
+    stream = BoundedReader(data)
     stream.seek(PREFIX_END if data[128:PREFIX_END] == b"DICM" else 0)
     meta = read_dataset(stream, False, True, stop_when=_after_meta)  # noqa: FBT003 - pydicom's
     body, start = data, stream.tell()
     syntax = UID(str(meta.get("TransferSyntaxUID") or _guessed(data[start : start + 6])))
     if syntax == DeflatedExplicitVRLittleEndian:
         body = _inflate(data[start:], max_bytes)
-        stream = BytesIO(body)
+        stream = BoundedReader(body)
     header = read_dataset(
         stream,
         syntax == ImplicitVRLittleEndian,
@@ -234,11 +238,13 @@ def _after_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
 def _at_pixels() -> Callable[[BaseTag, str | None, int], bool]:
     count = 0
 
-    def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    def stop(tag: BaseTag, _vr: str | None, length: int) -> bool:
         nonlocal count
         count += 1
         if count > MAX_ELEMENTS:
             raise CorruptImage(f"the data set has more than {MAX_ELEMENTS:,} elements.")
+        if tag in SHORT_VALUES and length > MAX_VALUE_BYTES:
+            raise CorruptImage(f"{tag} has more than {MAX_VALUE_BYTES:,} bytes. Send it again.")
         return tag in PIXEL_TAGS
 
     return stop

@@ -14,6 +14,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 
 from service.errors import CorruptImage, UnsupportedPixels
 from service.imaging.acceptance import YBR, Layout, code
+from service.imaging.bounded import MAX_VALUE_BYTES, byte_length, first_item
 from service.imaging.dicom_file import MALFORMED
 from service.imaging.pixels import StoredPixels
 from service.imaging.radiograph import FloatImage
@@ -96,7 +97,7 @@ def palette_pixels(pixels: StoredPixels, header: Dataset) -> tuple[FloatImage, l
             "Palette Color Lookup Table Data (0028,1201) is absent or segmented. Send a grey image."
         )
     try:
-        if any(_byte_length(header, f"{key}Data") > MAX_LUT_BYTES for key in keys):
+        if any(byte_length(header, f"{key}Data") > MAX_LUT_BYTES for key in keys):
             raise ValueError("palette too long")
         palette = apply_color_lut(np.arange(np.iinfo(patterns.dtype).max + 1), header)
     except MALFORMED:
@@ -166,8 +167,9 @@ def padding_values(stored: NDArray[np.int32], header: Dataset) -> NDArray[np.boo
 
 def modality_values(stored: NDArray[np.int32], header: Dataset) -> Values:
     """Apply the Modality LUT, else Rescale Slope and Intercept (PS3.3 C.11.1); slope 0 is none."""
-    if header.get("ModalityLUTSequence"):
-        _check_lut(header.ModalityLUTSequence[0])
+    item = first_item(header, "ModalityLUTSequence")
+    if item is not None:
+        _check_lut(item)
         return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
     slope = _float(header, "RescaleSlope") or 1.0
     intercept = _float(header, "RescaleIntercept") or 0.0
@@ -183,8 +185,9 @@ def voi_curve(
     ----------
     DICOM PS3.3 C.11.2.
     """
-    if header.get("VOILUTSequence"):
-        _check_lut(header.VOILUTSequence[0])
+    item = first_item(header, "VOILUTSequence")
+    if item is not None:
+        _check_lut(item)
         mapped = np.asarray(apply_voi(np.rint(values).astype(np.int64), header), np.float64)
         return mapped / max(1.0, float(mapped.max())), []
     present = values[counts > 0]
@@ -281,11 +284,10 @@ def _float(header: Dataset, keyword: str) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _byte_length(dataset: Dataset, keyword: str) -> int:
-    element = dataset.get_item(keyword)
-    return len(element.value) if isinstance(element.value, bytes) else 0
-
-
 def _check_lut(item: Dataset) -> None:
-    if _byte_length(item, "LUTData") > MAX_LUT_BYTES:
-        raise CorruptImage("LUT Data (0028,3006) has more than 65,536 entries. Send it again.")
+    if (
+        "LUTData" not in item
+        or byte_length(item, "LUTData") > MAX_LUT_BYTES
+        or byte_length(item, "LUTDescriptor") > MAX_VALUE_BYTES
+    ):
+        raise ValueError("no LUT Data (0028,3006), or more than 65,536 entries")

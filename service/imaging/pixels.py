@@ -37,6 +37,8 @@ from service.errors import (
     UnsupportedTransferSyntax,
 )
 from service.imaging.acceptance import Layout
+from service.imaging.jpeg import check_jpeg, segments
+from service.imaging.jpeg2000 import check_jpeg2000
 
 StoredPixels = NDArray[Any]  # uint8, uint16, int8 or int16; (H, W) or (H, W, 3)
 
@@ -70,7 +72,10 @@ PLUGINS: Final[dict[UID, tuple[str, ...]]] = {
     RLELossless: ("pylibjpeg",),
 }
 
+MAX_ITEMS = 20_000  # fragments of one frame; encoders write one, or one a few KiB
+MAX_OFFSETS_BYTES = 65_536  # of the Basic Offset Table; one frame needs 4
 ITEM, SEQUENCE_END = 0xE000FFFE, 0xE0DDFFFE  # PS3.5 7.5, as little-endian unsigned long
+START_OF_IMAGE = b"\xff\xd8"  # of JPEG and JPEG-LS
 END_MARKER = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ
 NOT_SOF = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG and DAC lie among the SOF markers
@@ -122,7 +127,7 @@ def stored_pixels(
     source = _whole_sequence(value)
     codestream = get_frame(source, 0, number_of_frames=1)
     if syntax != RLELossless:
-        _check_codestream(codestream, layout)
+        _check_codestream(codestream, layout, syntax)
     for plugin in PLUGINS[syntax]:
         try:
             return _decoded(source, syntax, layout, plugin=plugin, vr="OB")
@@ -174,19 +179,27 @@ def _decoded(
 def _whole_sequence(value: memoryview) -> bytes:
     """Return the items of encapsulated Pixel Data up to and with the delimiter (PS3.5 A.4)."""
     position = 0
-    while position + 8 <= len(value):
+    for count in range(MAX_ITEMS):
+        if position + 8 > len(value):
+            break
         tag, length = struct.unpack_from("<LL", value, position)
         if tag == SEQUENCE_END:
             return bytes(value[: position + 8])
-        if tag != ITEM:
+        if tag != ITEM or (count == 0 and length > MAX_OFFSETS_BYTES):
             raise CorruptImage("Pixel Data (7FE0,0010) is not a sequence of items. Send it again.")
         position += 8 + length
+    else:
+        raise CorruptImage(f"Pixel Data (7FE0,0010) has more than {MAX_ITEMS:,} fragments.")
     raise TruncatedImage("Pixel Data (7FE0,0010) ends within an item. Send the complete file.")
 
 
-def _check_codestream(codestream: bytes, layout: Layout) -> None:
+def _check_codestream(codestream: bytes, layout: Layout, syntax: UID) -> None:
     """Compare the codestream's own size with the header before a decoder allocates for it."""
-    size = _claimed_size(codestream)
+    if codestream.startswith(START_OF_IMAGE):
+        check_jpeg(codestream, jpeg_ls=syntax in {JPEGLSLossless, JPEGLSNearLossless})
+        size = _jpeg_size(codestream)
+    else:
+        size = _jpeg2000_size(codestream)
     if size != (layout.rows, layout.columns, layout.samples):
         raise CorruptImage(
             "the codestream does not have the Rows (0028,0010), Columns (0028,0011) and Samples "
@@ -198,27 +211,28 @@ def _check_codestream(codestream: bytes, layout: Layout) -> None:
         raise MultipleFrames("Pixel Data (7FE0,0010) holds several images. Send a single one.")
 
 
-def _claimed_size(codestream: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components; None where the codestream is neither JPEG nor J2K.
+def _jpeg_size(codestream: bytes) -> tuple[int, int, int] | None:
+    """Return rows, columns and components; None where they are not found.
 
     References
     ----------
-    ITU-T T.81 B.2.2 (SOF), T.87 C.2.2 (JPEG-LS), T.800 A.5.1 (SIZ).
+    ITU-T T.81 B.2.2 (SOF), T.87 C.2.2 (JPEG-LS).
     """
-    start = codestream.find(J2K_START, 0, 4096)  # a JP2 header may come first
-    if not codestream.startswith(b"\xff\xd8"):
-        if start < 0 or len(codestream) < start + 42:
-            return None
-        right, bottom, left, top = struct.unpack_from(">4L", codestream, start + 8)
-        (components,) = struct.unpack_from(">H", codestream, start + 40)
-        return bottom - top, right - left, components
-    position = 2
-    while position + 10 <= len(codestream):
-        mark, kind, length = struct.unpack_from(">BBH", codestream, position)
-        if mark != 0xFF:
-            return None
-        if kind == 0xF7 or (0xC0 <= kind <= 0xCF and kind not in NOT_SOF):
-            rows, columns, components = struct.unpack_from(">HHB", codestream, position + 5)
-            return rows, columns, components
-        position += 1 if kind == 0xFF else 2 + length  # fill bytes may precede a marker
+    for segment in segments(codestream):
+        frame = codestream[segment.start : segment.start + 6]
+        if (segment.kind == 0xF7 or 0xC0 <= segment.kind <= 0xCF) and segment.kind not in NOT_SOF:
+            return struct.unpack(">xHHB", frame) if len(frame) == 6 else None
     return None
+
+
+def _jpeg2000_size(codestream: bytes) -> tuple[int, int, int] | None:
+    """Return rows, columns and components of SIZ (ITU-T T.800 A.5.1), as :func:`_jpeg_size`."""
+    start = codestream.find(J2K_START, 0, 4096)  # a JP2 header may come first
+    if start < 0 or len(codestream) < start + 42:
+        return None
+    if start and codestream.count(J2K_START) > 1:  # a decoder could take the other one
+        return None
+    check_jpeg2000(codestream, start)
+    right, bottom, left, top = struct.unpack_from(">4L", codestream, start + 8)
+    (components,) = struct.unpack_from(">H", codestream, start + 40)
+    return bottom - top, right - left, components

@@ -5,7 +5,9 @@ No view, no body part, no window: such a file is taken for what its sender says 
 """
 
 import struct
+import warnings
 import zlib
+from collections import Counter
 from io import BytesIO
 from typing import Literal
 
@@ -14,7 +16,11 @@ from PIL import Image, ImageOps
 
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
 from service.imaging.grey import colour_warnings
+from service.imaging.jpeg import check_jpeg
 from service.imaging.radiograph import FloatImage, Radiograph
+
+# Pillow warns of every malformed entry of Exif data; a file may have thousands.
+warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
 BROKEN = (  # what Pillow raises on malformed content
     OSError,
@@ -32,6 +38,9 @@ BROKEN = (  # what Pillow raises on malformed content
 )
 PNG_END = b"IEND\xae\x42\x60\x82"  # the last chunk's type and CRC
 JPEG_END = b"\xff\xd9"
+MAX_CHUNKS = 1000  # besides the pixels; Pillow inflates a profile or text of up to 1 MiB for each
+MAX_PIXEL_CHUNKS = 100_000  # 8 KiB each, as libpng writes them, would be 800 MiB
+MAX_EXIF_BYTES = 65_536  # what a JPEG can hold in one segment
 
 
 def read_png(data: bytes, max_pixels: int) -> Radiograph:
@@ -61,11 +70,13 @@ def read_png(data: bytes, max_pixels: int) -> Radiograph:
     MultipleFrames
         If the PNG is animated.
     """
+    _check_chunks(data)
     return _read(data, max_pixels, "PNG", PNG_END)
 
 
 def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
     """Read a JPEG: grey, YCbCr or CMYK; arguments and errors as for :func:`read_png`."""
+    check_jpeg(data)
     return _read(data, max_pixels, "JPEG", JPEG_END)
 
 
@@ -76,7 +87,8 @@ def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes
         if kind == "PNG" and getattr(image, "is_animated", False):
             raise MultipleFrames("the PNG is animated; one frame is read. Send a single image.")
         image.load()
-        pixels, warnings = _grey(ImageOps.exif_transpose(image))
+        _check_exif(image)
+        pixels, notes = _grey(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
         raise TooManyPixels(
             "the size in the header is beyond what the decoder opens. Send a smaller image."
@@ -89,7 +101,28 @@ def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes
         raise CorruptImage(
             f"the {kind} cannot be decoded ({type(error).__name__}). Send it again."
         ) from None
-    return Radiograph(pixels=pixels, format=kind, photometric=image.mode, warnings=tuple(warnings))
+    return Radiograph(pixels=pixels, format=kind, photometric=image.mode, warnings=tuple(notes))
+
+
+def _check_chunks(data: bytes) -> None:
+    """Count the chunks of a PNG, which Pillow reads one by one (PNG specification, 5.3)."""
+    kinds: Counter[bytes] = Counter()
+    position = 8
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">L4s", data, position)
+        kinds[kind if kind in {b"IDAT", b"iCCP"} else b""] += 1
+        if kinds[b""] > MAX_CHUNKS or kinds[b"IDAT"] > MAX_PIXEL_CHUNKS or kinds[b"iCCP"] > 1:
+            raise CorruptImage("the PNG has too many chunks. Save it again.")
+        position += 12 + length
+
+
+def _check_exif(image: Image.Image) -> None:
+    """Bound the Exif data that is searched for the orientation; in a PNG it may be text."""
+    lengths = [len(image.info.get(key, "")) for key in ("exif", "Raw profile type exif")]
+    if lengths[0] > MAX_EXIF_BYTES or lengths[1] > 2 * MAX_EXIF_BYTES:
+        raise CorruptImage(
+            f"the Exif data has more than {MAX_EXIF_BYTES:,} bytes. Send the image without."
+        )
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -113,11 +146,11 @@ def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
         black = Image.new(opaque, image.size)
         black.paste(image.convert(opaque), mask=image.getchannel("A"))
         image = black
-    warnings = []
+    notes = []
     if image.mode == "RGB":
-        warnings = colour_warnings(np.asarray(image)[::8, ::8], 255.0)
+        notes = colour_warnings(np.asarray(image)[::8, ::8], 255.0)
     # Pillow's weights add up to exactly 1: a grey RGB image keeps its values.
-    return _scaled(np.asarray(image.convert("L")), 255), warnings
+    return _scaled(np.asarray(image.convert("L")), 255), notes
 
 
 def _scaled(pixels: np.typing.NDArray[np.generic], white: int) -> FloatImage:
