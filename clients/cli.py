@@ -53,6 +53,8 @@ def cli() -> None:
 def predict(file: Path, explain: Path | None, url: str) -> None:
     """Read one radiograph (DICOM, PNG or JPEG) and print the reading as JSON.
 
+    A service with API keys gets the one in the variable CXR_API_KEY.
+
     Example:
 
     \b
@@ -95,7 +97,7 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
     Without --url and --ray-address images are read on this computer, by all its cores. Nodes of a
     cluster need nanocxr with its extra `ray`, and DATASET under the same path. An interrupted run
     continues when the same command is given again; its rows wait in `<out>.parts`. Rows are in the
-    order in which images were done.
+    order in which images were done. A service with API keys gets the one in CXR_API_KEY.
 
     Exit status: 0 every image read; 3 all done, and some images have an error code instead of a
     probability; 1 stopped, run again to continue; 2 wrong usage.
@@ -187,7 +189,9 @@ def worst(
         raise click.UsageError(f"{scores.name} has no column {by!r}.")
     with one_line_errors():
         settings = Settings.from_env()
-        reader = Reader.open(model or settings.model, limits=settings.limits)
+        reader = Reader.open(
+            model or settings.model, limits=settings.limits, key=settings.model_key
+        )
         try:
             rows = choose(table, by=by, count=count)
             with replacing(out) as temporary:

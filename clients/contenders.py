@@ -130,7 +130,9 @@ def _open(argument: str, settings: Settings) -> Contender:
             model=scored.model,
             embeddings=read_embeddings(path),
         )
-    reader = Reader.open(path, limits=settings.limits, threads=settings.threads)
+    reader = Reader.open(
+        path, limits=settings.limits, threads=settings.threads, key=settings.model_key
+    )
     model = ModelReference(
         **asdict(reader.model), operating_point=reader.manifest.default_operating_point
     )
@@ -156,7 +158,9 @@ def _read(contender: Contender, dataset: Dataset | None, settings: Settings) -> 
         )
     with (
         TemporaryDirectory() as folder,
-        LocalEngine(Bundle.open(contender.source), settings, embeddings=True) as engine,
+        LocalEngine(
+            Bundle.open(contender.source, settings.model_key), settings, embeddings=True
+        ) as engine,
         tqdm(total=len(dataset.items), desc=contender.label, unit="image", disable=None) as bar,
     ):
         out = Path(folder, "scores.parquet")

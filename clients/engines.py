@@ -38,7 +38,7 @@ def open_engine(
     from service.model.bundle import Bundle  # noqa: PLC0415
 
     settings = Settings.from_env()
-    bundle = Bundle.open(model or settings.model)
+    bundle = Bundle.open(model or settings.model, settings.model_key)
     if ray_address is not None:
         try:
             from clients.cluster import RayEngine  # noqa: PLC0415  Ray is an extra

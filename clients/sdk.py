@@ -3,6 +3,7 @@
 ChestXrayError
 ├── ServiceUnreachable    no connection, or no answer in time
 ├── ServiceBusy           429 or 503, still so after the last retry
+├── AccessDenied          401 or 403: the API key is missing or not valid
 ├── ImageRefused          4xx: ``status``, stable ``code``, ``detail``; the image must change
 └── ServiceFailed         5xx, or an answer that is not this service's; ``status``, ``code``
 
@@ -16,6 +17,7 @@ Retried: 429, 503 and failed connections, with exponential backoff and jitter, o
 identify a patient.
 """
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -37,6 +39,7 @@ CONNECT_SECONDS = 5.0
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
 BUSY = (429, 503)
+DENIED = (401, 403)
 ABOUT_THE_IMAGE = (413, 415, 422)  # whoever in front of the service says so
 
 Image = bytes | Path
@@ -71,6 +74,10 @@ class _Answered(ChestXrayError):
 
 class ServiceBusy(_Answered):
     """429 or 503 after the last retry."""
+
+
+class AccessDenied(_Answered):
+    """401 or 403; the service wants another API key, or is set up to refuse everybody."""
 
 
 class ImageRefused(_Answered):
@@ -108,14 +115,25 @@ class ChestXrayClient:
         Seconds to wait for each answer; connecting has 5 of its own.
     retries
         How often a busy or unreachable service is asked again.
+    api_key
+        Sent with every request; by default what the environment variable ``CXR_API_KEY`` holds.
     """
 
-    def __init__(self, url: str, *, timeout: float = 60.0, retries: int = 3) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 60.0,
+        retries: int = 3,
+        api_key: str | None = None,
+    ) -> None:
         self._retries = retries
+        key = os.environ.get("CXR_API_KEY", "") if api_key is None else api_key
         self._http = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-            headers={"Accept": "application/json, application/problem+json, image/png"},
+            headers={"Accept": "application/json, application/problem+json, image/png"}
+            | ({"Authorization": f"Bearer {key}"} if key else {}),
         )
 
     def __enter__(self) -> Self:
@@ -144,7 +162,7 @@ class ChestXrayClient:
         Raises
         ------
         ChestXrayError
-            One of the four in this module's tree.
+            One of those in this module's tree.
         """
         answer = self._send("POST", "/predict", files=[_part("image", image)])
         return _parse(TypeAdapter(Prediction), answer)
@@ -259,6 +277,8 @@ def _refusal(answer: httpx.Response) -> _Answered:
     facts = _Facts(status=status, code=code or f"http_{status}", detail=detail)
     if status in BUSY:
         return ServiceBusy(f"The service is busy ({status}): {detail}", facts)
+    if status in DENIED:
+        return AccessDenied(f"{facts.code}: {detail}", facts)
     if 400 <= status < 500 and (code or status in ABOUT_THE_IMAGE):
         return ImageRefused(f"{facts.code}: {detail}", facts)
     return ServiceFailed(f"{answer.url} answered {status}: {detail}", facts)

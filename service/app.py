@@ -12,11 +12,14 @@ from dataclasses import astuple
 from typing import Any
 
 import bentoml
+import click
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml.exceptions import BentoMLConfigException
 
-from service.errors import ModelUnavailable
+from service.errors import KeysRequired, ModelUnavailable
 from service.http.desk import Desk
 from service.http.endpoints import create_app
+from service.http.guard import Guard, GuardMiddleware
 from service.http.listening import refuse_when_told_to_end
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
@@ -64,11 +67,28 @@ class ChestXray:
     def __init__(self) -> None:
         metrics.forget_dead_workers()
         settings = Settings.from_env()
+        api.state.guard = Guard(settings)
         self.reader = open_reader(settings)
         self.desk = Desk(self.reader, settings)
         api.state.desk = self.desk
         api.state.bentoml_openapi = service.openapi_spec.asdict()
         refuse_when_told_to_end()
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check() -> None:
+        """End `bentoml serve` where settings are malformed, or strangers could ask.
+
+        BentoML calls this before it listens, in the process of the command, the only one that knows
+        the address. Where something else starts the service, each connection is looked at.
+        """
+        try:
+            guard = Guard(Settings.from_env())
+            context = click.get_current_context(silent=True)
+            if context is not None and "host" in context.params:
+                guard.check_host(context.params["host"] or BentoMLContainer.http.host.get())
+        except (KeysRequired, ValueError) as error:
+            raise BentoMLConfigException(str(error)) from None
 
     def __is_ready__(self) -> bool:
         """Whether there is a model; /readyz answers 503 while there is none."""
@@ -85,6 +105,7 @@ class ChestXray:
 service: Any = ChestXray
 service.add_asgi_middleware(InnerMiddleware, tracer_provider=BentoMLContainer.tracer_provider.get)
 service.add_asgi_middleware(ProblemMiddleware)
+service.add_asgi_middleware(GuardMiddleware, state=api.state)
 
 
 def open_reader(settings: Settings) -> Reader | ModelUnavailable:
@@ -98,6 +119,7 @@ def open_reader(settings: Settings) -> Reader | ModelUnavailable:
             limits=settings.limits,
             threads=settings.threads,
             provider=settings.provider,
+            key=settings.model_key,
         )
     except ModelUnavailable as error:
         logger.error("No model in %s (%s): %s", settings.model, error.code, error)  # noqa: TRY400

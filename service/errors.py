@@ -26,9 +26,14 @@ ReadingError
 │   ├── NotAFile
 │   ├── TooManyImages
 │   └── UploadTimeout                the body did not arrive in time
+├── AccessDenied                     who asks, not what is asked, is wrong
+│   ├── Unauthorized                 no API key, or none that is valid
+│   └── KeysRequired                 reached from beyond its computer without keys
 ├── ServiceBusy                      too many requests, or bytes of uploads, at once
 └── ModelUnavailable                 no model, or not the one it claims to be
     ├── ModelCorrupt                 SHA-256 differs from the manifest
+    ├── ModelUnsigned                a signature is asked for, and there is none
+    ├── ModelSignatureInvalid        the signature is not that of the manifest
     └── InvalidManifest
 
 Messages say the fact (a DICOM tag, a size) and the remedy. They never hold a patient's values:
@@ -195,6 +200,24 @@ class UploadTimeout(InvalidRequest):
     code = "upload_timeout"
 
 
+class AccessDenied(ReadingError):
+    """Whoever asks may not."""
+
+    code = "access_denied"
+
+
+class Unauthorized(AccessDenied):
+    """No API key, or one that is not valid."""
+
+    code = "unauthorized"
+
+
+class KeysRequired(AccessDenied):
+    """The service has no API keys and can be reached from other computers."""
+
+    code = "keys_required"
+
+
 class ServiceBusy(ReadingError):
     """Too many requests, or bytes of uploads, at once; the same request may succeed later."""
 
@@ -211,6 +234,18 @@ class ModelCorrupt(ModelUnavailable):
     """A file's SHA-256 differs from the manifest's."""
 
     code = "model_corrupt"
+
+
+class ModelUnsigned(ModelUnavailable):
+    """A public key is configured, and the manifest has no signature."""
+
+    code = "model_unsigned"
+
+
+class ModelSignatureInvalid(ModelUnavailable):
+    """The signature was not made of this manifest with the configured key's other half."""
+
+    code = "model_signature_invalid"
 
 
 class InvalidManifest(ModelUnavailable):

@@ -1,12 +1,14 @@
 """What an operator can set, read once at start from the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.imaging.decode import Limits
 
+ORIGIN = re.compile(r"\*|https?://[^/\s,*]+")  # RFC 6454 6.2: scheme, host and port, no path
 MIB = 1024 * 1024
 DEFAULT_LIMITS = Limits()
 MAX_BATCH = 32
@@ -39,6 +41,15 @@ class Settings:
     provider
         Where inference has to run, "cpu" or "cuda"; "auto" takes the GPU where there is one;
         ``CXR_PROVIDER``.
+    api_keys
+        File of API keys, None for none; ``CXR_API_KEYS``.
+    allow_anonymous
+        Whether to listen beyond loopback without keys; ``CXR_ALLOW_ANONYMOUS``.
+    cors_origins
+        Origins of pages that may ask from a browser; ``CXR_CORS_ORIGINS``, separated by commas.
+    model_key
+        Public key (Ed25519, PEM) that the model's signature is checked with, None for no check;
+        ``CXR_MODEL_KEY``.
     """
 
     model: Path
@@ -49,6 +60,10 @@ class Settings:
     decode_seconds: int = DECODE_SECONDS
     threads: int = 0
     provider: str = PROVIDERS[0]
+    api_keys: Path | None = None
+    allow_anonymous: bool = False
+    cors_origins: tuple[str, ...] = ()
+    model_key: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -67,6 +82,10 @@ class Settings:
             decode_seconds=_positive(environ, "CXR_DECODE_SECONDS", DECODE_SECONDS),
             threads=_positive(environ, "CXR_THREADS", 0, least=0),
             provider=_provider(environ),
+            api_keys=_path(environ, "CXR_API_KEYS"),
+            allow_anonymous=_flag(environ, "CXR_ALLOW_ANONYMOUS"),
+            cors_origins=_origins(environ, "CXR_CORS_ORIGINS"),
+            model_key=_path(environ, "CXR_MODEL_KEY"),
         )
 
 
@@ -84,3 +103,22 @@ def _positive(environ: Mapping[str, str], name: str, default: int, least: int = 
     if not text.isdecimal() or int(text) < least:
         raise ValueError(f"{name}={text!r} is not an integer of at least {least}")
     return int(text)
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    return Path(environ[name]) if environ.get(name) else None
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name) or "false"
+    if text not in {"true", "false"}:
+        raise ValueError(f"{name}={text!r} is not true or false")
+    return text == "true"
+
+
+def _origins(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in environ.get(name, "").split(",") if part.strip())
+    for origin in origins:
+        if not ORIGIN.fullmatch(origin):
+            raise ValueError(f"{name}: {origin!r} is not an origin such as https://pacs.example")
+    return origins

@@ -22,12 +22,19 @@ def asgi_app() -> Any:
 
 
 @contextmanager
-def serving(model: Path, **variables: int) -> Iterator[TestClient]:
-    """Start the service with this model folder and these CXR_* variables; one at a time."""
+def serving(
+    model: Path, *, address: str = "127.0.0.1", **variables: object
+) -> Iterator[TestClient]:
+    """Start the service with this model folder and these CXR_* variables; one at a time.
+
+    ``address`` is where it was reached.
+    """
     environment = {"CXR_MODEL": str(model)} | {k: str(v) for k, v in variables.items()}
     with (
         mock.patch.dict("os.environ", environment),
-        TestClient(asgi_app(), raise_server_exceptions=False) as client,
+        TestClient(
+            asgi_app(), base_url=f"http://{address}", raise_server_exceptions=False
+        ) as client,
     ):
         yield client
 

@@ -1,4 +1,4 @@
-"""`cxr-train`: generate, import -> sheet -> curate -> fit -> export -> package -> verify; or study.
+"""`cxr-train`: generate, import -> sheet -> curate -> fit -> export -> package -> verify -> sign.
 
 Each command is thin and can be repeated: what is complete is skipped or resumed. torch and
 everything slow is imported inside the commands, so that `--help` answers at once.
@@ -203,6 +203,28 @@ def verify(config: Path, run: Path | None, model: Path) -> None:
     click.echo(table(checks))
     if not all(check.passed for check in checks):
         raise SystemExit(1)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--key", type=FILE, required=True, help="Private key, Ed25519, PEM, not encrypted.")
+def sign(model: Path, key: Path) -> None:
+    """Sign the packaged MODEL, so that services with the other half of KEY load no other one.
+
+    The signature is that of manifest.json, which holds the SHA-256 of every other file.
+
+    Example:
+
+    \b
+        openssl genpkey -algorithm ed25519 -out key.pem
+        openssl pkey -in key.pem -pubout -out key.pub
+        cxr-train sign models/mine/1 --key key.pem
+        CXR_MODEL=models/mine/1 CXR_MODEL_KEY=key.pub bentoml serve service.app:ChestXray
+    """  # noqa: D301  click needs the \b itself
+    from training.sign import sign as write_signature  # noqa: PLC0415
+
+    with one_line_errors():
+        click.echo(write_signature(model, key))
 
 
 @cli.command()

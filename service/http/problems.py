@@ -47,9 +47,13 @@ STATUS: Mapping[type[ReadingError], HTTPStatus] = {
     errors.NotAFile: HTTPStatus.BAD_REQUEST,
     errors.TooManyImages: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UploadTimeout: HTTPStatus.REQUEST_TIMEOUT,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.KeysRequired: HTTPStatus.FORBIDDEN,
     errors.ServiceBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelCorrupt: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ModelUnsigned: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ModelSignatureInvalid: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InvalidManifest: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from service.errors import InvalidManifest, ModelCorrupt, ModelUnavailable
 from service.model.manifest import Manifest
+from service.model.signature import check_signature
 
 MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
@@ -38,16 +39,20 @@ class Bundle:
         return self.manifest.sha256[self.manifest.graph]
 
     @classmethod
-    def open(cls, folder: Path) -> "Bundle":
+    def open(cls, folder: Path, key: Path | None = None) -> "Bundle":
         """Read and verify a model folder.
 
         Parameters
         ----------
         folder
             Holds ``manifest.json`` and every file the manifest names.
+        key
+            Public key that must have signed the manifest; None for no such check.
 
         Raises
         ------
+        ModelUnsigned, ModelSignatureInvalid
+            If there is a key, and no valid signature of the manifest.
         ModelUnavailable
             If the folder or a file that the manifest names is missing or not readable.
         ModelCorrupt
@@ -59,7 +64,10 @@ class Bundle:
             raise ModelUnavailable(
                 f"No model: {folder.name!r} has no {MANIFEST}. Set CXR_MODEL to a model folder."
             )
-        manifest = Manifest.load(folder / MANIFEST)
+        described = _content(folder / MANIFEST)
+        if key is not None:
+            check_signature(folder, described, key)
+        manifest = Manifest.from_json(described)
         for name in manifest.sha256:
             _refuse_path(name)
         content = {name: _read(folder / name, digest) for name, digest in manifest.sha256.items()}
@@ -77,13 +85,17 @@ def _refuse_path(name: str) -> None:
         )
 
 
-def _read(path: Path, expected: str) -> bytes:
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ModelUnavailable(
             f"Cannot read {path.name}: {error.strerror}. Copy the whole model folder."
         ) from error
+
+
+def _read(path: Path, expected: str) -> bytes:
+    content = _content(path)
     found = hashlib.sha256(content).hexdigest()
     if found != expected.lower():
         raise ModelCorrupt(

@@ -130,10 +130,11 @@ class Reader:
         limits: Limits | None = None,
         threads: int = 0,
         provider: str = AUTO,
+        key: Path | None = None,
     ) -> "Reader":
         """Verify and load a model folder; raises ModelUnavailable as :meth:`Bundle.open` does."""
         return cls(
-            Bundle.open(model), limits=limits or Limits(), threads=threads, provider=provider
+            Bundle.open(model, key), limits=limits or Limits(), threads=threads, provider=provider
         )
 
     @property

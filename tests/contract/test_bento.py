@@ -17,7 +17,7 @@ import sys
 from starlette.testclient import TestClient
 
 bento = bentoml.load("nanocxr:latest")
-with TestClient(bento.to_asgi()) as client:
+with TestClient(bento.to_asgi(), base_url="http://127.0.0.1") as client:
     print(client.get("/model").json()["manifest"]["name"], client.get("/readyz").status_code)
 import service
 print(Path(service.__file__).is_relative_to(Path(sys.argv[1]).resolve()))

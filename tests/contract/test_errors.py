@@ -15,15 +15,19 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydicom.uid import MPEG2MPML
 
 from service import errors
 from service.errors import ReadingError
 from service.http import upload
+from service.http.keys import add_key
 from service.http.problems import FRAMEWORK, STATUS
+from service.model.signature import SIGNATURE
 from tests.factories import chest, dicom_bytes, png_bytes
 from tests.processes import decoders_of, has_work, suspended, wait_until
 from tests.serving import FORM, form, part, problem, serving
+from tests.signing import public_pem
 
 ROOT = Path(__file__).resolve().parents[2]
 PNG = png_bytes()
@@ -70,11 +74,11 @@ class Scene:
     folder: Path
     patch: pytest.MonkeyPatch
 
-    def predict(self, body: bytes, model: Path | None = None, **variables: int) -> Any:
+    def predict(self, body: bytes, model: Path | None = None, **variables: Any) -> Any:
         return self.post("/predict", body, FORM, model, **variables)
 
     def post(
-        self, path: str, body: bytes, kind: str, model: Path | None = None, **variables: int
+        self, path: str, body: bytes, kind: str, model: Path | None = None, **variables: Any
     ) -> Any:
         with serving(model or self.model, **variables) as client:
             return client.post(path, content=body, headers={"Content-Type": kind})
@@ -85,6 +89,20 @@ class Scene:
         fields = json.loads((folder / "manifest.json").read_text())
         (folder / "manifest.json").write_text(json.dumps(fields | change))
         return self.predict(form(part(PNG)), folder)
+
+    def without_key(self) -> Any:
+        keys = self.folder / "keys.txt"
+        add_key(keys, "somebody", None)
+        return self.predict(form(part(PNG)), CXR_API_KEYS=keys)
+
+    def signed(self, signature: bytes | None) -> Any:
+        """Ask for a signature of the model's manifest, and give this one."""
+        folder = Path(shutil.copytree(self.model, self.folder / "1"))
+        if signature is not None:
+            (folder / SIGNATURE).write_bytes(signature)
+        key = self.folder / "key.pub"
+        key.write_bytes(public_pem(Ed25519PrivateKey.generate()))
+        return self.predict(form(part(PNG)), folder, CXR_MODEL_KEY=key)
 
     def busy(self) -> Any:
         """All the memory for uploads is held by another request."""
@@ -107,7 +125,9 @@ class Scene:
 
         async def post(app: Any) -> Any:
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://127.0.0.1"
+            ) as client:
                 return await client.post("/predict", content=body(), headers={"Content-Type": FORM})
 
         with serving(self.model) as client:
@@ -142,6 +162,10 @@ OTHERWISE: dict[type[ReadingError], Callable[[Scene], Any]] = {
     errors.InvalidParameter: lambda scene: scene.post("/explain?bare=2", form(part(PNG)), FORM),
     errors.UploadTimeout: Scene.slow,
     errors.ServiceBusy: Scene.busy,
+    errors.Unauthorized: Scene.without_key,
+    errors.KeysRequired: lambda scene: scene.predict(form(part(PNG)), address="192.0.2.1"),
+    errors.ModelUnsigned: lambda scene: scene.signed(None),
+    errors.ModelSignatureInvalid: lambda scene: scene.signed(bytes(64)),
     errors.ModelUnavailable: lambda scene: scene.predict(form(part(PNG)), scene.folder / "gone"),
     errors.ModelCorrupt: lambda scene: scene.with_manifest({"sha256": {"model.onnx": "0" * 64}}),
     errors.InvalidManifest: lambda scene: scene.with_manifest({"schema_version": 0}),

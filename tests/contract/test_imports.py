@@ -16,8 +16,10 @@ FORBIDDEN = {
 ONLY_IN = {
     "bentoml": {"service/app.py"},
     "onnxruntime": {"service/model/session.py"},
+    "cryptography": {"service/model/signature.py"},
     "starlette": {
-        f"service/http/{name}.py" for name in ("desk", "endpoints", "page", "problems", "upload")
+        f"service/http/{name}.py"
+        for name in ("desk", "endpoints", "guard", "page", "problems", "upload")
     }
     | {"service/observe/middleware.py"},
     "prometheus_client": {"service/observe/metrics.py"},
