@@ -40,6 +40,7 @@ class Asked:
     method: str
     path: str
     parts: list[Part]
+    authorization: str | None
 
 
 class Server:
@@ -90,7 +91,8 @@ def running_server() -> Iterator[Server]:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             parts = _parts(self.headers.get("Content-Type", ""), body)
-            server.asked.append(Asked(self.command, self.path, parts))
+            authorization = self.headers.get("Authorization")
+            server.asked.append(Asked(self.command, self.path, parts, authorization))
             answer = server.next_answer(self.path)
             answer.when()
             self.send_response(answer.status)

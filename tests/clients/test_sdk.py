@@ -12,6 +12,7 @@ import pytest
 from clients.results import Prediction, Problem
 from clients.sdk import (
     PROBABILITY_HEADER,
+    AccessDenied,
     ChestXrayClient,
     ChestXrayError,
     ImageRefused,
@@ -61,6 +62,55 @@ class TestPredict:
         server.on("/predict", Answer.json({**bodies.reading(), "new": 1}))
         with ChestXrayClient(server.url) as client:
             assert client.predict(b"x").probability == 0.75
+
+
+class TestKey:
+    @pytest.mark.parametrize(
+        ("argument", "variable", "sent"),
+        [
+            (None, None, None),
+            (None, "", None),
+            (None, "cxr_env", "Bearer cxr_env"),
+            ("cxr_given", "cxr_env", "Bearer cxr_given"),
+            ("", "cxr_env", None),
+        ],
+    )
+    def test_argument_comes_before_the_environment(
+        self,
+        server: Server,
+        monkeypatch: pytest.MonkeyPatch,
+        argument: str | None,
+        variable: str | None,
+        sent: str | None,
+    ) -> None:
+        monkeypatch.delenv("CXR_API_KEY", raising=False)
+        if variable is not None:
+            monkeypatch.setenv("CXR_API_KEY", variable)
+        server.on("/predict", Answer.json(bodies.reading()))
+        with ChestXrayClient(server.url, api_key=argument) as client:
+            client.predict(b"x")
+        assert server.asked[0].authorization == sent
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer.problem(401, "unauthorized"),
+            Answer.problem(403, "keys_required"),
+            Answer(status=403, body=b"the proxy says no"),
+        ],
+    )
+    def test_denial_is_no_refusal_of_the_image_and_not_retried(
+        self, server: Server, answer: Answer
+    ) -> None:
+        server.on("/predict", answer)
+        with (
+            ChestXrayClient(server.url, api_key="cxr_wrong") as client,
+            pytest.raises(AccessDenied) as denied,
+        ):
+            client.predict(b"x")
+        assert denied.value.status == answer.status
+        assert "cxr_wrong" not in str(denied.value)
+        assert len(server.asked) == 1
 
 
 class TestRefusals:

@@ -22,6 +22,10 @@ class TestFromEnv:
                 "CXR_MAX_REQUESTS": "5",
                 "CXR_THREADS": "0",
                 "CXR_PROVIDER": "cpu",
+                "CXR_API_KEYS": "/keys",
+                "CXR_ALLOW_ANONYMOUS": "true",
+                "CXR_CORS_ORIGINS": "https://a.example, http://b.example:8080",
+                "CXR_MODEL_KEY": "/key.pub",
             }
         )
         assert settings.model == Path("/m")
@@ -29,6 +33,9 @@ class TestFromEnv:
         assert (settings.max_batch, settings.max_upload_bytes) == (3, 4)
         assert (settings.max_requests, settings.threads) == (5, 0)
         assert settings.provider == "cpu"
+        assert (settings.api_keys, settings.model_key) == (Path("/keys"), Path("/key.pub"))
+        assert settings.allow_anonymous
+        assert settings.cors_origins == ("https://a.example", "http://b.example:8080")
 
     @pytest.mark.parametrize("text", ["", "0", "-1", "1e3", "many", "1.5"])
     def test_malformed_value_names_the_variable(self, text: str) -> None:
@@ -39,3 +46,12 @@ class TestFromEnv:
     def test_unknown_provider_names_the_variable(self, text: str) -> None:
         with pytest.raises(ValueError, match="CXR_PROVIDER"):
             Settings.from_env({"CXR_PROVIDER": text})
+    @pytest.mark.parametrize("text", ["yes", "1", "True"])
+    def test_permission_is_true_or_false_and_nothing_like_it(self, text: str) -> None:
+        with pytest.raises(ValueError, match="CXR_ALLOW_ANONYMOUS"):
+            Settings.from_env({"CXR_ALLOW_ANONYMOUS": text})
+
+    @pytest.mark.parametrize("text", ["a.example", "https://a.example/", "https://*.example"])
+    def test_malformed_origin_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match="CXR_CORS_ORIGINS"):
+            Settings.from_env({"CXR_CORS_ORIGINS": text})

@@ -7,7 +7,7 @@ from service.errors import (
     TooManyPixels,
 )
 from service.imaging.decode import Limits, decode
-from tests.hostile import BOMBS
+from tests.bombs import BOMBS
 
 LIMITS = Limits()
 MIB = 1 << 20
