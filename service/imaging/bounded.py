@@ -14,7 +14,7 @@ from pydicom.filereader import read_sequence
 
 from service.errors import CorruptImage
 
-MAX_READS = 60_000  # an element of a data set costs up to three
+MAX_READS = 30_000  # an element of a data set costs one to three
 MAX_VALUE_BYTES = 4096  # of an element whose value is looked at, lookup tables excepted
 CHARACTER_SET = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")  # (0008,0005), in both byte orders
 
