@@ -20,7 +20,7 @@ from service.errors import ServiceBusy
 from service.http.problems import FRAMEWORK, STATUS
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 ANSWER_SECONDS = 300.0
 MIB = 1 << 20
 EXPLAIN_EVERY = 50

@@ -24,6 +24,11 @@ HEADERS = {
     "X-Model-Sha256": "SHA-256 of the ONNX graph, hexadecimal.",
     "X-Intended-Use": INTENDED_USE,
 }
+KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key, where the service has any.",
+}
 BARE = {
     "name": "bare",
     "in": "query",
@@ -88,7 +93,8 @@ def document(bentoml: Json) -> Json:
         "servers": bentoml["servers"],
         "tags": [TAG, *(tag for tag in bentoml["tags"] if tag["name"] == "Infrastructure")],
         "paths": {**_paths(), **bentoml["paths"]},
-        "components": {"schemas": definitions["$defs"]},
+        "security": [{}, {"key": []}],
+        "components": {"schemas": definitions["$defs"], "securitySchemes": {"key": KEY}},
     }
 
 
@@ -128,7 +134,8 @@ def _paths() -> Json:
                 "tags": [TAG["name"]],
                 "summary": "The served model: its manifest and its card.",
                 "responses": _answers(
-                    _json_answer("The model.", _reference("ModelInfo")), statuses={500, 503}
+                    _json_answer("The model.", _reference("ModelInfo")),
+                    statuses={401, 403, 500, 503},
                 ),
             }
         },
