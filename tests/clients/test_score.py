@@ -18,7 +18,7 @@ from clients.score import (
     parts_folder,
     score,
 )
-from clients.sdk import ChestXrayClient, ServiceBusy
+from clients.sdk import AccessDenied, ChestXrayClient, ServiceBusy
 from tests.clients import bodies
 from tests.clients.http_server import Answer, Server
 from tests.factories import dicom_bytes
@@ -222,6 +222,16 @@ class TestRestEngine:
         with ChestXrayClient(server.url) as client:
             ((_, found),) = RestEngine(client).score(open_dataset(tmp_path).items)
         assert (found.patient_sex, found.age_band) == ("M", "60-69")
+
+    def test_service_that_wants_another_key_stops_the_run(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.problem(401, "unauthorized"))
+        with ChestXrayClient(server.url) as client:
+            engine = RestEngine(client)
+            with pytest.raises(AccessDenied):
+                list(engine.score(self.files(tmp_path, b"one").items))
 
     def test_busy_service_stops_the_run(self, server: Server, tmp_path: Path) -> None:
         server.on("/model", Answer.json(bodies.model()))
