@@ -2,7 +2,7 @@
 
 import re
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import httpx
@@ -38,7 +38,7 @@ def connect(server: Server) -> socket.socket:
 def answers(server: Server, sent: bytes, *, end: bool = False) -> list[tuple[int, bytes]]:
     """Status and what follows of every answer until the service closes the connection."""
     received = b""
-    with connect(server) as connection:
+    with connect(server) as connection, suppress(OSError):  # closed before all was read
         connection.sendall(sent)
         if end:
             connection.shutdown(socket.SHUT_WR)
