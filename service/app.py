@@ -14,6 +14,7 @@ from typing import Any
 import bentoml
 import click
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml.exceptions import BentoMLConfigException
 
 from service.errors import KeysRequired, ModelUnavailable
@@ -28,9 +29,6 @@ from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from service.schemas import INTENDED_USE
 from service.settings import Settings
 
-# Seconds after which BentoML answers 504: longer than uploading, waiting and reading may take.
-LONGEST_REQUEST_SECONDS = 600
-
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
 
 logger = logging.getLogger("bentoml.serve")
@@ -39,11 +37,20 @@ api = create_app()
 
 
 class Observed(bentoml.Service):  # type: ignore[misc]
-    """A service with a middleware outside of BentoML's own, which add_asgi_middleware cannot do."""
+    """A service with a middleware outside of BentoML's own, and without BentoML's time-out.
+
+    That keeps all of a request, answered or not, until its time is over: hundreds of megabytes.
+    What may take long has bounds of its own here.
+    """
 
     def to_asgi(self, is_main: bool = True) -> Any:  # noqa: FBT001, FBT002  BentoML's signature
         """The app that uvicorn runs."""
         app = super().to_asgi(is_main)
+        app.user_middleware = [
+            middleware
+            for middleware in app.user_middleware
+            if middleware.cls is not TimeoutMiddleware
+        ]
         app.add_middleware(OuterMiddleware)
         return app
 
@@ -52,7 +59,6 @@ class Observed(bentoml.Service):  # type: ignore[misc]
     name="nanocxr",
     description=f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
     workers=1,
-    traffic={"timeout": LONGEST_REQUEST_SECONDS},
     logging={"access": {"enabled": False}},  # OuterMiddleware writes one that names nobody
     service_class=Observed,
     labels={"finding": "pneumonia", "use": "research-only"},

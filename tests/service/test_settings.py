@@ -46,6 +46,7 @@ class TestFromEnv:
     def test_unknown_provider_names_the_variable(self, text: str) -> None:
         with pytest.raises(ValueError, match="CXR_PROVIDER"):
             Settings.from_env({"CXR_PROVIDER": text})
+
     @pytest.mark.parametrize("text", ["yes", "1", "True"])
     def test_permission_is_true_or_false_and_nothing_like_it(self, text: str) -> None:
         with pytest.raises(ValueError, match="CXR_ALLOW_ANONYMOUS"):
