@@ -98,7 +98,7 @@ def guarded(
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(process, url, log)
-        yield Server(url, log, tiny_model)
+        yield Server(url, log, tiny_model, process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
