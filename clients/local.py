@@ -19,7 +19,7 @@ from clients.items import Item
 from clients.score import ModelIdentity, Score
 from service.errors import UnfamiliarImage
 from service.model.bundle import Bundle
-from service.model.reader import Reader, Reading
+from service.model.reader import Entry, Reader
 from service.model.session import cores
 from service.settings import Settings
 
@@ -96,9 +96,7 @@ class LocalEngine:
             for decoded in batch
         ]
 
-    def _row(
-        self, decoded: Decoded, reading: Reading | UnfamiliarImage, inference_ms: float
-    ) -> Score:
+    def _row(self, decoded: Decoded, reading: Entry, inference_ms: float) -> Score:
         if isinstance(reading, UnfamiliarImage):
             return Score(sha256=decoded.sha256, error=reading.code)
         peak_x, peak_y = reading.peak or (None, None)

@@ -84,6 +84,9 @@ class Reading:
         )
 
 
+Entry = Reading | UnfamiliarImage  # of a batch: one image's refusal does not touch the others
+
+
 class Reader:
     """Reads radiographs with one model; safe to share between threads.
 
@@ -159,7 +162,7 @@ class Reader:
         ReadingError
             If the file is not one frontal chest radiograph that can be decoded.
         """
-        return _admitted(self.infer([self.prepare(data)]))
+        return admitted(self.infer([self.prepare(data)])[0])
 
     def explain(self, data: bytes, *, bare: bool) -> tuple[Reading, bytes]:
         """Read one file and draw its heatmap, a PNG on the radiograph's own pixel grid.
@@ -177,7 +180,7 @@ class Reader:
             As :meth:`read`.
         """
         pictured = prepare_with_picture(data, self.limits, self.manifest.input)
-        reading = _admitted(self.infer([pictured.prepared]))
+        reading = admitted(self.infer([pictured.prepared])[0])
         png = heatmap_png(
             None if bare else pictured.grey,
             reading.heatmap,
@@ -190,7 +193,7 @@ class Reader:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""
         return prepare(data, self.limits, self.manifest.input)
 
-    def infer(self, prepared: Sequence[Prepared]) -> list[Reading | UnfamiliarImage]:
+    def infer(self, prepared: Sequence[Prepared]) -> list[Entry]:
         """Run the network once over all and calibrate; no inference where the list is empty.
 
         Entry i is the reading of image i, or the gate's refusal.
@@ -247,9 +250,8 @@ class Reader:
         )
 
 
-def _admitted(entries: Sequence[Reading | UnfamiliarImage]) -> Reading:
-    """The only entry; raises it where it is a refusal."""
-    (entry,) = entries
+def admitted(entry: Entry) -> Reading:
+    """The reading; raises the refusal where it is one."""
     if isinstance(entry, UnfamiliarImage):
         raise entry
     return entry

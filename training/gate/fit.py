@@ -5,7 +5,6 @@ The model's own graph is not touched. The folder is complete before and after: i
 its place and then renamed.
 """
 
-import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -189,16 +188,17 @@ def _paths(folder: Path, frame: pd.DataFrame, seed: int) -> list[Path]:
 def _install(
     model: Path, manifest: Manifest, scout: Scout, gate: Gate, record: dict[str, Any]
 ) -> None:
-    complete = replace(
-        manifest,
-        gate=gate,
-        provenance=json.loads(json.dumps(manifest.provenance | {"gate": record})),
-    )
     with tempfile.TemporaryDirectory(dir=model.parent, prefix=".new-") as temporary:
         folder = Path(temporary, model.name)
         shutil.copytree(model, folder)
         network = _Familiarity(scout.to(memory_format=torch.contiguous_format)).eval()
         write_graph(network, manifest.input.size, ["familiarity"], folder / GRAPH)
+        complete = replace(
+            manifest,
+            gate=gate,
+            sha256=manifest.sha256 | {GRAPH: sha256(folder / GRAPH)},
+            provenance=manifest.provenance | {"gate": record},
+        )
         card = (folder / CARD).read_text(encoding="utf-8")
         (folder / CARD).write_text(with_refusals(card, complete), encoding="utf-8")
         seal(folder, complete)
