@@ -12,6 +12,7 @@ changed, and phantom films and laterals that the gate was not made from. Interva
 import argparse
 import io
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from clients.intervals import proportion_interval
 from service.errors import ReadingError, UnfamiliarImage
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage
+from service.model.bundle import Bundle
 from service.model.reader import Reader
+from service.model.session import GateSession, Session
 from training.gate.lateral import draw_lateral
 from training.generate.phantom.render import draw_pair
 
@@ -208,6 +211,20 @@ def _line(title: str, group: list[Judged]) -> str:
     )
 
 
+def cost(bundle: Bundle, repeats: int = 30) -> str:
+    """What the gate adds to the network's time, one image and one thread, fastest of all rounds."""
+    size = bundle.manifest.input.size
+    image = np.random.default_rng(0).random((1, 1, size, size), np.float32)
+    network, gate = Session(bundle.graph, threads=1), GateSession(bundle.gate or b"")
+    best = [float("inf")] * 2
+    for _ in range(repeats):
+        for place, run in enumerate((network.run, gate.run)):
+            start = time.perf_counter()
+            run(image)
+            best[place] = min(best[place], (time.perf_counter() - start) * 1e3)
+    return f"network {best[0]:.2f} ms, gate {best[1]:.2f} ms: {best[1] / best[0]:.1%} on top"
+
+
 def draw_sheet(judged: list[Judged], out: Path) -> None:
     """Draw what was decided wrongly, with its familiarity: films first."""
     wrong = [entry for entry in judged if entry.refused is entry.sample.film]
@@ -263,6 +280,7 @@ def main() -> None:
     films = real_films(arguments.films) if arguments.films else iter(())
     sources = (films, phantoms(), noises(), dicom_samples(), photographs())
     judged = [judge(reader, sample) for source in sources for sample in source]
+    print(cost(Bundle.open(arguments.model)))
     print(f"threshold {reader.manifest.gate.threshold:.4f}")
     print("\n".join(table(judged)))
     if arguments.sheet:
