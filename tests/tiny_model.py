@@ -49,7 +49,7 @@ FAMILIAR, UNFAMILIAR = png_bytes(ramp()), png_bytes(ramp()[::-1])
 
 def write_gate(folder: Path, *, size: int = SPEC.size) -> None:
     """Give a model folder a gate, and a manifest that says so."""
-    write_graph(BrighterBelow(), size, ["familiarity"], folder / GATE.graph)
+    write_graph(BrighterBelow().eval(), size, ["familiarity"], folder / GATE.graph)
     write_manifest(folder)
 
 
