@@ -54,9 +54,10 @@ train: .venv/.ready  ## generate the data set and train by CONFIG; goes on where
 	$(BIN)/cxr-train generate data/default --pairs 6000 --seed 1
 	$(BIN)/cxr-train fit $(CONFIG) --run $(RUN)
 
-package: .venv/.ready  ## export, package and verify the trained run
+package: .venv/.ready  ## export, package, gate and verify the trained run
 	$(BIN)/cxr-train export $(CONFIG) --run $(RUN)
 	$(BIN)/cxr-train package $(CONFIG) --run $(RUN) --replace --failures docs/failures.md
+	$(BIN)/cxr-train gate $(CONFIG) models/default/1
 	$(BIN)/cxr-train verify $(CONFIG) models/default/1 --run $(RUN)
 
 bench: .venv/.ready  ## every benchmark; prints ratios

@@ -17,8 +17,9 @@ from clients.decoding import Decoded
 from clients.flow import in_flight
 from clients.items import Item
 from clients.score import ModelIdentity, Score
+from service.errors import UnfamiliarImage
 from service.model.bundle import Bundle
-from service.model.reader import Reader, Reading
+from service.model.reader import Entry, Reader
 from service.model.session import cores
 from service.settings import Settings
 
@@ -86,20 +87,23 @@ class LocalEngine:
     def _scores(self, batch: Sequence[Decoded]) -> list[Score]:
         prepared = [decoded.prepared for decoded in batch if decoded.prepared is not None]
         start = time.perf_counter()
-        readings = iter(self._reader.infer(prepared))
+        entries = iter(self._reader.infer(prepared))
         share = (time.perf_counter() - start) * 1000 / max(1, len(prepared))
         return [
             Score(sha256=decoded.sha256, error=decoded.error)
             if decoded.prepared is None
-            else self._row(decoded, next(readings), share)
+            else self._row(decoded, next(entries), share)
             for decoded in batch
         ]
 
-    def _row(self, decoded: Decoded, reading: Reading, inference_ms: float) -> Score:
+    def _row(self, decoded: Decoded, reading: Entry, inference_ms: float) -> Score:
+        if isinstance(reading, UnfamiliarImage):
+            return Score(sha256=decoded.sha256, error=reading.code)
         peak_x, peak_y = reading.peak or (None, None)
         return Score(
             sha256=decoded.sha256,
             probability=reading.probability,
+            familiarity=reading.familiarity,
             logit=reading.logit,
             call=reading.call,
             width=reading.radiograph.columns,

@@ -64,6 +64,7 @@ class RestEngine:
         return Score(
             sha256=sha256,
             probability=reading.probability,
+            familiarity=reading.familiarity,
             call=reading.call,
             width=reading.input.columns,
             height=reading.input.rows,

@@ -51,6 +51,9 @@ class Prediction(_Result):
     ----------
     probability
         Calibrated probability of pneumonia in [0, 1].
+    familiarity
+        How much the image looks like a frontal chest radiograph, in [0, 1]; None where the model
+        has no gate, or the service is older than that.
     call
         What ``operating_point`` makes of it.
     warnings
@@ -58,6 +61,7 @@ class Prediction(_Result):
     """
 
     probability: Probability
+    familiarity: Probability | None = None
     call: Call
     operating_point: OperatingPoint
     model: ModelReference

@@ -28,6 +28,7 @@ METADATA = b"nanocxr"
 SCORE_COLUMNS: dict[str, pa.DataType] = {
     "sha256": pa.string(),  # of the file
     "probability": pa.float64(),  # calibrated
+    "familiarity": pa.float64(),  # of the gate; null where the model has none
     "logit": pa.float64(),  # raw; null where a service was asked
     "call": pa.string(),
     "width": pa.int32(),  # pixels
@@ -73,6 +74,7 @@ class Score:
 
     sha256: str | None = None
     probability: float | None = None
+    familiarity: float | None = None
     logit: float | None = None
     call: str | None = None
     width: int | None = None

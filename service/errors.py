@@ -14,6 +14,7 @@ ReadingError
 │   ├── UnsupportedModality
 │   ├── NotAChest
 │   ├── NotFrontal
+│   ├── UnfamiliarImage              the pixels do not look like a frontal chest radiograph
 │   └── UnsupportedPixels            pixel layout outside the standard's use for radiographs
 ├── LimitExceeded                    refused before any pixel is decoded
 │   ├── TooManyBytes
@@ -126,6 +127,32 @@ class NotFrontal(UnsupportedImage):
     """View Position (0018,5101) is not PA or AP."""
 
     code = "not_frontal"
+
+
+class UnfamiliarImage(UnsupportedImage):
+    """The pixels do not look like an upright frontal chest radiograph with white bones.
+
+    Parameters
+    ----------
+    familiarity
+        What the gate found, in [0, 1].
+    threshold
+        Least familiarity that the model reads.
+    """
+
+    code = "unfamiliar_image"
+
+    def __init__(self, familiarity: float, threshold: float) -> None:
+        super().__init__(familiarity, threshold)
+        self.familiarity = familiarity
+        self.threshold = threshold
+
+    def __str__(self) -> str:
+        return (
+            f"This does not look like a frontal chest radiograph (familiarity "
+            f"{self.familiarity:.3f}, at least {self.threshold:.3f} is read). "
+            "Send one PA or AP film, upright, bones white, without other pictures beside it."
+        )
 
 
 class UnsupportedPixels(UnsupportedImage):

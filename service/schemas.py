@@ -78,6 +78,12 @@ class Prediction(Wire):
         le=1,
         description="Calibrated probability of pneumonia (calibrated on synthetic images).",
     )
+    familiarity: float | None = Field(
+        ge=0,
+        le=1,
+        description="How much the image looks like a frontal chest radiograph; null where the "
+        "model has no gate. Below the manifest's threshold there is no reading.",
+    )
     call: Call = Field(description="``pneumonia`` at or above the operating point's threshold.")
     operating_point: OperatingPointFacts
     model: ModelReference
@@ -92,6 +98,7 @@ class Prediction(Wire):
         """The wire form; heatmap and embedding stay behind."""
         return cls(
             probability=reading.probability,
+            familiarity=reading.familiarity,
             call=reading.call,
             operating_point=OperatingPointFacts(**asdict(reading.operating_point)),
             model=ModelReference(**asdict(reading.model)),

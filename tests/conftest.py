@@ -1,10 +1,11 @@
 """A model folder for every test that needs one."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.tiny_model import write_model
+from tests.tiny_model import write_gate, write_model
 
 
 @pytest.fixture(scope="session")
@@ -12,4 +13,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a ResNet-18 with random weights for 64-pixel images; made once."""
     folder = tmp_path_factory.mktemp("models") / "tiny" / "1"
     write_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gated_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a gate that reads what is brighter below than above."""
+    folder = tmp_path_factory.mktemp("gated") / "tiny" / "1"
+    shutil.copytree(tiny_model, folder)
+    write_gate(folder)
     return folder

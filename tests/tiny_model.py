@@ -3,16 +3,21 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from service.findings.calibration import Calibration, OperatingPoint
+from service.findings.familiarity import Gate
 from service.imaging.standardise import InputSpec
 from service.model.manifest import Manifest
-from training.export import export_float
+from tests.factories import Pixels, png_bytes
+from training.export import export_float, write_graph
 from training.network import PneumoniaNet
 
 SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
 POINT = OperatingPoint(name="balanced", threshold=0.5, sensitivity=0.9, specificity=0.8)
+GATE = Gate(graph="gate.onnx", threshold=0.5)
 CARD = "# Tiny\n\nRandom weights. Research use only.\n"
 
 
@@ -23,6 +28,28 @@ def write_model(folder: Path, *, seed: int = 0) -> None:
     network = PneumoniaNet("resnet18", mean=SPEC.mean, std=SPEC.std).eval()
     export_float(network, SPEC.size, folder / "model.onnx")
     (folder / "MODEL_CARD.md").write_text(CARD)
+    write_manifest(folder)
+
+
+class BrighterBelow(nn.Module):
+    """A gate for tests: familiar is what is brighter below than above."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        half = image.shape[-2] // 2
+        return torch.sigmoid(8 * (image[..., half:, :] - image[..., :half, :]).mean(dim=(1, 2, 3)))
+
+
+def ramp() -> Pixels:
+    """Brighter below: familiar to :class:`BrighterBelow`; upside down it is not."""
+    return np.tile(np.linspace(10, 240, 90).astype(np.uint8)[:, np.newaxis], 80)
+
+
+FAMILIAR, UNFAMILIAR = png_bytes(ramp()), png_bytes(ramp()[::-1])
+
+
+def write_gate(folder: Path, *, size: int = SPEC.size) -> None:
+    """Give a model folder a gate, and a manifest that says so."""
+    write_graph(BrighterBelow().eval(), size, ["familiarity"], folder / GATE.graph)
     write_manifest(folder)
 
 
@@ -41,5 +68,6 @@ def write_manifest(folder: Path) -> None:
         heatmap_scale=5.0,
         sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         provenance={},
+        gate=GATE if (folder / GATE.graph).exists() else None,
     )
     (folder / "manifest.json").write_text(manifest.to_json())

@@ -45,6 +45,10 @@ At the operating point `{default}`; 95 % intervals by bootstrap over pairs.
 
 These say how well the network learned the generator, **not** how it reads real radiographs.
 {real}{failures}
+## What it refuses
+
+{refusals}
+
 ## Calibration and operating points
 
 Temperature scaling on the synthetic calibration split: negative log-likelihood {nll_before:.4f}
@@ -61,8 +65,6 @@ on that split:
   study.
 - Only pneumonia is scored. Other findings (effusion, oedema, atelectasis, masses, devices) were
   never labelled and may raise or lower the score.
-- Lateral views and other body parts are refused where the file's header tells; a PNG or JPEG tells
-  nothing.
 - The heatmap shows where the evidence for the score lies on a coarse grid. It is not a
   segmentation.
 - Performance by age, sex, projection, device or site is not known from synthetic data.
@@ -79,6 +81,24 @@ LUNG_DETAIL = """\
   (motion, filtering, fat) scores higher.
 """
 
+BY_HEADER = """\
+Lateral views, other body parts and other modalities are refused where the file's header tells; a
+PNG or JPEG tells nothing."""
+
+BY_PIXELS = """\
+{by_header} So a second, small network (`{graph}`, {weights:,}
+weights, the same input) judges the pixels: `familiarity` in [0, 1]. Below {threshold:.3f} there is
+no reading. It learned to tell films of this generator from the same upside down, inverted
+and turned, from lateral views, several films on one image, parts of films, and drawn pictures of
+everything else; no real radiograph and no photograph was used. The threshold refuses {share:.0%} of
+the other images that were held out:
+
+{table}
+
+It judges what an image shows roughly, not whether it is fit to be read: a film of poor quality, or
+with left and right exchanged, passes. What it does to real images is in `docs/experiments.md`."""
+
+REFUSALS = "## What it refuses"
 
 USE_OF_REAL_IMAGES = """\
 Real radiographs were used for measuring only: none was trained on, and no parameter, temperature or
@@ -149,6 +169,7 @@ def model_card(manifest: Manifest, measures: Mapping[str, Interval], remarks: Re
         measures=_table(("measure", "value"), measures.items()),
         real=_real(remarks.real),
         failures=f"\n## Known failures\n\n{remarks.failures}\n" if remarks.failures else "",
+        refusals=_refusals(manifest),
         nll_before=facts["calibration"]["nll_before"],
         nll_after=facts["calibration"]["nll_after"],
         points=_table(
@@ -166,6 +187,32 @@ def _detail(facts: Mapping[str, Any]) -> str:
         return ""
     weight = facts["config"]["reading"]["weight"]
     return LUNG_DETAIL.format(weight=weight, **facts["lung_detail"])
+
+
+def with_refusals(card: str, manifest: Manifest) -> str:
+    """A card whose section on refusals is that of ``manifest``; the rest stays as it is."""
+    start = card.index(REFUSALS) + len(REFUSALS)
+    end = card.index("\n## ", start)
+    return f"{card[:start]}\n\n{_refusals(manifest)}\n{card[end:]}"
+
+
+def _refusals(manifest: Manifest) -> str:
+    if manifest.gate is None:
+        return BY_HEADER
+    record = manifest.provenance["gate"]
+    rows = [
+        (kind, count["images"], count["refused"], f"{count['refused'] / count['images']:.1%}")
+        for kind, count in record["held_out"].items()
+        if count["images"]
+    ]
+    return BY_PIXELS.format(
+        by_header=BY_HEADER,
+        graph=manifest.gate.graph,
+        weights=record["weights"],
+        threshold=manifest.gate.threshold,
+        share=record["refused"],
+        table=_table(("synthetic, held out", "images", "refused", "share"), rows),
+    )
 
 
 def _counts(splits: Mapping[str, Mapping[str, int]]) -> str:

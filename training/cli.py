@@ -1,4 +1,4 @@
-"""`cxr-train`: generate, import -> sheet -> curate -> fit -> export -> package -> verify -> sign.
+"""`cxr-train`: generate, import -> sheet -> curate -> fit -> export -> package -> gate -> verify.
 
 Each command is thin and can be repeated: what is complete is skipped or resumed. torch and
 everything slow is imported inside the commands, so that `--help` answers at once.
@@ -182,6 +182,36 @@ def package(
         click.echo(model)
         if store:
             click.echo(save_in_store(model, overwrite=overwrite))
+
+
+@cli.command()
+@click.argument("config", type=FILE)
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--examples", type=click.IntRange(min=16), default=6000, show_default=True,
+              help="Films to learn from, and as many other images.")  # fmt: skip
+@click.option("--held-out", type=click.IntRange(min=16), default=1500, show_default=True,
+              help="As many again, for the threshold.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=2), default=1500, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
+def gate(config: Path, model: Path, *, workers: int, **recipe: int) -> None:
+    """Train the gate of a packaged MODEL, which refuses what is no chest film, and add it.
+
+    A gate that is there is replaced. The films are those of the data set CONFIG names; everything
+    else is drawn. The model's own graph stays as it is.
+
+    Example:
+
+    \b
+        cxr-train gate training/configs/default.toml models/default/1
+    """  # noqa: D301  click needs the \b itself
+    from training.config import Config  # noqa: PLC0415
+    from training.gate.fit import Recipe, add_gate  # noqa: PLC0415
+
+    with one_line_errors():
+        record = add_gate(Config.load(config), model, Recipe(**recipe), workers)
+    for kind, count in record["held_out"].items():
+        click.echo(f"{kind:12} {count['refused']:5} of {count['images']:5} refused")
 
 
 @cli.command()

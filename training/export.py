@@ -13,7 +13,7 @@ and heatmap stays in float: it costs nothing and both outputs are read as number
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
 
 from training.config import Config
 from training.dataset import load_splits, load_tensors
@@ -114,13 +115,18 @@ def export_float(network: PneumoniaNet, size: int, path: Path) -> None:
     path
         File to write.
     """
+    write_graph(network, size, OUTPUTS, path)
+
+
+def write_graph(network: nn.Module, size: int, outputs: Sequence[str], path: Path) -> None:
+    """Write the graph of a network that takes ``image`` (N, 1, S, S), as :func:`export_float`."""
     program = torch.onnx.export(
         network,
         (torch.zeros(2, 1, size, size),),
         dynamo=True,
         opset_version=OPSET,
         input_names=["image"],
-        output_names=list(OUTPUTS),
+        output_names=list(outputs),
         dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
         verbose=False,
     )

@@ -136,13 +136,13 @@ def _fill(folder: Path, config: Config, run: Path, precision: str, remarks: Rema
     )
     card = model_card(manifest, fitted.measures, remarks)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-    _seal(folder, manifest)  # the golden readings come from the very Reader that will replay them
+    seal(folder, manifest)  # the golden readings come from the very Reader that will replay them
     golden = golden_readings(folder, config.dataset.folder, splits["validation"])
     (folder / "golden.json").write_text(json.dumps(golden) + "\n", encoding="utf-8")
-    _seal(folder, manifest)
+    seal(folder, manifest)
 
 
-def _seal(folder: Path, manifest: Manifest) -> None:
+def seal(folder: Path, manifest: Manifest) -> None:
     """Write the manifest with the SHA-256 of every other file in the folder."""
     path = folder / "manifest.json"
     digests = {p.name: sha256(p) for p in sorted(folder.iterdir()) if p != path}

@@ -37,6 +37,7 @@ STATUS: Mapping[type[ReadingError], HTTPStatus] = {
     errors.UnsupportedModality: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotAChest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFrontal: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnfamiliarImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedPixels: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooManyBytes: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyPixels: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from service.imaging.prepare import Prepared
-from service.model.reader import Reading
+from service.model.reader import Entry, Reading, admitted
 from service.observe.metrics import BATCH_IMAGES, QUEUE_LENGTH
 from service.observe.stages import Stage, add
 
-Infer = Callable[[Sequence[Prepared]], list[Reading]]
-Answer = tuple[Reading, Stage]  # and the inference that gave it
+Infer = Callable[[Sequence[Prepared]], list[Entry]]
+Answer = tuple[Entry, Stage]  # and the inference that gave it
 Waiting = tuple[Prepared, "asyncio.Future[Answer]"]
 
 
@@ -43,15 +43,15 @@ class Batches:
         self._under_way: set[asyncio.Task[None]] = set()  # or they could be collected half done
 
     async def infer(self, prepared: Prepared) -> Reading:
-        """Read one radiograph, in the next inference that has room."""
+        """Read one radiograph, in the next inference that has room; raises the gate's refusal."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         asked = time.time_ns()
         self._waiting.append((prepared, answer))
         QUEUE_LENGTH.inc()
         self._start()
-        reading, inference = await answer
+        entry, inference = await answer
         add([Stage("wait", asked, inference.start), inference])
-        return reading
+        return admitted(entry)
 
     def close(self) -> None:
         """Wait for the inferences under way."""
@@ -71,7 +71,7 @@ class Batches:
     async def _run(self, batch: list[Waiting]) -> None:
         loop, start = asyncio.get_running_loop(), time.time_ns()
         try:
-            readings = await loop.run_in_executor(
+            entries = await loop.run_in_executor(
                 self._threads, self._infer, [prepared for prepared, _ in batch]
             )
         except Exception as error:  # noqa: BLE001  every request of the batch is told
@@ -80,9 +80,9 @@ class Batches:
                     future.set_exception(error)
         else:
             inference = Stage("infer", start, time.time_ns())
-            for (_, future), reading in zip(batch, readings, strict=True):
+            for (_, future), entry in zip(batch, entries, strict=True):
                 if not future.done():  # cancelled
-                    future.set_result((reading, inference))
+                    future.set_result((entry, inference))
         finally:
             self._free += 1
             self._start()

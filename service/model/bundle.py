@@ -25,12 +25,15 @@ class Bundle:
     ----------
     graph
         The ONNX file's bytes.
+    gate
+        Those of the gate's graph; None where the manifest names no gate, and then all is read.
     card
         The model card, Markdown; empty where the manifest names none.
     """
 
     manifest: Manifest
     graph: bytes
+    gate: bytes | None
     card: str
 
     @property
@@ -74,6 +77,7 @@ class Bundle:
         return cls(
             manifest=manifest,
             graph=content[manifest.graph],
+            gate=content[manifest.gate.graph] if manifest.gate else None,
             card=content.get(CARD, b"").decode(errors="replace"),
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from service.errors import InvalidManifest
 from service.findings.calibration import Calibration, OperatingPoint
+from service.findings.familiarity import Gate
 from service.imaging.standardise import InputSpec
 
 SCHEMA_VERSION = 1
@@ -34,6 +35,8 @@ class Manifest:
         Local logit (a heatmap's cell times the number of cells) drawn in the strongest colour.
     provenance
         What training records: config, seed, dataset, software; free-form, JSON values only.
+    gate
+        What is refused by its pixels; None in a manifest that names no gate: all is read.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Manifest:
     heatmap_scale: float
     sha256: dict[str, str]
     provenance: dict[str, Any]
+    gate: Gate | None = None
 
     def __post_init__(self) -> None:
         names = [point.name for point in self.operating_points]
@@ -62,6 +66,8 @@ class Manifest:
             raise InvalidManifest("a SHA-256 is not a string")
         if self.graph not in self.sha256:
             raise InvalidManifest(f"no SHA-256 for the graph {self.graph!r}")
+        if self.gate and self.gate.graph not in self.sha256:
+            raise InvalidManifest(f"no SHA-256 for the gate {self.gate.graph!r}")
 
     @property
     def operating_point(self) -> OperatingPoint:
@@ -97,6 +103,8 @@ class Manifest:
             fields["operating_points"] = tuple(
                 OperatingPoint(**point) for point in fields["operating_points"]
             )
+            if fields.get("gate") is not None:
+                fields["gate"] = Gate(**fields["gate"])
             return cls(**fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidManifest(f"manifest is not readable: {error}") from error

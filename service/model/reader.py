@@ -1,6 +1,6 @@
 """THE pipeline, written once: bytes -> Reading.
 
-decode -> standardise -> session -> calibrate
+decode -> standardise -> session -> gate -> calibrate
 The service, training's verification and the clients' local scoring all read through this class.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidManifest
+from service.errors import InvalidManifest, UnfamiliarImage
 from service.findings.calibration import Call, OperatingPoint
 from service.imaging.decode import Limits
 from service.imaging.overlay import heatmap_png
@@ -19,7 +19,7 @@ from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_
 from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
 from service.model.manifest import Manifest
-from service.model.session import AUTO, Session
+from service.model.session import AUTO, GateSession, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,8 @@ class Reading:
         Shape (h, w), not negative, in units of the logit; not scaled to its own maximum.
     embedding
         Shape (features,): pooled last feature maps.
+    familiarity
+        How much the image looks like a frontal chest radiograph, in [0, 1]; None without a gate.
     geometry
         Maps the heatmap back to the radiograph's pixel grid.
     warnings
@@ -59,6 +61,7 @@ class Reading:
     operating_point: OperatingPoint
     heatmap: NDArray[np.float32]
     embedding: NDArray[np.float32]
+    familiarity: float | None
     radiograph: RadiographFacts
     geometry: Geometry
     warnings: tuple[str, ...]
@@ -81,6 +84,9 @@ class Reading:
         )
 
 
+Entry = Reading | UnfamiliarImage  # of a batch: one image's refusal does not touch the others
+
+
 class Reader:
     """Reads radiographs with one model; safe to share between threads.
 
@@ -100,7 +106,7 @@ class Reader:
     ModelUnavailable
         If the provider cannot be had.
     InvalidManifest
-        If the graph does not take what the manifest says.
+        If a graph does not take what the manifest says.
     """
 
     def __init__(
@@ -113,11 +119,13 @@ class Reader:
         )
         self.limits = limits
         self._session = Session(bundle.graph, threads=threads, provider=provider)
+        self._gate = None if bundle.gate is None else GateSession(bundle.gate)
         size = self.manifest.input.size
-        if self._session.size != size:
-            raise InvalidManifest(
-                f"the graph takes {self._session.size} pixels a side, the manifest says {size}"
-            )
+        for found in (self._session.size, self._gate.size if self._gate else size):
+            if found != size:
+                raise InvalidManifest(
+                    f"the graph takes {found} pixels a side, the manifest says {size}"
+                )
         # The first inference allocates; a reading should not wait for that.
         outputs = self._session.run(np.zeros((1, 1, size, size), np.float32))
         self.embedding_size = int(outputs.embedding.shape[1])
@@ -155,7 +163,7 @@ class Reader:
         ReadingError
             If the file is not one frontal chest radiograph that can be decoded.
         """
-        return self.infer([self.prepare(data)])[0]
+        return admitted(self.infer([self.prepare(data)])[0])
 
     def explain(self, data: bytes, *, bare: bool) -> tuple[Reading, bytes]:
         """Read one file and draw its heatmap, a PNG on the radiograph's own pixel grid.
@@ -173,7 +181,7 @@ class Reader:
             As :meth:`read`.
         """
         pictured = prepare_with_picture(data, self.limits, self.manifest.input)
-        reading = self.infer([pictured.prepared])[0]
+        reading = admitted(self.infer([pictured.prepared])[0])
         png = heatmap_png(
             None if bare else pictured.grey,
             reading.heatmap,
@@ -186,17 +194,37 @@ class Reader:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""
         return prepare(data, self.limits, self.manifest.input)
 
-    def infer(self, prepared: Sequence[Prepared]) -> list[Reading]:
-        """Run the network once over all and calibrate; no inference where the list is empty."""
+    def infer(self, prepared: Sequence[Prepared]) -> list[Entry]:
+        """Run the network once over all and calibrate; no inference where the list is empty.
+
+        Entry i is the reading of image i, or the gate's refusal.
+        """
         if not prepared:
             return []
-        outputs = self._session.run(np.stack([p.tensor for p in prepared]))
-        return [
-            self._reading(p, float(logit), heatmap, embedding)
-            for p, logit, heatmap, embedding in zip(
-                prepared, outputs.logit, outputs.heatmap, outputs.embedding, strict=True
+        images = np.stack([p.tensor for p in prepared])
+        outputs = self._session.run(images)
+        readings = [
+            self._reading(p, float(logit), heatmap, embedding, familiarity)
+            for p, logit, heatmap, embedding, familiarity in zip(
+                prepared,
+                outputs.logit,
+                outputs.heatmap,
+                outputs.embedding,
+                self._familiarity(images),
+                strict=True,
             )
         ]
+        return [self._refusal(reading) or reading for reading in readings]
+
+    def _familiarity(self, images: NDArray[np.float32]) -> list[float | None]:
+        if self._gate is None:
+            return [None] * len(images)
+        return [float(value) for value in self._gate.run(images)]
+
+    def _refusal(self, reading: Reading) -> UnfamiliarImage | None:
+        if self.manifest.gate is None or reading.familiarity is None:
+            return None
+        return self.manifest.gate.refusal(reading.familiarity)
 
     def _reading(
         self,
@@ -204,6 +232,7 @@ class Reader:
         logit: float,
         heatmap: NDArray[np.float32],
         embedding: NDArray[np.float32],
+        familiarity: float | None,
     ) -> Reading:
         probability = self.manifest.calibration.probability(logit)
         point = self.manifest.operating_point
@@ -214,8 +243,16 @@ class Reader:
             operating_point=point,
             heatmap=heatmap,
             embedding=embedding,
+            familiarity=familiarity,
             radiograph=prepared.facts,
             geometry=prepared.geometry,
             warnings=prepared.warnings,
             model=self.model,
         )
+
+
+def admitted(entry: Entry) -> Reading:
+    """The reading; raises the refusal where it is one."""
+    if isinstance(entry, UnfamiliarImage):
+        raise entry
+    return entry

@@ -1,4 +1,4 @@
-"""Run the ONNX graph: (N, 1, S, S) -> logit, heatmap, embedding.
+"""Run the ONNX graphs: (N, 1, S, S) -> logit, heatmap, embedding; and -> familiarity.
 
 bytes -> decode -> standardise -> [session] -> calibration
 The only module that imports onnxruntime.
@@ -19,6 +19,7 @@ from service.imaging.radiograph import FloatImage
 
 INPUT = "image"
 OUTPUT_RANKS = {"logit": 1, "heatmap": 3, "embedding": 2}
+GATE_RANKS = {"familiarity": 1}
 # Best first. Others that onnxruntime may offer were not measured and can change the numbers.
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 AUTO = "auto"
@@ -96,30 +97,9 @@ class Session:
     """
 
     def __init__(self, graph: bytes, *, threads: int, provider: str = AUTO) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or cores()
-        options.inter_op_num_threads = 1
-        # Idle threads sleep instead of spinning, since decoding the next image needs the cores: on
-        # two cores 8.3 instead of 10.6 ms an image for two at once, 9.9 instead of 8.4 ms alone.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        offered = onnxruntime.get_available_providers()
-        wanted = PROVIDERS.values() if provider == AUTO else [PROVIDERS[provider]]
-        providers = [name for name in wanted if name in offered]
-        try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
-        except Exception as error:
-            # onnxruntime's exceptions share no base but Exception.
-            raise InvalidManifest(
-                f"onnxruntime {onnxruntime.__version__} cannot load the graph "
-                f"({type(error).__name__}); package the model again"
-            ) from error
-        if provider != AUTO and self.provider != PROVIDERS[provider]:
-            raise ModelUnavailable(
-                f"onnxruntime {onnxruntime.__version__} cannot use {PROVIDERS[provider]} here. "
-                f"{REMEDIES[provider]}"
-            )
+        self._session = _load(graph, threads or cores(), provider)
         self.size = _input_size(self._session)
-        _check_outputs(self._session)
+        _check_outputs(self._session, OUTPUT_RANKS)
 
     @property
     def provider(self) -> str:
@@ -140,6 +120,57 @@ class Session:
         return Outputs(logit=logit, heatmap=heatmap, embedding=embedding)
 
 
+class GateSession:
+    """The gate's loaded graph; safe to share between threads.
+
+    Parameters
+    ----------
+    graph
+        Bytes of an ONNX file with the model's own input and the output ``familiarity`` (N,).
+
+    Raises
+    ------
+    InvalidManifest
+        As :class:`Session`.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        self._session = _load(graph, 1, "cpu")  # too small to share out, or to be worth a GPU
+        self.size = _input_size(self._session)
+        _check_outputs(self._session, GATE_RANKS)
+
+    def run(self, images: FloatImage) -> NDArray[np.float32]:
+        """Familiarity in [0, 1], shape (N,), of the images that :meth:`Session.run` takes."""
+        (familiarity,) = self._session.run(list(GATE_RANKS), {INPUT: images})
+        return np.asarray(familiarity, np.float32)
+
+
+def _load(graph: bytes, threads: int, provider: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads sleep instead of spinning, since decoding the next image needs the cores: on
+    # two cores 8.3 instead of 10.6 ms an image for two at once, 9.9 instead of 8.4 ms alone.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    offered = onnxruntime.get_available_providers()
+    wanted = PROVIDERS.values() if provider == AUTO else [PROVIDERS[provider]]
+    providers = [name for name in wanted if name in offered]
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=providers)
+    except Exception as error:
+        # onnxruntime's exceptions share no base but Exception.
+        raise InvalidManifest(
+            f"onnxruntime {onnxruntime.__version__} cannot load the graph "
+            f"({type(error).__name__}); package the model again"
+        ) from error
+    if provider != AUTO and session.get_providers()[0] != PROVIDERS[provider]:
+        raise ModelUnavailable(
+            f"onnxruntime {onnxruntime.__version__} cannot use {PROVIDERS[provider]} here. "
+            f"{REMEDIES[provider]}"
+        )
+    return session
+
+
 def _input_size(session: Any) -> int:
     """Side S of the graph's input in pixels."""
     inputs = session.get_inputs()
@@ -155,9 +186,9 @@ def _input_size(session: Any) -> int:
     return rows
 
 
-def _check_outputs(session: Any) -> None:
+def _check_outputs(session: Any, due: dict[str, int]) -> None:
     ranks = {node.name: len(node.shape) for node in session.get_outputs()}
-    if ranks != OUTPUT_RANKS:
+    if ranks != due:
         raise InvalidManifest(
-            f"the graph's outputs have ranks {ranks}; {OUTPUT_RANKS} are due. Export it again."
+            f"the graph's outputs have ranks {ranks}; {due} are due. Export it again."
         )

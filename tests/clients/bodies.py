@@ -9,6 +9,7 @@ POINT = {"name": "balanced", "threshold": 0.5, "sensitivity": 0.9, "specificity"
 def reading(probability: float = 0.75, sha256: str = SHA256) -> dict[str, Any]:
     return {
         "probability": probability,
+        "familiarity": 0.875,
         "call": "pneumonia" if probability >= 0.5 else "no pneumonia",
         "operating_point": POINT,
         "model": {"name": "default", "version": "1", "sha256": sha256},

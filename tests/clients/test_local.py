@@ -26,6 +26,7 @@ from service.settings import Settings
 from tests.clients.folders import write_images
 from tests.factories import dicom_bytes, png_bytes
 from tests.processes import decoders_of, descendants, wait_until, wait_until_gone
+from tests.tiny_model import FAMILIAR, UNFAMILIAR
 
 
 @contextmanager
@@ -59,6 +60,18 @@ class TestNumbers:
             assert row.error is None
             assert row.embedding is not None
             np.testing.assert_allclose(row.embedding, expected.embedding, atol=1e-5)
+
+    def test_unfamiliar_images_are_rows_with_a_code(
+        self, gated_model: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "images").mkdir()
+        for name, content in (("a", FAMILIAR), ("b", UNFAMILIAR), ("c", FAMILIAR)):
+            (tmp_path / "images" / f"{name}.png").write_bytes(content)
+        with engine(gated_model) as opened:
+            first, second, third = scores(opened, open_dataset(tmp_path / "images")).values()
+        expected = Reader.open(gated_model, threads=1).read(FAMILIAR).familiarity
+        assert first.familiarity == third.familiarity == pytest.approx(expected)
+        assert second == Score(sha256=digest(UNFAMILIAR), error="unfamiliar_image")
 
     def test_sex_and_age_band_come_from_the_header(self, tiny_model: Path, tmp_path: Path) -> None:
         dataset = open_dataset(write_images(tmp_path / "images", 2))

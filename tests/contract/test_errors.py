@@ -28,6 +28,7 @@ from tests.factories import chest, dicom_bytes, png_bytes
 from tests.processes import decoders_of, has_work, suspended, wait_until
 from tests.serving import FORM, form, part, problem, serving
 from tests.signing import public_pem
+from tests.tiny_model import UNFAMILIAR, write_gate
 
 ROOT = Path(__file__).resolve().parents[2]
 PNG = png_bytes()
@@ -104,6 +105,12 @@ class Scene:
         key.write_bytes(public_pem(Ed25519PrivateKey.generate()))
         return self.predict(form(part(PNG)), folder, CXR_MODEL_KEY=key)
 
+    def unfamiliar(self) -> Any:
+        """Serve a model with a gate."""
+        folder = Path(shutil.copytree(self.model, self.folder / "1"))
+        write_gate(folder)
+        return self.predict(form(part(UNFAMILIAR)), folder)
+
     def busy(self) -> Any:
         """All the memory for uploads is held by another request."""
         initialise = upload.UploadMemory.__init__
@@ -158,6 +165,7 @@ OTHERWISE: dict[type[ReadingError], Callable[[Scene], Any]] = {
     errors.DecodeTimeout: Scene.stopped,
     errors.TooManyBytes: lambda scene: scene.predict(form(part(PNG)), CXR_MAX_BYTES=10_000),
     errors.TooManyPixels: lambda scene: scene.predict(form(part(PNG)), CXR_MAX_PIXELS=10_000),
+    errors.UnfamiliarImage: Scene.unfamiliar,
     errors.UnsupportedMediaType: lambda scene: scene.post("/predict", PNG, "image/png"),
     errors.InvalidParameter: lambda scene: scene.post("/explain?bare=2", form(part(PNG)), FORM),
     errors.UploadTimeout: Scene.slow,

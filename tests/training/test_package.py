@@ -98,7 +98,7 @@ class TestPackage:
         assert changed == {"MODEL_CARD.md", "manifest.json"}
         card = (again / "MODEL_CARD.md").read_text()
         assert "| hospital A | 40 | 12 | 0.812 (0.700 to 0.900) |" in card
-        assert "## Known failures\n\nIt calls nipple shadows.\n\n## Calibration" in card
+        assert "## Known failures\n\nIt calls nipple shadows.\n\n## What it refuses" in card
         assert card.count("0.812") == 2  # the row over all sources is left out
         assert "no parameter, temperature or\nthreshold was fitted" in card
 

@@ -4,6 +4,7 @@ quality -> [similar] -> dataset
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import imagehash
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.imaging.decode import Limits
+from service.model.bundle import Bundle
 from service.model.reader import Reader
 from training.generate.request import GreyImage
 
@@ -61,7 +63,9 @@ def embed(model: Path, images: Sequence[Path]) -> NDArray[np.float32]:
     ReadingError
         If the folder holds no valid model, or it refuses an image.
     """
-    reader = Reader.open(model, limits=Limits())
+    # Curation judges the images itself: what the gate thinks of another generator's does not count.
+    bundle = replace(Bundle.open(model), gate=None)
+    reader = Reader(bundle, limits=Limits(), threads=0)
     return np.stack([reader.read(path.read_bytes()).embedding for path in images])
 
 

@@ -24,7 +24,7 @@ from service.schemas import INTENDED_USE
 from tests.factories import chest, dicom_bytes, png_bytes
 from tests.processes import decoders_of, has_work, suspended, wait_until
 from tests.serving import problem, serving
-from tests.tiny_model import CARD
+from tests.tiny_model import CARD, FAMILIAR, UNFAMILIAR
 
 DICOM, PNG, LATERAL = dicom_bytes(), png_bytes(), dicom_bytes(view="LL")
 
@@ -42,6 +42,7 @@ class TestPredict:
         assert response.status_code == 200
         assert response.json() == {
             "probability": pytest.approx(reading.probability, abs=1e-6),
+            "familiarity": None,
             "call": reading.call,
             "operating_point": {
                 "name": "balanced",
@@ -62,6 +63,16 @@ class TestPredict:
             "warnings": [],
             "intended_use": INTENDED_USE,
         }
+
+    def test_familiarity_is_told_and_what_is_unfamiliar_gets_none(self, gated_model: Path) -> None:
+        expected = Reader.open(gated_model).read(FAMILIAR).familiarity
+        with serving(gated_model) as client:
+            read, refused = client.post(
+                "/predict_batch", files=[("images", FAMILIAR), ("images", UNFAMILIAR)]
+            ).json()
+        assert read["familiarity"] == pytest.approx(expected)
+        assert refused["code"] == "unfamiliar_image"
+        assert "probability" not in refused
 
     def test_warnings_are_told(self, client: TestClient) -> None:
         answer = client.post("/predict", files={"image": dicom_bytes(view=None)}).json()

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import InvalidManifest
 from service.model.manifest import Manifest
-from tests.tiny_model import POINT
+from tests.tiny_model import GATE, POINT
 
 
 @pytest.fixture
@@ -19,6 +19,15 @@ class TestManifest:
     def test_json_round_trip(self, tiny_model: Path) -> None:
         manifest = Manifest.load(tiny_model / "manifest.json")
         assert Manifest.from_json(manifest.to_json()) == manifest
+
+    def test_gate_survives_the_round_trip(self, gated_model: Path) -> None:
+        manifest = Manifest.load(gated_model / "manifest.json")
+        assert manifest.gate == GATE
+        assert Manifest.from_json(manifest.to_json()) == manifest
+
+    def test_manifest_from_before_there_were_gates_is_read(self, fields: dict[str, Any]) -> None:
+        del fields["gate"]
+        assert Manifest.from_json(json.dumps(fields)).gate is None
 
     def test_default_operating_point_is_found_by_name(self, tiny_model: Path) -> None:
         assert Manifest.load(tiny_model / "manifest.json").operating_point == POINT
@@ -34,6 +43,9 @@ class TestManifest:
             ({"operating_points": [POINT.__class__.__name__]}, "not readable"),
             ({"graph": "other.onnx"}, "no SHA-256"),
             ({"sha256": {"model.onnx": 7}}, "not a string"),
+            ({"gate": {"graph": "gate.onnx", "threshold": 0.5}}, "no SHA-256 for the gate"),
+            ({"gate": {"graph": "model.onnx", "threshold": 1.0}}, "threshold"),
+            ({"gate": {"graph": "model.onnx", "threshold": "high"}}, "not readable"),
             ({"calibration": {"temperature": "warm"}}, "not readable"),
         ],
     )

@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import InvalidManifest, NotFrontal, TooManyBytes
+from service.errors import (
+    InvalidManifest,
+    ModelCorrupt,
+    NotFrontal,
+    TooManyBytes,
+    UnfamiliarImage,
+)
 from service.imaging.decode import Limits, decode
 from service.imaging.standardise import standardise
-from service.model.reader import Reader
+from service.model.reader import Reader, Reading
 from service.model.session import Session
 from tests.factories import chest, dicom_bytes, png_bytes
-from tests.tiny_model import POINT, SPEC
+from tests.tiny_model import FAMILIAR, GATE, POINT, SPEC, UNFAMILIAR, write_gate, write_manifest
 
 PNG, DICOM, LATERAL = png_bytes(), dicom_bytes(chest(seed=1)), dicom_bytes(view="LL")
 
@@ -22,6 +28,11 @@ PNG, DICOM, LATERAL = png_bytes(), dicom_bytes(chest(seed=1)), dicom_bytes(view=
 @pytest.fixture(scope="module")
 def reader(tiny_model: Path) -> Reader:
     return Reader.open(tiny_model, threads=1)
+
+
+@pytest.fixture(scope="module")
+def gated(gated_model: Path) -> Reader:
+    return Reader.open(gated_model, threads=1)
 
 
 class TestRead:
@@ -99,3 +110,48 @@ class TestOpen:
         (folder / "manifest.json").write_text(json.dumps(fields))
         with pytest.raises(InvalidManifest, match="64 pixels a side, the manifest says 96"):
             Reader.open(folder, threads=1)
+
+
+class TestGate:
+    def test_familiar_image_is_read_as_without_a_gate(self, gated: Reader, reader: Reader) -> None:
+        reading, plain = gated.read(FAMILIAR), reader.read(FAMILIAR)
+        assert reading.familiarity is not None
+        assert GATE.threshold < reading.familiarity < 1
+        assert reading.probability == plain.probability
+        assert plain.familiarity is None
+
+    def test_unfamiliar_image_is_refused_with_both_numbers(self, gated: Reader) -> None:
+        with pytest.raises(UnfamiliarImage) as refusal:
+            gated.read(UNFAMILIAR)
+        assert 0 < refusal.value.familiarity < refusal.value.threshold == GATE.threshold
+        assert f"{refusal.value.familiarity:.3f}" in str(refusal.value)
+        assert f"{GATE.threshold:.3f}" in str(refusal.value)
+        with pytest.raises(UnfamiliarImage):
+            gated.explain(UNFAMILIAR, bare=True)
+
+    def test_without_a_gate_everything_is_read(self, reader: Reader) -> None:
+        assert reader.read(UNFAMILIAR).familiarity is None
+
+    def test_refusal_in_a_batch_does_not_touch_the_others(self, gated: Reader) -> None:
+        first, second = gated.infer([gated.prepare(UNFAMILIAR), gated.prepare(FAMILIAR)])
+        assert isinstance(first, UnfamiliarImage)
+        assert isinstance(second, Reading)
+
+    def test_gate_of_another_size_is_refused(self, gated_model: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(gated_model, tmp_path / "1"))
+        write_gate(folder, size=96)
+        with pytest.raises(InvalidManifest, match="96 pixels"):
+            Reader.open(folder)
+
+    def test_gate_that_was_changed_is_refused(self, gated_model: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(gated_model, tmp_path / "1"))
+        (folder / GATE.graph).write_bytes((folder / GATE.graph).read_bytes() + b"0")
+        with pytest.raises(ModelCorrupt, match=r"gate\.onnx"):
+            Reader.open(folder)
+
+    def test_graph_without_familiarity_is_no_gate(self, gated_model: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(gated_model, tmp_path / "1"))
+        shutil.copyfile(folder / "model.onnx", folder / GATE.graph)
+        write_manifest(folder)
+        with pytest.raises(InvalidManifest, match="ranks"):
+            Reader.open(folder)
