@@ -23,7 +23,7 @@ from service.imaging.standardise import InputSpec, standardise
 from training.augment import augment
 from training.config import AugmentConfig
 from training.gate.lateral import draw_lateral
-from training.gate.network import reduce
+from training.gate.network import see
 from training.gate.pictures import SIDE, page, paint
 
 CHANGES = AugmentConfig(
@@ -165,7 +165,7 @@ def draw_examples(
     Returns
     -------
     images
-        float32 (2 * count, 1, 64, 64) in [0, 1].
+        float32 (2 * count, 1, 64, 64) in [0, 1], as :func:`see` makes them.
     kinds
         ``"film"`` or a key of KINDS, shape (2 * count,).
     """
@@ -200,5 +200,5 @@ def _one(
         image = other(rng, kind, film_of, int(rng.integers(2**62)))
     radiograph = Radiograph(pixels=vary(rng, image), format="PNG", photometric="L")
     tensor, _ = standardise(radiograph, spec)
-    small = reduce(torch.from_numpy(tensor)[None])[0].numpy()
+    small = see(torch.from_numpy(tensor)[None])[0].numpy()
     return np.asarray(np.round(small * 255), np.uint8)

@@ -26,6 +26,7 @@ from training.dataset import load_splits
 from training.export import sha256, write_graph
 from training.gate.examples import KINDS, draw_examples
 from training.gate.network import Scout, logits, weights
+from training.lungs import served_input
 from training.package import seal
 
 GRAPH = "gate.onnx"
@@ -93,19 +94,20 @@ def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[
         If the model's input is not that of the configuration.
     """
     manifest = Bundle.open(model).manifest
-    if manifest.input != config.input:
+    spec = served_input(config)
+    if manifest.input != spec:
         raise ValueError(f"{model} takes another input than the configuration says")
     splits = load_splits(config)
     held_out = pd.concat([splits["validation"], splits["calibration"]])
     folder = config.dataset.folder
     images, kinds = draw_examples(
         _paths(folder, splits["train"], recipe.seed),
-        config.input, recipe.examples, 2 * recipe.seed, workers,
+        spec, recipe.examples, 2 * recipe.seed, workers,
     )  # fmt: skip
     scout = fit_scout(images, kinds == FILM, recipe)
     images, kinds = draw_examples(
         _paths(folder, held_out, recipe.seed),
-        config.input, recipe.held_out, 2 * recipe.seed + 1, workers,
+        spec, recipe.held_out, 2 * recipe.seed + 1, workers,
     )  # fmt: skip
     familiarity = torch.sigmoid(logits(scout, images)).numpy()
     threshold = choose_threshold(familiarity[kinds != FILM])

@@ -7,6 +7,8 @@ It keeps where things are (no pooling over the whole image at the end): which wa
 import torch
 from torch import Tensor, nn
 
+from training.lungs import equalise
+
 SIDE = 64  # pixels the scout looks at, whatever the model's input
 _WIDTHS = (16, 32, 48, 64, 64)
 
@@ -29,12 +31,17 @@ class Scout(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N,) of images (N, 1, S, S) in [0, 1]."""
-        return self.judge(reduce(image))
+        return self.judge(see(image))
 
     def judge(self, small: Tensor) -> Tensor:
-        """Logits (N,) of images (N, 1, 64, 64) that :func:`reduce` made."""
+        """Logits (N,) of images (N, 1, 64, 64) that :func:`see` made."""
         logit: Tensor = self.head(self.features(2 * small - 1))
         return logit[:, 0]
+
+
+def see(image: Tensor) -> Tensor:
+    """Reduce and equalise, so that window and exposure do not matter whatever the model's input."""
+    return equalise(reduce(image))
 
 
 def reduce(image: Tensor) -> Tensor:
@@ -53,7 +60,7 @@ def weights(network: nn.Module) -> int:
 
 
 def logits(network: Scout, small: Tensor, batch: int = 512) -> Tensor:
-    """Logits (N,) of reduced images (N, 1, 64, 64), without gradients."""
+    """Logits (N,) of images (N, 1, 64, 64) that :func:`see` made, without gradients."""
     network.eval()
     with torch.inference_mode():
         return torch.cat([network.judge(part) for part in torch.split(small, batch)])
