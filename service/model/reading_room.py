@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.decoding.pool import Pool
-from service.errors import ReadingError, ServiceBusy
+from service.errors import ReadingError, ServiceBusy, UnfamiliarImage
 from service.imaging.display import heat_values
 from service.imaging.overlay import heatmap_png
 from service.imaging.prepare import Prepared, prepare, prepare_for_screen, prepare_with_picture
@@ -24,7 +24,7 @@ from service.model.batching import Batches
 from service.model.reader import Reader, Reading
 from service.model.session import cores
 from service.observe.metrics import QUEUE_LENGTH
-from service.observe.readings import note_reading
+from service.observe.readings import note_reading, note_refusal
 from service.observe.stages import stage
 
 # Waiting for a decoding process. The bound on requests turns others away long before, unless files
@@ -116,7 +116,11 @@ class ReadingRoom:
         return reading, grey, await self._in_process(lay, reading.heatmap, reading.geometry)
 
     async def _infer(self, prepared: Prepared) -> Reading:
-        reading = await self._batches.infer(prepared)
+        try:
+            reading = await self._batches.infer(prepared)
+        except UnfamiliarImage as refusal:
+            note_refusal(refusal)
+            raise
         note_reading(reading)
         return reading
 
