@@ -232,9 +232,11 @@ def asgi_client(app: Any) -> httpx.AsyncClient:
 
 
 def ready_decoders(client: TestClient) -> list[psutil.Process]:
-    """The decoding processes, after a first request."""
-    assert client.post("/predict", files={"image": PNG}).status_code == 200
-    return decoders_of(os.getpid())
+    """The decoding processes, each after a first request; they take turns."""
+    decoders = decoders_of(os.getpid())
+    for _ in decoders:
+        assert client.post("/predict", files={"image": PNG}).status_code == 200
+    return decoders
 
 
 class TestLoad:
