@@ -39,8 +39,11 @@ def decoders_of(pid: int) -> list[psutil.Process]:
 
 
 def has_work(process: psutil.Process) -> bool:
-    """Whether something waits in the standard input of a stopped process."""
-    pipe = os.open(f"/proc/{process.pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    """Whether something waits in the standard input of a stopped process; not where it is gone."""
+    try:
+        pipe = os.open(f"/proc/{process.pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
     try:
         waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
     finally:
