@@ -38,6 +38,14 @@ def decoders_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+def ready_decoders(ask: Callable[[], object]) -> list[psutil.Process]:
+    """The decoding processes below this one, each after a first request; they take turns."""
+    decoders = decoders_of(os.getpid())
+    for _ in decoders:
+        ask()
+    return decoders
+
+
 def has_work(process: psutil.Process) -> bool:
     """Whether something waits in the standard input of a stopped process; not where it is gone."""
     try:

@@ -3,12 +3,12 @@
 import ast
 import asyncio
 import json
-import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from service.http.keys import add_key
 from service.http.problems import FRAMEWORK, STATUS
 from service.model.signature import SIGNATURE
 from tests.factories import chest, dicom_bytes, png_bytes
-from tests.processes import decoders_of, has_work, suspended, wait_until
+from tests.processes import has_work, ready_decoders, suspended, wait_until
 from tests.serving import FORM, form, part, problem, serving
 from tests.signing import public_pem
 from tests.tiny_model import UNFAMILIAR, write_gate
@@ -143,17 +143,17 @@ class Scene:
     def stopped(self) -> Any:
         """The decoding processes do nothing."""
         with serving(self.model, CXR_DECODE_SECONDS=5) as client:
-            assert client.post("/predict", files={"image": PNG}).status_code == 200
-            with suspended(decoders_of(os.getpid())):
-                return client.post("/predict", files={"image": PNG})
+            ask = partial(client.post, "/predict", files={"image": PNG})
+            with suspended(ready_decoders(ask)):
+                return ask()
 
     def killed(self) -> Any:
         """The decoding processes are killed when they have a file to decode."""
         with serving(self.model) as client:
-            assert client.post("/predict", files={"image": PNG}).status_code == 200
-            decoders = decoders_of(os.getpid())
+            ask = partial(client.post, "/predict", files={"image": PNG})
+            decoders = ready_decoders(ask)
             with suspended(decoders), ThreadPoolExecutor(1) as thread:
-                answer = thread.submit(client.post, "/predict", files={"image": PNG})
+                answer = thread.submit(ask)
                 wait_until(lambda: any(map(has_work, decoders)))
                 for decoder in decoders:
                     decoder.kill()

@@ -1,16 +1,16 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email import policy
 from email.parser import BytesParser
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -22,7 +22,7 @@ from service.imaging.overlay import colour_map
 from service.model.reader import Reader
 from service.schemas import INTENDED_USE
 from tests.factories import chest, dicom_bytes, png_bytes
-from tests.processes import decoders_of, has_work, suspended, wait_until
+from tests.processes import decoders_of, has_work, ready_decoders, suspended, wait_until
 from tests.serving import problem, serving
 from tests.tiny_model import CARD, FAMILIAR, UNFAMILIAR
 
@@ -231,12 +231,9 @@ def asgi_client(app: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
 
 
-def ready_decoders(client: TestClient) -> list[psutil.Process]:
-    """The decoding processes, each after a first request; they take turns."""
-    decoders = decoders_of(os.getpid())
-    for _ in decoders:
-        assert client.post("/predict", files={"image": PNG}).status_code == 200
-    return decoders
+def predicting(client: TestClient) -> Callable[[], object]:
+    """Ask for one reading."""
+    return partial(client.post, "/predict", files={"image": PNG})
 
 
 class TestLoad:
@@ -250,7 +247,7 @@ class TestLoad:
                     assert not reading.done()
                 return await reading
 
-        decoders = ready_decoders(client)
+        decoders = ready_decoders(predicting(client))
         assert asyncio.run(scenario()).status_code == 200
 
     def test_request_over_the_limit_is_told_at_once_to_come_again(self, tiny_model: Path) -> None:
@@ -264,7 +261,7 @@ class TestLoad:
                 return refused, first, await http.post("/predict", files={"image": PNG})
 
         with serving(tiny_model, CXR_MAX_REQUESTS=1) as client:
-            decoders = ready_decoders(client)
+            decoders = ready_decoders(predicting(client))
             refused, first, again = asyncio.run(scenario(client.app))
         assert problem(refused) == (503, "service_busy")
         assert refused.headers["Retry-After"] == "1"
@@ -297,7 +294,7 @@ class TestDeadDecoders:
                     decoder.kill()
                 return await reading
 
-        decoders = ready_decoders(client)
+        decoders = ready_decoders(predicting(client))
         with suspended(decoders):
             assert problem(asyncio.run(scenario())) == (422, "decoder_crashed")
         assert client.post("/predict", files={"image": PNG}).status_code == 200
@@ -305,7 +302,7 @@ class TestDeadDecoders:
 
     def test_decoding_that_takes_too_long_is_ended(self, tiny_model: Path) -> None:
         with serving(tiny_model, CXR_DECODE_SECONDS=5) as client:
-            decoders = ready_decoders(client)
+            decoders = ready_decoders(predicting(client))
             for decoder in decoders:
                 decoder.suspend()
             assert problem(client.post("/predict", files={"image": PNG})) == (
