@@ -1,8 +1,8 @@
 """The pipeline of service.model.reader.Reader for many requests at once.
 
-bytes -> decoding process -> batch -> (drawing in a process) -> Reading
+bytes -> decoding process -> batch -> (drawing in a thread) -> Reading
 Each step is where it harms no other request: what a hostile file can crash or hang in a process,
-inference in threads, and nothing but waiting in the event loop.
+inference and drawing in threads, and nothing but waiting in the event loop.
 """
 
 import asyncio
@@ -105,7 +105,8 @@ class ReadingRoom:
             pictured = await self._in_process(prepare_with_picture, data, limits, manifest.input)
             grey, reading = pictured.grey, await self._infer(pictured.prepared)
         draw = partial(heatmap_png, full_scale=manifest.heatmap_scale)
-        return reading, await self._in_process(draw, grey, reading.heatmap, reading.geometry)
+        # In a thread: no byte of the file is read any more, and nothing has to be sent.
+        return reading, await asyncio.to_thread(draw, grey, reading.heatmap, reading.geometry)
 
     async def view(self, data: bytes) -> tuple[Reading, NDArray[np.uint16], NDArray[np.uint8]]:
         """Read one file; also its grey values and heat, see :mod:`service.imaging.display`."""
@@ -113,7 +114,7 @@ class ReadingRoom:
         prepared, grey = await self._in_process(prepare_for_screen, data, limits, manifest.input)
         reading = await self._infer(prepared)
         lay = partial(heat_values, full_scale=manifest.heatmap_scale)
-        return reading, grey, await self._in_process(lay, reading.heatmap, reading.geometry)
+        return reading, grey, await asyncio.to_thread(lay, reading.heatmap, reading.geometry)
 
     async def _infer(self, prepared: Prepared) -> Reading:
         try:
