@@ -1,8 +1,8 @@
 """Inference for many requests at once: whatever waits when a lane is free goes together.
 
 decode -> [batches] -> session -> calibrate
-Nothing waits for company: alone, a radiograph is inferred at once. The graph gives the same bits
-for an image whatever else is in the batch.
+Nothing waits for company: alone, a radiograph is inferred at once. What else
+is in a batch moves a logit by rounding at most.
 """
 
 import asyncio
