@@ -30,8 +30,17 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 def decoders_of(pid: int) -> list[psutil.Process]:
     """The decoding processes below this one."""
+    return _decoders(descendants(pid))
+
+
+def own_decoders() -> list[psutil.Process]:
+    """The decoding processes that this process has started; not those of a service beside it."""
+    return _decoders(psutil.Process().children())
+
+
+def _decoders(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     found = []
-    for child in descendants(pid):
+    for child in processes:
         with suppress(psutil.NoSuchProcess):  # it has just ended
             if any("service.decoding" in word for word in child.cmdline()):
                 found.append(child)
@@ -39,8 +48,8 @@ def decoders_of(pid: int) -> list[psutil.Process]:
 
 
 def ready_decoders(ask: Callable[[], object]) -> list[psutil.Process]:
-    """The decoding processes below this one, each after a first request; they take turns."""
-    decoders = decoders_of(os.getpid())
+    """The decoding processes of this one, each after a first request; they take turns."""
+    decoders = own_decoders()
     for _ in decoders:
         ask()
     return decoders

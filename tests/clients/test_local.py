@@ -25,7 +25,7 @@ from service.model.reader import Reader
 from service.settings import Settings
 from tests.clients.folders import write_images
 from tests.factories import dicom_bytes, png_bytes
-from tests.processes import decoders_of, descendants, wait_until, wait_until_gone
+from tests.processes import decoders_of, descendants, own_decoders, wait_until, wait_until_gone
 from tests.tiny_model import FAMILIAR, UNFAMILIAR
 
 
@@ -147,7 +147,7 @@ class TestDeadDecoders:
             for number, (item, row) in enumerate(opened.score(dataset.items)):
                 found[item.name] = row
                 if number in (20, 100):
-                    for worker in decoders_of(os.getpid()):
+                    for worker in own_decoders():
                         worker.kill()
         assert len(found) == 200
         assert {row.error for row in found.values()} == {None}

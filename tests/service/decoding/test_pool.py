@@ -6,6 +6,7 @@ import logging
 import operator
 import os
 import pickle
+import pprint
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from service.imaging.decode import Limits
 from service.imaging.prepare import prepare
 from service.observe.stages import Stage, collecting
 from tests.factories import png_bytes
-from tests.processes import decoders_of, descendants, wait_until, wait_until_gone
+from tests.processes import descendants, own_decoders, wait_until, wait_until_gone
 from tests.tiny_model import SPEC
 
 LONG = 120.0
@@ -38,7 +39,7 @@ def new_pool() -> Pool:
 def pool() -> Iterator[Pool]:
     with closing(new_pool()) as pool:
         yield pool
-    assert decoders_of(os.getpid()) == []
+    assert own_decoders() == []
 
 
 def works(pool: Pool) -> bool:
@@ -55,9 +56,9 @@ class TestAnswers:
     def test_refusal_is_raised_and_costs_no_process(self, pool: Pool) -> None:
         with pytest.raises(NotAnImage, match="DICOM, PNG or JPEG"):
             pool.run(prepare, b"text", Limits(), SPEC, seconds=LONG)
-        (process,) = decoders_of(os.getpid())
+        (process,) = own_decoders()
         assert works(pool)
-        assert decoders_of(os.getpid()) == [process]
+        assert own_decoders() == [process]
 
     def test_defect_is_told_without_a_value_of_the_file(
         self, capfd: pytest.CaptureFixture[str]
@@ -70,7 +71,7 @@ class TestAnswers:
         assert json.loads(line)["exception"][0] == "ValueError"
         assert "Doe" not in str(caught.value) + line
 
-    @pytest.mark.parametrize("task", [print, warnings.warn, logging.warning])
+    @pytest.mark.parametrize("task", [pprint.pprint, warnings.warn, logging.warning])
     def test_what_anyone_says_of_a_file_is_not_heard(
         self, task: Callable[[str], object], capfd: pytest.CaptureFixture[str]
     ) -> None:
@@ -121,17 +122,17 @@ class TestDeath:
 
     def test_idle_process_is_replaced_before_a_task_comes(self, pool: Pool) -> None:
         assert works(pool)
-        (process,) = decoders_of(os.getpid())
+        (process,) = own_decoders()
         process.kill()
-        wait_until(lambda: [p.pid for p in decoders_of(os.getpid())] not in ([], [process.pid]))
+        wait_until(lambda: [p.pid for p in own_decoders()] not in ([], [process.pid]))
         assert works(pool)
 
     def test_signals_of_a_supervisor_are_left_to_the_parent(self, pool: Pool) -> None:
         assert works(pool)
-        (process,) = decoders_of(os.getpid())
+        (process,) = own_decoders()
         process.terminate()
         assert works(pool)
-        assert decoders_of(os.getpid()) == [process]
+        assert own_decoders() == [process]
 
 
 PARENT = """

@@ -1,6 +1,5 @@
 import asyncio
 import json
-import os
 from collections.abc import Callable, Iterator
 from email import policy
 from email.parser import BytesParser
@@ -22,7 +21,7 @@ from service.imaging.overlay import colour_map
 from service.model.reader import Reader
 from service.schemas import INTENDED_USE
 from tests.factories import chest, dicom_bytes, png_bytes
-from tests.processes import decoders_of, has_work, ready_decoders, suspended, wait_until
+from tests.processes import has_work, own_decoders, ready_decoders, suspended, wait_until
 from tests.serving import problem, serving
 from tests.tiny_model import CARD, FAMILIAR, UNFAMILIAR
 
@@ -298,7 +297,7 @@ class TestDeadDecoders:
         with suspended(decoders):
             assert problem(asyncio.run(scenario())) == (422, "decoder_crashed")
         assert client.post("/predict", files={"image": PNG}).status_code == 200
-        wait_until(lambda: len(decoders_of(os.getpid())) == len(decoders))
+        wait_until(lambda: len(own_decoders()) == len(decoders))
 
     def test_decoding_that_takes_too_long_is_ended(self, tiny_model: Path) -> None:
         with serving(tiny_model, CXR_DECODE_SECONDS=5) as client:
