@@ -120,6 +120,11 @@ def export_float(network: PneumoniaNet, size: int, path: Path) -> None:
 
 def write_graph(network: nn.Module, size: int, outputs: Sequence[str], path: Path) -> None:
     """Write the graph of a network that takes ``image`` (N, 1, S, S), as :func:`export_float`."""
+    save_clean(to_onnx(network, size, outputs), path)
+
+
+def to_onnx(network: nn.Module, size: int, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The graph of a network in eval mode that takes ``image`` (N, 1, S, S), N free."""
     program = torch.onnx.export(
         network,
         (torch.zeros(2, 1, size, size),),
@@ -132,7 +137,7 @@ def write_graph(network: nn.Module, size: int, outputs: Sequence[str], path: Pat
     )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
-    save_clean(program.model_proto, path)
+    return program.model_proto
 
 
 def quantise(source: Path, images: Images, path: Path) -> None:

@@ -20,7 +20,7 @@ from onnx import TensorProto, compose, helper
 from torch import Tensor, nn
 
 from service.imaging.radiograph import FloatImage
-from training.export import OPSET, OUTPUTS, save_clean
+from training.export import OUTPUTS, save_clean, to_onnx
 from training.lungs import LungNet, equalise, lung_detail
 from training.measures import run_graph
 
@@ -91,7 +91,7 @@ def graft(head: ReadingHead, network: bytes, size: int, path: Path) -> None:
     path
         File to write.
     """
-    first = _export(head, size)
+    first = to_onnx(head.eval(), size, ("equalised", "term"))
     second = compose.add_prefix(onnx.load_from_string(network), INNER)
     second.ir_version = first.ir_version = max(first.ir_version, second.ir_version)
     joined = compose.merge_models(
@@ -112,19 +112,3 @@ def graft(head: ReadingHead, network: bytes, size: int, path: Path) -> None:
         output.type.tensor_type.shape.CopyFrom(shape)
         graph.output.append(output)
     save_clean(joined, path)
-
-
-def _export(head: ReadingHead, size: int) -> onnx.ModelProto:
-    program = torch.onnx.export(
-        head.eval(),
-        (torch.rand(2, 1, size, size),),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["image"],
-        output_names=["equalised", "term"],
-        dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-        verbose=False,
-    )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    return program.model_proto

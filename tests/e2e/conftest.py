@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def running(folder: Path, **variables: str) -> Iterator[Server]:
+def running(folder: Path, *, host: str = "127.0.0.1", **variables: str) -> Iterator[Server]:
     """Run the service with these environment variables; its log and store are in ``folder``."""
     log, port = folder / "log", free_port()
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
@@ -55,7 +55,7 @@ def running(folder: Path, **variables: str) -> Iterator[Server]:
     }
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            [*command, "--host", host, "--port", str(port)],
             cwd=ROOT,
             env=environment,
             stdout=output,

@@ -1,7 +1,6 @@
 """Listening beyond this computer: only with keys, or when told so."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from clients.sdk import AccessDenied, ChestXrayClient
 from service.http.keys import add_key
-from tests.e2e.conftest import ROOT, Server, free_port, wait_until_ready
+from tests.e2e.conftest import ROOT, Server, free_port, running
 from tests.factories import png_bytes
 from tests.serving import problem
 
@@ -85,27 +84,9 @@ def guarded(
 ) -> Iterator[Server]:
     """The service on every address, with keys."""
     folder = tmp_path_factory.mktemp("guarded")
-    log, port = folder / "log", free_port()
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command(port, "--host", EVERYWHERE),
-            cwd=ROOT,
-            env=environment(folder, tiny_model, CXR_API_KEYS=keys),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(process, url, log)
-        yield Server(url, log, tiny_model, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+    settings = {"CXR_MODEL": str(tiny_model), "CXR_API_KEYS": str(keys)}
+    with running(folder, host=EVERYWHERE, **settings) as server:
+        yield server
 
 
 def test_only_who_has_a_key_is_answered(guarded: Server, first_key: str) -> None:
