@@ -59,7 +59,9 @@ def heatmap_png(
 @stage("render")
 def grey_picture(radiograph: Radiograph) -> GreyImage:
     """What :func:`heatmap_png` shows of a radiograph: uint8 of its rows and columns."""
-    return (radiograph.pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    levels = radiograph.pixels * np.float32(255)
+    levels += np.float32(0.5)
+    return levels.astype(np.uint8)
 
 
 def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> Image.Image:
@@ -78,13 +80,24 @@ def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> I
     """
     relative = heatmap * (heatmap.size / full_scale)
     levels = np.clip(relative, 0.0, 1.0).astype(np.float32) * np.float32(255)
-    inside = Image.fromarray(levels).resize(
-        (geometry.width, geometry.height), Image.Resampling.BILINEAR
-    )
-    whole = Image.new("L", (geometry.columns, geometry.rows))
-    rounded = Image.fromarray(np.rint(np.asarray(inside)).astype(np.uint8))
-    whole.paste(rounded, (geometry.left, geometry.top))
-    return whole
+    down = _stretching(geometry.height, levels.shape[0])
+    across = _stretching(geometry.width, levels.shape[1])
+    inside = down @ levels @ across.T
+    inside += np.float32(0.5)
+    whole = np.zeros((geometry.rows, geometry.columns), np.uint8)
+    bottom, right = geometry.top + geometry.height, geometry.left + geometry.width
+    whole[geometry.top : bottom, geometry.left : right] = inside
+    return Image.fromarray(whole)
+
+
+def _stretching(pixels: int, cells: int) -> FloatImage:
+    """The matrix (pixels, cells) of bilinear upsampling along one side.
+
+    With a few cells to a side the product costs a third of what resizing a picture does.
+    """
+    centres = (np.arange(pixels) + 0.5) * (cells / pixels) - 0.5
+    distance = np.abs(np.clip(centres, 0, cells - 1)[:, np.newaxis] - np.arange(cells))
+    return np.maximum(0, 1 - distance).astype(np.float32)
 
 
 def _blended(pixels: GreyImage, heat: Image.Image) -> Image.Image:
