@@ -11,7 +11,7 @@ DEPLOY := .venv-deploy/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: serve test browser check train package bench container container-test lock clean
+.PHONY: serve test browser check train ablate package bench container container-test lock clean
 
 .venv/.ready: pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv .venv
@@ -54,10 +54,19 @@ train: .venv/.ready  ## generate the data set and train by CONFIG; goes on where
 	$(BIN)/cxr-train generate data/default --pairs 6000 --seed 1
 	$(BIN)/cxr-train fit $(CONFIG) --run $(RUN)
 
+ABLATIONS := base seed grey edges both no-mask no-augmentation pairs passes size resnet50
+ablate: .venv/.ready  ## train short runs that differ in one choice, compare them on DATA=labels.csv
+	$(BIN)/cxr-train generate data/small --pairs 1000 --seed 1
+	$(BIN)/cxr-train study training/configs/ablations/base.toml \
+	$(foreach name,$(ABLATIONS),--arm $(name)=training/configs/ablations/$(name).toml) \
+	--runs runs/ablations --models runs/ablations/models --out runs/ablations/report \
+	--data $(DATA) --by source
+
 package: .venv/.ready  ## export, package, gate and verify the trained run
 	$(BIN)/cxr-train export $(CONFIG) --run $(RUN)
-	$(BIN)/cxr-train package $(CONFIG) --run $(RUN) --replace --failures docs/failures.md
+	$(BIN)/cxr-train package $(CONFIG) --run $(RUN) --replace
 	$(BIN)/cxr-train gate $(CONFIG) models/default/1
+	$(BIN)/cxr-train card models/default/1 --failures docs/failures.md
 	$(BIN)/cxr-train verify $(CONFIG) models/default/1 --run $(RUN)
 
 BENCHMARKS := decode generate gradcam observing overload scoring serving train hostile

@@ -47,7 +47,8 @@ def loading(folder: Path) -> Callable[[], None]:
     """Decode, augment and standardise one batch of real training images, in this process."""
     config = Config.load(ROOT / "training" / "configs" / "default.toml")
     frame = pd.read_parquet(generate(folder, pairs=PAIRS, seed=0, workers=1, progress=False))
-    images = TrainingImages(frame, folder, config.input, config.augment, config.seed)
+    dataset = dataclasses.replace(config.dataset, folder=folder)
+    images = TrainingImages(frame, dataclasses.replace(config, dataset=dataset))
     fit = dataclasses.replace(config.fit, batch=BATCH)
     alone = Rank(number=0, world=1, device=torch.device("cpu"))
     keys = next(iter(PairedBatches(frame, fit, seed=0, first=0, rank=alone)))

@@ -26,7 +26,7 @@ logit) and the pooled features.
 
 - Input: {size} x {size} pixels, one channel, the central {crop:.0%} of each side{equalised}.
 - Output: probability = sigmoid(logit / {temperature:.4f}{bias}).
-{detail}
+{parts}
 ## Data and recipe
 
 Generator: {generators}. Random seed: {seed}.
@@ -71,13 +71,19 @@ on that split:
 """
 
 
+COMPANIONS = """\
+- Read together: {networks}. They are trained alike, from other start weights, and err differently.
+  Logit and heatmap are means over them, each first brought to the same spread of logits on the
+  synthetic calibration split; the features are those of the first.
+"""
+
 LUNG_DETAIL = """\
-- The logit is the network's plus {gain:.2f} x ({centre:.2f} - detail). The lung detail is the
-  logarithm of how strongly vessels and ribs show inside the lung fields: consolidation obscures
-  them. A small U-Net, trained on the phantom's lungs, finds the fields. Centre and gain give the
-  term the mean 0 and {weight:g} times the spread of the network's logits on the synthetic
-  calibration split; no label is used. Grey values are equalised for the network, in the graph.
-- **The heatmap explains the network's part alone**, and a film that is smooth for another reason
+- To the logit is added {gain:.2f} x ({centre:.2f} - detail). The lung detail is the logarithm of
+  how strongly vessels and ribs show inside the lung fields: consolidation obscures them. A small
+  U-Net, trained on the phantom's lungs, finds the fields. Centre and gain give the term the mean 0
+  and {weight:g} times the spread of the logits on the synthetic calibration split; no label is
+  used.
+- **The heatmap does not show the lung detail**, and a film that is smooth for another reason
   (motion, filtering, fat) scores higher.
 """
 
@@ -135,15 +141,13 @@ class Remarks:
 NO_REMARKS = Remarks()
 
 
-def model_card(manifest: Manifest, measures: Mapping[str, Interval], remarks: Remarks) -> str:
+def model_card(manifest: Manifest, remarks: Remarks) -> str:
     """Fill in the card.
 
     Parameters
     ----------
     manifest
         With the provenance that ``training.package`` records.
-    measures
-        Of the synthetic validation split.
     remarks
         What stands beside them.
     """
@@ -161,12 +165,15 @@ def model_card(manifest: Manifest, measures: Mapping[str, Interval], remarks: Re
         equalised=", grey values equalised" if manifest.input.equalise else "",
         temperature=manifest.calibration.temperature,
         bias=f" + {bias:.4f}" if bias else "",
-        detail=_detail(facts),
+        parts=_parts(facts),
         generators=", ".join(facts["dataset"]["generators"]),
         seed=facts["seed"],
         counts=_counts(facts["dataset"]["splits"]),
         default=manifest.default_operating_point,
-        measures=_table(("measure", "value"), measures.items()),
+        measures=_table(
+            ("measure", "value"),
+            [(name, Interval(**values)) for name, values in facts["validation"].items()],
+        ),
         real=_real(remarks.real),
         failures=f"\n## Known failures\n\n{remarks.failures}\n" if remarks.failures else "",
         refusals=_refusals(manifest),
@@ -182,11 +189,18 @@ def model_card(manifest: Manifest, measures: Mapping[str, Interval], remarks: Re
     )
 
 
-def _detail(facts: Mapping[str, Any]) -> str:
+def _parts(facts: Mapping[str, Any]) -> str:
+    """What reads along with the network, where anything does."""
     if "lung_detail" not in facts:
         return ""
-    weight = facts["config"]["reading"]["weight"]
-    return LUNG_DETAIL.format(weight=weight, **facts["lung_detail"])
+    detail = LUNG_DETAIL.format(weight=facts["config"]["reading"]["weight"], **facts["lung_detail"])
+    if not facts["companions"]:
+        return detail
+    recipes = [facts["config"]["fit"], *facts["config"]["companions"]]
+    networks = "; ".join(
+        f"{recipe['architecture']} on {' and '.join(recipe['views'])}" for recipe in recipes
+    )
+    return COMPANIONS.format(networks=networks) + detail
 
 
 def with_refusals(card: str, manifest: Manifest) -> str:

@@ -136,7 +136,7 @@ def export(config: Path, run: Path | None) -> None:
     from training.export import export as export_graphs  # noqa: PLC0415
 
     with one_line_errors():
-        for graph in export_graphs(*_open(config, run)).values():
+        for graph in export_graphs(*_open(config, run)):
             click.echo(f"{graph}  {graph.stat().st_size / 1e6:.1f} MB")
 
 
@@ -147,10 +147,6 @@ def export(config: Path, run: Path | None) -> None:
 @click.option(
     "--precision", type=click.Choice(["int8", "float"]), default="int8", show_default=True
 )
-@click.option(
-    "--measures", type=FILE, help="JSON of `cxr evaluate --by source` on real images, for the card."
-)
-@click.option("--failures", type=FILE, help="Markdown on known failures, for the card.")
 @click.option("--replace", is_flag=True, help="Replace a version that exists.")
 @click.option("--store/--no-store", default=True, help="Save it in BentoML's model store too.")
 def package(
@@ -169,7 +165,6 @@ def package(
     \b
         cxr-train package training/configs/default.toml --run runs/default --version 1
     """  # noqa: D301  click needs the \b itself
-    from training.card import Remarks  # noqa: PLC0415
     from training.package import package as write_model  # noqa: PLC0415
     from training.package import save_in_store  # noqa: PLC0415
 
@@ -177,8 +172,7 @@ def package(
     with one_line_errors():
         loaded, folder = _open(config, run)
         target = models / loaded.name / version
-        remarks = Remarks.read(options.pop("measures"), options.pop("failures"))
-        model = write_model(loaded, folder, target, remarks=remarks, overwrite=overwrite, **options)
+        model = write_model(loaded, folder, target, overwrite=overwrite, **options)
         click.echo(model)
         if store:
             click.echo(save_in_store(model, overwrite=overwrite))
@@ -212,6 +206,29 @@ def gate(config: Path, model: Path, *, workers: int, **recipe: int) -> None:
         record = add_gate(Config.load(config), model, Recipe(**recipe), workers)
     for kind, count in record["held_out"].items():
         click.echo(f"{kind:12} {count['refused']:5} of {count['images']:5} refused")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--measures", type=FILE, help="JSON of `cxr evaluate --by source` on real images.")
+@click.option("--failures", type=FILE, help="Markdown on known failures.")
+def card(model: Path, measures: Path | None, failures: Path | None) -> None:
+    """Write the card of a packaged MODEL anew, with what real radiographs showed.
+
+    The graphs stay as they are. A signed model has to be signed again.
+
+    Example:
+
+    \b
+        cxr score labels.csv --out scores.parquet --model models/default/1
+        cxr evaluate scores.parquet --by source --json measures.json
+        cxr-train card models/default/1 --measures measures.json --failures docs/failures.md
+    """  # noqa: D301  click needs the \b itself
+    from training.card import Remarks  # noqa: PLC0415
+    from training.package import rewrite_card  # noqa: PLC0415
+
+    with one_line_errors():
+        click.echo(rewrite_card(model, Remarks.read(measures, failures)))
 
 
 @cli.command()
@@ -260,8 +277,9 @@ def sign(model: Path, key: Path) -> None:
 @cli.command()
 @click.argument("config", type=FILE)
 @click.option(
-    "--arm", "arms", multiple=True, required=True, metavar="NAME=FOLDER",
-    help="A data set to train on, and what to call the model; repeat it for each arm.",
+    "--arm", "arms", multiple=True, required=True, metavar="NAME=FOLDER|CONFIG",
+    help="A data set to train on, or a configuration of its own (.toml), and what to call the "
+    "model; repeat it for each arm.",
 )  # fmt: skip
 @click.option(
     "--data", type=click.Path(exists=True, path_type=Path), required=True,
@@ -275,10 +293,11 @@ def sign(model: Path, key: Path) -> None:
 @click.option("--models", type=FOLDER, default=Path("models"), show_default=True)
 @click.option("--version", default="1", show_default=True, help="Of every arm's model.")
 def study(config: Path, arms: tuple[str, ...], runs: Path | None, **options: Any) -> None:
-    """Train one CONFIG on several data sets, package each, and compare the models.
+    """Train one CONFIG on several data sets, or several of them, and compare the models.
 
-    Name and data set in CONFIG are replaced by each arm's. Arms that are packaged are not trained
-    again, and an interrupted one goes on where it stopped. The comparison is that of `cxr compare`.
+    Name and data set in CONFIG are replaced by each arm's; an arm that is a configuration replaces
+    all of it. Arms that are packaged are not trained again, and an interrupted one goes on where it
+    stopped. The comparison is that of `cxr compare`.
 
     Example:
 
@@ -286,6 +305,8 @@ def study(config: Path, arms: tuple[str, ...], runs: Path | None, **options: Any
         cxr-train study study.toml --arm nano-banana-cropped=data/banana-cropped \\
             --arm nano-banana-raw=data/banana --arm roentgen-v2=data/roentgen \\
             --arm phantom=data/default --data labels.csv --out comparison
+        cxr-train study base.toml --arm base=base.toml --arm edges=edges.toml \\
+            --data labels.csv --out ablations
     """  # noqa: D301  click needs the \b itself
     from training.study import compare, parse_arms, train_arms  # noqa: PLC0415
 

@@ -4,12 +4,13 @@ There is a value for everything that can change a result; nothing falls back to 
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from service.errors import ReadingError
 from service.imaging.standardise import InputSpec
+from training.views import VIEWS
 
 Section = TypeVar("Section")
 
@@ -66,8 +67,13 @@ class FitConfig:
 
     Attributes
     ----------
+    seed
+        Of start weights, batches and changes of images.
     architecture, init
         ``resnet50``, ``resnet18``; ``random``, ``imagenet`` or a weights file.
+    views, drop_view
+        The network's channels, of ``grey``, ``ranks`` and ``edges``; and with what probability each
+        of them is left blank for a pair, so that none is relied on alone.
     steps, batch
         Optimiser steps and images in each; both images of a pair are in the same step.
     learning_rate, weight_decay
@@ -80,8 +86,11 @@ class FitConfig:
         Steps between checkpoints, each with a look at the validation split.
     """
 
+    seed: int
     architecture: str
     init: str
+    views: tuple[str, ...]
+    drop_view: float
     steps: int
     batch: int
     learning_rate: float
@@ -96,6 +105,16 @@ class FitConfig:
             raise InvalidConfig(f"batch {self.batch} is not even: pairs stay together")
         if self.steps < 1 or self.checkpoint_every < 1:
             raise InvalidConfig("steps and checkpoint_every must be at least 1")
+        _check_views(self.views, self.drop_view)
+
+
+def _check_views(views: tuple[str, ...], drop: float) -> None:
+    if not views or len(set(views)) < len(views) or not set(views) <= set(VIEWS):
+        raise InvalidConfig(f"views {list(views)} are not different ones of {', '.join(VIEWS)}")
+    if not 0 <= drop * len(views) < 1 or (drop and len(views) == 1):
+        raise InvalidConfig(
+            f"drop_view {drop} leaves no image on which {len(views)} views are whole"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +146,30 @@ class ReadingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompanionConfig:
+    """A network that reads along; everything else of its training is as in :class:`FitConfig`.
+
+    ``size`` is the side of its input, to which the joined graph reduces the image.
+    """
+
+    size: int
+    seed: int
+    architecture: str
+    views: tuple[str, ...]
+    drop_view: float
+    steps: int
+    average: float
+
+    def __post_init__(self) -> None:
+        _check_views(self.views, self.drop_view)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that decides one model; without ``[reading]`` the network alone is packaged."""
+    """Everything that decides one model; without ``[reading]`` the network alone is packaged.
+
+    ``seed`` is that of the splits, of the lungs' U-Net and of the intervals.
+    """
 
     name: str
     seed: int
@@ -137,14 +178,40 @@ class Config:
     augment: AugmentConfig
     fit: FitConfig
     reading: ReadingConfig | None = None
+    companions: tuple[CompanionConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.companions and self.reading is None:
+            raise InvalidConfig("companions are joined by [reading], which is missing")
+        if self.input.equalise and (self.reading is not None or self.fit.views != ("grey",)):
+            raise InvalidConfig("[input] equalise is for grey alone; the view ranks equalises")
+
+    def networks(self, run: Path) -> list[tuple["Config", Path]]:
+        """Configuration and run folder of every network: the first one, then its companions."""
+        alone = replace(self, reading=None, companions=())
+        networks = [(alone, run)]
+        for number, companion in enumerate(self.companions, start=1):
+            changed = asdict(companion)
+            spec = replace(self.input, size=changed.pop("size"))
+            own = replace(alone, input=spec, fit=replace(self.fit, **changed))
+            networks.append((own, run / f"companion-{number}"))
+        return networks
 
     @classmethod
     def load(cls, path: Path) -> "Config":
-        """Read a TOML file; raises :class:`InvalidConfig` naming the section that is wrong."""
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
-            raise InvalidConfig(f"{path.name}: {error}") from error
+        """Read a TOML file; raises :class:`InvalidConfig` naming the section that is wrong.
+
+        One with ``base``, another file beside it, says only what it has otherwise.
+        """
+        table = _table(path)
+        if "base" in table:
+            base = _table(path.parent / table.pop("base"))
+            if "base" in base:
+                raise InvalidConfig(f"{path.name}: its base has a base of its own")
+            table = base | {
+                name: base.get(name, {}) | value if isinstance(value, dict) else value
+                for name, value in table.items()
+            }
         dataset = table.get("dataset", {})
         if "folder" in dataset:
             dataset["folder"] = Path(dataset["folder"])
@@ -152,12 +219,25 @@ class Config:
         table["input"] = _section(InputSpec, "input", table.get("input", {}))
         table["augment"] = _section(AugmentConfig, "augment", table.get("augment", {}))
         table["fit"] = _section(FitConfig, "fit", table.get("fit", {}))
+        table["companions"] = tuple(
+            _section(CompanionConfig, "companions", values)
+            for values in table.get("companions", [])
+        )
         if "reading" in table:
             table["reading"] = _section(ReadingConfig, "reading", table["reading"])
         return _section(cls, path.name, table)
 
 
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfig(f"{path.name}: {error}") from error
+
+
 def _section(kind: type[Section], name: str, values: dict[str, Any]) -> Section:
+    if "views" in values:
+        values["views"] = tuple(values["views"])
     try:
         return kind(**values)
     except (TypeError, ReadingError) as error:

@@ -1,6 +1,6 @@
 """A folder of synthetic radiographs as tensors; pixels only through service.imaging.
 
-generate -> curate -> [dataset] -> fit
+generate -> curate -> [dataset] -> views -> fit
 """
 
 import hashlib
@@ -20,9 +20,10 @@ from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage
 from service.imaging.standardise import Geometry, InputSpec, standardise
 from training.augment import augment
-from training.config import AugmentConfig, Config, FitConfig
+from training.config import Config, FitConfig
 from training.network import STRIDE
 from training.ranks import Rank
+from training.views import look
 
 
 def load_splits(config: Config) -> dict[str, pd.DataFrame]:
@@ -87,29 +88,29 @@ def lesion_cells(mask: FloatImage, geometry: Geometry, spec: InputSpec) -> Float
 
 
 class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Augmented (image (1, S, S), label (), mask (S/16, S/16)) by (draw, row).
+    """Augmented (channels (views, S, S), label (), mask (S/16, S/16)) by (draw, row).
 
     A pneumonia image without a mask has NaN cells: where its lesion lies is not known.
 
     The draw numbers the passes, so that an image differs in each but a resumed run repeats none.
-    Both images of a pair are changed alike: what is left between them is the lesion.
+    Both images of a pair are changed alike, and lack the same view if any: what is left between
+    them is the lesion.
     """
 
-    def __init__(
-        self, frame: pd.DataFrame, folder: Path, spec: InputSpec, changes: AugmentConfig, seed: int
-    ) -> None:
+    def __init__(self, frame: pd.DataFrame, config: Config) -> None:
         self._paths = frame["path"].tolist()
         self._masks = frame["mask"].tolist()
         self._labels = frame["label"].tolist()
         self._groups = frame.groupby("group", sort=True).ngroup().tolist()
-        self._folder, self._spec, self._changes, self._seed = folder, spec, changes, seed
+        self._folder, self._spec = config.dataset.folder, config.input
+        self._changes, self._fit = config.augment, config.fit
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         draw, row = key
-        rng = np.random.default_rng((self._seed, draw, self._groups[row]))
+        rng = np.random.default_rng((self._fit.seed, draw, self._groups[row]))
         radiograph = decode((self._folder / self._paths[row]).read_bytes(), Limits())
         mask = self._load_mask(self._masks[row])
         radiograph, mask = augment(radiograph, mask, self._changes, rng)
@@ -118,7 +119,17 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
         cells = lesion_cells(mask, geometry, self._spec)
         if self._labels[row] and not self._masks[row]:
             cells = np.full_like(cells, np.nan)
-        return torch.from_numpy(image), label, torch.from_numpy(cells)
+        return self._look(image, rng), label, torch.from_numpy(cells)
+
+    def _look(self, image: FloatImage, rng: np.random.Generator) -> Tensor:
+        """The network's channels; with probability ``drop_view`` for each, one of them is 0."""
+        fit, spec = self._fit, self._spec
+        channels = look(torch.from_numpy(image)[None], fit.views, spec.mean, spec.std)[0]
+        if fit.drop_view:
+            dropped = int(rng.random() / fit.drop_view)
+            if dropped < len(fit.views):
+                channels[dropped] = 0
+        return channels
 
     def _load_mask(self, name: str) -> FloatImage:
         if not name:

@@ -6,8 +6,8 @@ The graph takes ``image`` (N, 1, S, S) in [0, 1] and returns ``logit``, ``heatma
 
 int8 is static QDQ quantisation with one scale per output channel, activations unsigned and weights
 signed: on x86 the only pair for which ONNX Runtime has fused VNNI kernels (with signed activations
-the same ResNet-50 ran slower than in float). The tail that turns the last feature maps into logit
-and heatmap stays in float: it costs nothing and both outputs are read as numbers.
+the same ResNet-50 ran slower than in float). The views stay in float, and so does the tail that
+turns the last feature maps into logit and heatmap: both outputs are read as numbers.
 """
 
 import hashlib
@@ -55,33 +55,38 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def export(config: Config, run: Path) -> dict[str, Path]:
-    """Write both graphs of a fitted run, unless they are there for these very weights.
+def export(config: Config, run: Path) -> list[Path]:
+    """Write both graphs of every network of a run, unless they are there for these very weights.
 
     Parameters
     ----------
     config
         Of the run; its training split gives the ranges of activations for int8.
     run
-        Run folder with ``weights.pt``; ``export/`` is written in it.
+        Run folder; ``export/`` is written in it, and in those of its companions, beside
+        ``weights.pt``.
 
     Returns
     -------
-    dict
-        Precision -> file.
+    list
+        The files.
     """
+    return [graph for own, folder in config.networks(run) for graph in _export(own, folder)]
+
+
+def _export(config: Config, run: Path) -> list[Path]:
     graphs = {precision: graph_path(run, precision) for precision in PRECISIONS}
     record = run / "export" / "export.json"
     weights = sha256(run / "weights.pt")
     if _is_current(record, weights, graphs):
-        return graphs
+        return list(graphs.values())
     record.parent.mkdir(exist_ok=True)
     export_float(load_network(run, config), config.input.size, graphs["float"])
     images = range_images(config)
     quantise(graphs["float"], images, graphs["int8"])
     written = {precision: sha256(path) for precision, path in graphs.items()}
     record.write_text(json.dumps({"weights": weights, **written}, indent=2) + "\n")
-    return graphs
+    return list(graphs.values())
 
 
 def _is_current(record: Path, weights: str, graphs: dict[str, Path]) -> bool:
@@ -165,7 +170,7 @@ def quantise(source: Path, images: Images, path: Path) -> None:
             _Batches(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTISED_OPERATORS,
-            nodes_to_exclude=_tail(onnx.load(prepared)),
+            nodes_to_exclude=_views_and_tail(onnx.load(prepared)),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -173,12 +178,17 @@ def quantise(source: Path, images: Images, path: Path) -> None:
         save_clean(onnx.load(quantised), path)
 
 
-def _tail(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes after the last feature maps: pooling, linear layer, heatmap."""
-    pooling = next(n for n in model.graph.node if n.op_type == "ReduceMean")
+def _views_and_tail(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes before the first convolution and after the last feature maps.
+
+    Before it are the views; after them pooling, linear layer and heatmap.
+    """
+    nodes = list(model.graph.node)  # ONNX keeps them in topological order
+    first = next(i for i, node in enumerate(nodes) if node.op_type == "Conv")
+    pooling = next(node for node in nodes[first:] if node.op_type == "ReduceMean")
     maps = pooling.input[0]
-    reached, names = {maps}, []
-    for node in model.graph.node:  # ONNX keeps nodes in topological order
+    reached, names = {maps}, [node.name for node in nodes[:first]]
+    for node in nodes[first:]:
         if reached & set(node.input):
             reached |= set(node.output)
             names.append(node.name)

@@ -28,16 +28,17 @@ LOADERS = 2
 
 
 def fit(config: Config, run: Path) -> None:
-    """Train by ``config`` into the folder ``run``, going on from its checkpoint if it has one.
+    """Train by ``config`` into the folder ``run``, going on from its checkpoints if it has any.
 
-    Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end, and
-    ``lungs.pt`` where the configuration has ``[reading]``. Started by torchrun, it is one of many
-    processes that share every batch.
+    Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end, the
+    same in a folder of its own for each companion, and ``lungs.pt`` where the configuration has
+    ``[reading]``. Started by torchrun, it is one of many processes that share every batch.
     """
-    run.mkdir(parents=True, exist_ok=True)
     with join() as rank:
-        if not (run / "weights.pt").exists():
-            _fit(config, run, rank)
+        for own, folder in config.networks(run):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / "weights.pt").exists():
+                _fit(own, folder, rank)
         if rank.first:
             fit_lungs(config, run)
 
@@ -47,11 +48,9 @@ def _fit(config: Config, run: Path, rank: Rank) -> None:
     training = Training(config, rank)
     training.resume(run / "checkpoint.pt")
     batches = PairedBatches(
-        splits["train"], config.fit, config.seed, first=training.step, rank=rank
+        splits["train"], config.fit, config.fit.seed, first=training.step, rank=rank
     )
-    images = TrainingImages(
-        splits["train"], config.dataset.folder, config.input, config.augment, config.seed
-    )
+    images = TrainingImages(splits["train"], config)
     loader = DataLoader(images, batch_sampler=batches, num_workers=LOADERS)
     held_out = load_tensors(splits["validation"], config.dataset.folder, config.input)
     with tqdm(
@@ -61,8 +60,8 @@ def _fit(config: Config, run: Path, rank: Rank) -> None:
         unit="step",
         disable=not rank.first,
     ) as progress:
-        for image, label, mask in progress:
-            loss = training.advance(image, label, mask)
+        for channels, label, mask in progress:
+            loss = training.advance(channels, label, mask)
             progress.set_postfix(loss=f"{loss:.3f}")
             if rank.first and training.step % config.fit.checkpoint_every == 0:
                 _record(run, training, loss, held_out)
@@ -70,10 +69,16 @@ def _fit(config: Config, run: Path, rank: Rank) -> None:
         _save(run / "weights.pt", training.final())
 
 
+def new_network(config: Config) -> PneumoniaNet:
+    """The network that ``config`` trains, with random weights."""
+    fit, spec = config.fit, config.input
+    return PneumoniaNet(fit.architecture, mean=spec.mean, std=spec.std, views=fit.views)
+
+
 def load_network(run: Path, config: Config) -> PneumoniaNet:
     """The trained network of a run in evaluation mode."""
     state = torch.load(run / "weights.pt", weights_only=True, map_location="cpu")
-    network = PneumoniaNet(state["architecture"], mean=config.input.mean, std=config.input.std)
+    network = new_network(config)
     network.load_state_dict(state["model"])
     return network.eval()
 
@@ -82,12 +87,10 @@ class Training:
     """Network, optimiser and average of weights, and how one step changes them."""
 
     def __init__(self, config: Config, rank: Rank) -> None:
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.fit.seed)
         self.whole, self.config, self.rank = config, config.fit, rank
         self.step = 0
-        network = PneumoniaNet(
-            config.fit.architecture, mean=config.input.mean, std=config.input.std
-        )
+        network = new_network(config)
         _initialise(network, config.fit)
         # channels_last and bfloat16: about twice as fast on CPUs that multiply bfloat16 in hardware
         self.network = network.to(rank.device).to(memory_format=torch.channels_last)
@@ -101,15 +104,15 @@ class Training:
             weight_decay=config.fit.weight_decay,
         )
 
-    def advance(self, image: Tensor, label: Tensor, mask: Tensor) -> float:
+    def advance(self, channels: Tensor, label: Tensor, mask: Tensor) -> float:
         """One optimiser step; returns the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         self.network.train()
         device = self.rank.device
-        image = image.to(device, memory_format=torch.channels_last)
+        channels = channels.to(device, memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
-            logit, cells = self._forward(image)
+            logit, cells = self._forward(channels)
         loss = self._loss(logit.float(), label.to(device), cells.float(), mask.to(device))
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -173,8 +176,8 @@ class _WithMask(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, cells = self.network.forward_with_mask(image)
+    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, cells = self.network.forward_with_mask(channels)
         return outputs.logit, cells
 
 

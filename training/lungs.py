@@ -12,6 +12,7 @@ which knows where its lungs are.
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from service.imaging.standardise import InputSpec, standardise
 from training.augment import augment
 from training.config import AugmentConfig, Config
 from training.generate.phantom.render import draw_pair
+from training.views import BINS, count, smooth
 
 FIRST_SEED = 900_000  # of the phantoms; those of a data set are counted from far below
 FILM_SIDE = 160  # pixels
@@ -119,9 +121,7 @@ def served_input(config: Config) -> InputSpec:
     spec, reading = config.input, config.reading
     if reading is None:
         return spec
-    return InputSpec(
-        size=spec.size, crop=reading.crop, equalise=False, mean=spec.mean, std=spec.std
-    )
+    return replace(spec, crop=reading.crop)
 
 
 def load_lungs(run: Path) -> LungNet:
@@ -187,7 +187,7 @@ def lung_detail(image: Tensor, lungs: Tensor) -> Tensor:
     inside = 1 - functional.max_pool2d(
         1 - functional.interpolate(field, scale_factor=2.0, mode="nearest"), 3, 1, 1
     )
-    band = _smooth(image, FINE * side) - _smooth(image, COARSE * side)
+    band = smooth(image, FINE * side) - smooth(image, COARSE * side)
     pixels = inside.sum((1, 2, 3), keepdim=True).clamp_min(1)
     mean = (band * inside).sum((1, 2, 3), keepdim=True) / pixels
     variance = ((band - mean).square() * inside).sum((1, 2, 3), keepdim=True) / pixels
@@ -199,29 +199,9 @@ def lung_detail(image: Tensor, lungs: Tensor) -> Tensor:
 
 def _grey_range(image: Tensor, where: Tensor) -> Tensor:
     """Difference of the 98th and the 2nd percentile of the pixels where ``where`` is 1, (N,)."""
-    values = torch.where(where > 0, image, torch.full_like(image, 2.0)).flatten(1)  # others last
-    ordered = values.sort(dim=1).values
-    count = where.sum((1, 2, 3)).clamp_min(1)
-    low, high = (ordered.gather(1, (count * q).long()[:, None])[:, 0] for q in RANGE)
+    weights = (where > 0).float().flatten(1)
+    bins = (image.flatten(1).clamp(0, 1) * (BINS - 1)).long()
+    below = count(bins, weights).cumsum(1)
+    pixels = weights.sum(1, keepdim=True)
+    low, high = ((below <= pixels * q).sum(1) / (BINS - 1) for q in RANGE)
     return (high - low).clamp(1e-3, 1.0)
-
-
-def _smooth(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur; sigma in pixels, edges repeated."""
-    reach = max(1, round(3 * sigma))
-    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
-    kernel = torch.tensor((weights / weights.sum()).tolist())[None, None, None]
-    rows = functional.conv2d(functional.pad(image, (reach, reach, 0, 0), mode="replicate"), kernel)
-    columns = functional.pad(rows, (0, 0, reach, reach), mode="replicate")
-    return functional.conv2d(columns, kernel.transpose(2, 3))
-
-
-def equalise(image: Tensor) -> Tensor:
-    """:func:`service.imaging.standardise.equalise` of (N, 1, S, S) images, each for itself."""
-    ordered, places = image.flatten(1).sort(dim=1)
-    steps = (ordered[:, 1:] != ordered[:, :-1]).long()
-    group = functional.pad(steps.cumsum(1), (1, 0))
-    counts = torch.zeros_like(ordered).scatter_add(1, group, torch.ones_like(ordered))
-    darker = (counts.cumsum(1) - counts / 2) / ordered.shape[1]
-    ranks = torch.zeros_like(ordered).scatter(1, places, darker.gather(1, group))
-    return ranks.reshape(image.shape)

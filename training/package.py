@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.findings.calibration import Calibration, OperatingPoint
+from service.model.bundle import Bundle
 from service.model.manifest import Manifest
 from service.model.reader import Reader
+from service.model.signature import SIGNATURE
 from training.calibrate import (
     choose_operating_points,
     fit_temperature,
@@ -35,11 +37,12 @@ from training.card import NO_REMARKS, Remarks, model_card
 from training.config import Config
 from training.dataset import load_cells, load_splits, load_tensors
 from training.export import graph_path, sha256
-from training.graft import DetailScale, ReadingHead, fit_scale, graft
-from training.lungs import LungNet, load_lungs, served_input
+from training.graft import Scales, fit_scales, graft, parts
+from training.lungs import load_lungs, served_input
 from training.measures import Interval, peaks_in_lesion, run_graph, summarise
 
 GRAPH = "model.onnx"
+CARD = "MODEL_CARD.md"
 GOLDEN_IMAGES = 4
 GOLDEN_SIDE = 256  # pixels; larger images are reduced to this before they are stored
 LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "pillow", "pydicom")
@@ -68,7 +71,6 @@ def package(
     target: Path,
     *,
     precision: str = "int8",
-    remarks: Remarks = NO_REMARKS,
     overwrite: bool = False,
 ) -> Path:
     """Write one model folder.
@@ -76,13 +78,12 @@ def package(
     Parameters
     ----------
     config, run
-        Of the fit; ``run`` holds ``weights.pt`` and ``export/``.
+        Of the fit; ``run`` holds ``weights.pt`` and ``export/`` and, where asked for, companions
+        and ``lungs.pt``.
     target
         ``models/<name>/<version>``; its last two parts name the model.
     precision
         Which exported graph: ``"int8"`` or ``"float"``.
-    remarks
-        For the card only.
     overwrite
         Replace a version that exists.
 
@@ -105,21 +106,20 @@ def package(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as temporary:
         folder = Path(temporary, target.parent.name, target.name)
         folder.mkdir(parents=True)
-        _fill(folder, config, run, precision, remarks)
+        _fill(folder, config, run, precision)
         if target.exists():
             target.rename(Path(temporary, "old"))
         folder.rename(target)
     return target
 
 
-def _fill(folder: Path, config: Config, run: Path, precision: str, remarks: Remarks) -> None:
+def _fill(folder: Path, config: Config, run: Path, precision: str) -> None:
     splits = load_splits(config)
-    network = graph_path(run, precision)
-    scale = None
+    scales = None
     if config.reading is None:
-        shutil.copyfile(network, folder / GRAPH)
+        shutil.copyfile(graph_path(run, precision), folder / GRAPH)
     else:
-        scale = graft_lungs(config, load_lungs(run), network.read_bytes(), folder / GRAPH, splits)
+        scales = join_networks(config, run, precision, folder / GRAPH, splits)
     fitted = fit_to_splits(config, (folder / GRAPH).read_bytes(), splits)
     manifest = Manifest(
         name=folder.parent.name,
@@ -132,18 +132,40 @@ def _fill(folder: Path, config: Config, run: Path, precision: str, remarks: Rema
         default_operating_point="balanced",
         heatmap_scale=fitted.heatmap_scale,
         sha256={GRAPH: sha256(folder / GRAPH)},
-        provenance=provenance(config, run, splits, fitted) | lungs_provenance(run, scale),
+        provenance=provenance(config, run, splits, fitted) | joining(config, run, scales),
     )
-    card = model_card(manifest, fitted.measures, remarks)
-    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    (folder / CARD).write_text(model_card(manifest, NO_REMARKS), encoding="utf-8")
     seal(folder, manifest)  # the golden readings come from the very Reader that will replay them
     golden = golden_readings(folder, config.dataset.folder, splits["validation"])
     (folder / "golden.json").write_text(json.dumps(golden) + "\n", encoding="utf-8")
     seal(folder, manifest)
 
 
+def rewrite_card(model: Path, remarks: Remarks) -> Path:
+    """Write the card of a packaged model anew, with what real radiographs showed.
+
+    A signature has to be made again: the card's SHA-256 is in the manifest.
+
+    Raises
+    ------
+    ReadingError
+        If a file of the model is not the one its manifest names; nothing is written.
+    """
+    manifest = Bundle.open(model).manifest
+    path = model / CARD
+    part = path.with_suffix(".part")
+    part.write_text(model_card(manifest, remarks), encoding="utf-8")
+    part.replace(path)
+    seal(model, manifest)
+    return path
+
+
 def seal(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest with the SHA-256 of every other file in the folder."""
+    """Write the manifest with the SHA-256 of every other file in the folder.
+
+    A signature, which is that of another manifest, is removed.
+    """
+    (folder / SIGNATURE).unlink(missing_ok=True)
     path = folder / "manifest.json"
     digests = {p.name: sha256(p) for p in sorted(folder.iterdir()) if p != path}
     path.write_text(replace(manifest, sha256=digests).to_json(), encoding="utf-8")
@@ -178,25 +200,44 @@ def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame])
     )
 
 
-def graft_lungs(
-    config: Config, lungs: LungNet, network: bytes, path: Path, splits: dict[str, pd.DataFrame]
-) -> DetailScale:
-    """Write the network's graph joined with the lung detail, scaled on the calibration split."""
+def join_networks(
+    config: Config, run: Path, precision: str, path: Path, splits: dict[str, pd.DataFrame]
+) -> Scales:
+    """Write the graphs of all networks joined with the lung detail.
+
+    The scales of the parts are those of the calibration split.
+    """
     reading, spec = config.reading, served_input(config)
     if reading is None:
         raise ValueError("the configuration has no [reading]")
+    lungs = load_lungs(run)
+    networks = parts(config, run, precision)
     images, _ = load_tensors(splits["calibration"], config.dataset.folder, spec)
-    equalised = config.input.equalise
-    scale = fit_scale(lungs, network, images, weight=reading.weight, equalised=equalised)
-    graft(ReadingHead(lungs, scale, equalised=equalised), network, spec.size, path)
-    return scale
+    scales = fit_scales(lungs, networks, images, weight=reading.weight)
+    graft(lungs, scales, networks, path)
+    return scales
 
 
-def lungs_provenance(run: Path, scale: DetailScale | None) -> dict[str, Any]:
-    """What made the lung detail, where there is one."""
-    if scale is None:
+def joining(config: Config, run: Path, scales: Scales | None) -> dict[str, Any]:
+    """What was joined to the first network, where anything was."""
+    if scales is None:
         return {}
-    return {"lung_detail": {"sha256": sha256(run / "lungs.pt"), **asdict(scale)}}
+    companions = [_weights(own) for _, own in config.networks(run)[1:]]
+    lungs = {"sha256": sha256(run / "lungs.pt"), "gain": scales.gain, "centre": scales.centre}
+    return {
+        "companions": companions,
+        "network_weights": list(scales.weights),
+        "lung_detail": lungs,
+    }
+
+
+def _weights(run: Path) -> dict[str, Any]:
+    state = torch.load(run / "weights.pt", map_location="cpu", weights_only=True)
+    return {
+        "sha256": sha256(run / "weights.pt"),
+        "architecture": state["architecture"],
+        "step": state["step"],
+    }
 
 
 def peak_scale(heatmaps: NDArray[np.float32]) -> float:
@@ -209,16 +250,11 @@ def provenance(
     config: Config, run: Path, splits: dict[str, pd.DataFrame], fitted: Fitted
 ) -> dict[str, Any]:
     """Record what made this model, in JSON values and without this computer's paths."""
-    weights = torch.load(run / "weights.pt", map_location="cpu", weights_only=True)
     everything = pd.concat(splits.values())
     return {
         "config": plain(asdict(config)),
         "seed": config.seed,
-        "weights": {
-            "sha256": sha256(run / "weights.pt"),
-            "architecture": weights["architecture"],
-            "step": weights["step"],
-        },
+        "weights": _weights(run),
         "dataset": {
             "manifest_sha256": sha256(config.dataset.folder / "manifest.parquet"),
             "generators": sorted(everything["generator"].unique().tolist()),

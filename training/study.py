@@ -1,6 +1,8 @@
-"""The paper's experiment: one recipe on several data sets, and the models it gives compared.
+"""One recipe on several data sets, or recipes that differ, and the models they give compared.
 
-data sets -> [fit -> export -> package] for each -> cxr compare
+data sets, configurations -> [fit -> export -> package] for each -> cxr compare
+
+The former is the paper's experiment, the latter an ablation.
 
 The comparison runs as a process of its own: training and clients share no code but service.
 """
@@ -32,21 +34,26 @@ class StudyMismatch(ValueError):
 
 
 def parse_arms(texts: Sequence[str]) -> dict[str, Path]:
-    """Data sets by arm from ``NAME=FOLDER``, in order; two at least, each with a manifest."""
+    """Arms from ``NAME=FOLDER`` or ``NAME=CONFIG``, in order; two at least.
+
+    A folder has a manifest; a configuration ends in ``.toml``.
+    """
     arms: dict[str, Path] = {}
     for text in texts:
         name, equals, folder = text.partition("=")
         if not equals or not _NAME.fullmatch(name):
             raise StudyMismatch(
-                f"{text!r} is not NAME=FOLDER with a name of letters, digits, '.', '_' and '-'"
+                f"{text!r} is not NAME=FOLDER or NAME=CONFIG with a name of letters, digits, "
+                "'.', '_' and '-'"
             )
         if name in arms:
             raise StudyMismatch(f"two arms are called {name}")
-        if not (Path(folder) / MANIFEST).is_file():
-            raise StudyMismatch(f"arm {name}: {folder} holds no {MANIFEST}")
         arms[name] = Path(folder)
+        manifest = Config.load(arms[name]).dataset.folder if _is_config(arms[name]) else arms[name]
+        if not (manifest / MANIFEST).is_file():
+            raise StudyMismatch(f"arm {name}: {manifest} holds no {MANIFEST}")
     if len(arms) < 2:
-        raise StudyMismatch("a study compares at least two arms; name them as NAME=FOLDER")
+        raise StudyMismatch("a study compares at least two arms; name each with --arm")
     return arms
 
 
@@ -58,9 +65,9 @@ def train_arms(
     Parameters
     ----------
     config
-        Of all arms; each puts in its name and its data set.
+        Of all arms that are data sets; each puts in its name and its folder.
     arms
-        Folders of data sets by name.
+        Folders of data sets, or files of configurations, by name.
     runs, models
         Arm NAME is trained in ``runs/NAME`` and packaged as ``models/NAME/<version>``.
 
@@ -114,7 +121,13 @@ def compare(models: Mapping[str, Path], data: Path, out: Path, by: Sequence[str]
     return out / "report.html"
 
 
+def _is_config(path: Path) -> bool:
+    return path.suffix == ".toml"
+
+
 def _config_of(config: Config, name: str, folder: Path) -> Config:
+    if _is_config(folder):
+        return dataclasses.replace(Config.load(folder), name=name)
     dataset = dataclasses.replace(config.dataset, folder=folder)
     return dataclasses.replace(config, name=name, dataset=dataset)
 

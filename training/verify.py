@@ -9,7 +9,7 @@ is the exported graph and its golden readings replay through the very Reader tha
 import base64
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from training.config import Config
 from training.dataset import load_splits, load_tensors
 from training.export import graph_path, sha256
 from training.fit import load_network
-from training.graft import DetailScale, ReadingHead
+from training.graft import Scales, detail_of, parts
 from training.lungs import load_lungs
 from training.measures import auroc, run_graph
 from training.network import PneumoniaNet
@@ -75,19 +75,27 @@ def verify(config: Config, run: Path, model: Path) -> list[Check]:
     ReadingError
         If a packaged file is not the one the manifest names.
     """
+    return [
+        *(check for own, folder in config.networks(run) for check in check_network(own, folder)),
+        check_identity(run, model) if config.reading is None else check_graft(config, run, model),
+        *check_golden(model),
+    ]
+
+
+def check_network(config: Config, run: Path) -> list[Check]:
+    """Compare one network with its exported graphs, on the validation split."""
     network = load_network(run, config)
     frame = load_splits(config)["validation"]
     images, labels = load_tensors(frame, config.dataset.folder, config.input)
     float_graph = graph_path(run, "float").read_bytes()
     int8_graph = graph_path(run, "int8").read_bytes()
     some = images[_of_both_classes(labels)]
-    return [
+    checks = [
         check_logits(network, float_graph, some),
         check_quantisation(float_graph, int8_graph, images, labels),
         check_heatmap(network, float_graph, some),
-        check_identity(run, model) if config.reading is None else check_graft(config, run, model),
-        *check_golden(model),
     ]
+    return [replace(check, name=f"{run.name}: {check.name}") for check in checks]
 
 
 def _of_both_classes(labels: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -122,7 +130,7 @@ def check_quantisation(
 def check_heatmap(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
     """Largest difference between the graph's heatmap and pytorch-grad-cam's.
 
-    Each map is divided by its own maximum.     The reference is computed in float64. Maps without
+    Each map is divided by its own maximum. The reference is computed in float64. Maps without
     evidence (sum below 0.01 logit in both) have no scale and are left out; if none remains, nothing
     is proven and the check fails.
     """
@@ -187,17 +195,20 @@ def check_graft(config: Config, run: Path, model: Path) -> Check:
     manifest = Manifest.load(model / "manifest.json")
     frame = load_splits(config)["validation"].head(COMPARED_IMAGES)
     images, _ = load_tensors(frame, config.dataset.folder, manifest.input)
-    made = manifest.provenance["lung_detail"]
-    scale = DetailScale(gain=made["gain"], centre=made["centre"])
-    head = ReadingHead(load_lungs(run), scale, equalised=config.input.equalise)
-    with torch.inference_mode():
-        inputs, term = head(torch.from_numpy(images))
-    network = run_graph(graph_path(run, manifest.precision).read_bytes(), inputs.numpy())
+    made = manifest.provenance
+    scales = Scales(
+        weights=tuple(made["network_weights"]),
+        gain=made["lung_detail"]["gain"],
+        centre=made["lung_detail"]["centre"],
+    )
+    logits = [part.logit(images) for part in parts(config, run, manifest.precision)]
     packaged = run_graph((model / manifest.graph).read_bytes(), images)
     return Check(
-        name="packaged graph = exported graph + lung detail, logits, largest difference",
+        name="packaged graph = exported graphs + lung detail, logits, largest difference",
         asked=GRAFT_TOLERANCE,
-        measured=_largest(packaged.logit - network.logit - term.numpy()),
+        measured=_largest(
+            packaged.logit - scales.logit(logits, detail_of(load_lungs(run), images))
+        ),
     )
 
 

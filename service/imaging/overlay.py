@@ -97,7 +97,8 @@ def _stretching(pixels: int, cells: int) -> FloatImage:
     """
     centres = (np.arange(pixels) + 0.5) * (cells / pixels) - 0.5
     distance = np.abs(np.clip(centres, 0, cells - 1)[:, np.newaxis] - np.arange(cells))
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    weights: FloatImage = np.maximum(0, 1 - distance).astype(np.float32)
+    return weights
 
 
 def _blended(pixels: GreyImage, heat: Image.Image) -> Image.Image:

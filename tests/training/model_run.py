@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from training.config import Config
-from training.network import PneumoniaNet
+from training.fit import new_network
 
 PAIRS = 40
 SIDE = 96
@@ -31,7 +31,7 @@ calibration = 0.3
 [input]
 size = 64
 crop = 0.9
-equalise = true
+equalise = false
 mean = 0.5
 std = 0.29
 
@@ -46,8 +46,11 @@ noise = 0.03
 cutout = 0.3
 
 [fit]
+seed = 1
 architecture = "resnet18"
 init = "random"
+views = ["ranks"]
+drop_view = 0.0
 steps = 6
 batch = 8
 learning_rate = 1e-3
@@ -111,8 +114,7 @@ def write_config(path: Path, dataset: Path) -> Config:
 def write_weights(run: Path, config: Config, seed: int = 0) -> None:
     """What fit leaves behind, with batch norms that have seen something."""
     torch.manual_seed(seed)
-    network = PneumoniaNet("resnet18", mean=config.input.mean, std=config.input.std)
-    network.train()
+    network = new_network(config).train()
     with torch.no_grad():
         for _ in range(4):
             network(torch.rand(16, 1, config.input.size, config.input.size))

@@ -76,7 +76,10 @@ class TestInt8Graph:
 
 @pytest.mark.parametrize("precision", ["float", "int8"])
 def test_graph_tells_nothing_about_this_computer(packaged: Run, precision: str) -> None:
-    data = graph_path(packaged.folder, precision).read_bytes()
+    model = onnx.load(graph_path(packaged.folder, precision))
+    for weights in model.graph.initializer:  # among so many bytes any word comes up by chance
+        weights.ClearField("raw_data")
+    data = model.SerializeToString()
     root = str(Path(__file__).resolve().parents[2]).encode()
     for trace in (root, b"site-packages", b".py", b"stack_trace", str(packaged.folder).encode()):
         assert trace not in data

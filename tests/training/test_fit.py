@@ -110,14 +110,18 @@ class TestAugment:
 class TestTrainingImages:
     def test_item_depends_on_the_draw_alone(self, config: Config) -> None:
         train = load_splits(config)["train"]
-        images = TrainingImages(
-            train, config.dataset.folder, config.input, config.augment, config.seed
-        )
+        images = TrainingImages(train, config)
         first, again, other = images[0, 3], images[0, 3], images[1, 3]
         assert torch.equal(first[0], again[0])
         assert not torch.equal(first[0], other[0])
         assert first[0].shape == (1, 64, 64)
         assert first[2].shape == (4, 4)
+
+
+def _still(config: Config, folder: Path) -> Config:
+    """A configuration that changes no image, for a data set in ``folder``."""
+    dataset = dataclasses.replace(config.dataset, folder=folder)
+    return dataclasses.replace(config, augment=STILL, dataset=dataset)
 
 
 class TestMaskCells:
@@ -130,7 +134,8 @@ class TestMaskCells:
             {"path": ["image.png"], "mask": ["mask.png"], "label": [1], "group": ["a"]}
         )
         half = dataclasses.replace(config.input, crop=0.5)
-        _, _, cells = TrainingImages(frame, tmp_path, half, STILL, seed=0)[0, 0]
+        still = _still(dataclasses.replace(config, input=half), tmp_path)
+        _, _, cells = TrainingImages(frame, still)[0, 0]
         np.testing.assert_allclose(cells[:2], 1, atol=1e-6)
         np.testing.assert_allclose(cells[2:], 0, atol=1e-6)
         np.testing.assert_array_equal(load_cells(frame, tmp_path, half)[0], cells)
@@ -140,8 +145,8 @@ def _after_backward(config: Config, number: int, monkeypatch: pytest.MonkeyPatch
     """What rank ``number`` of two holds before the first step of the optimiser."""
     rank = dataclasses.replace(ALONE, number=number, world=2)
     train = load_splits(config)["train"]
-    images = TrainingImages(train, config.dataset.folder, config.input, config.augment, config.seed)
-    keys = next(iter(PairedBatches(train, config.fit, config.seed, first=0, rank=rank)))
+    images = TrainingImages(train, config)
+    keys = next(iter(PairedBatches(train, config.fit, config.fit.seed, first=0, rank=rank)))
     training = Training(config, ALONE)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as torchrun's ranks: sums in another order would differ
@@ -160,7 +165,7 @@ class TestMaskLoss:
         frame = pd.DataFrame(
             {"path": ["image.png"] * 2, "mask": ["", ""], "label": [0, 1], "group": ["a", "a"]}
         )
-        images = TrainingImages(frame, tmp_path, config.input, STILL, seed=0)
+        images = TrainingImages(frame, _still(config, tmp_path))
         healthy, sick = images[0, 0][2], images[0, 1][2]
         assert not healthy.any()
         assert sick.isnan().all()

@@ -11,31 +11,37 @@ import pytest
 import torch
 
 from service.imaging.radiograph import Radiograph
-from service.imaging.standardise import equalise, standardise
+from service.imaging.standardise import standardise
 from service.model.manifest import Manifest
-from service.model.reader import Reader, Reading
 from tests.training.model_run import Run
-from training.config import Config, InvalidConfig, ReadingConfig
-from training.dataset import load_splits
-from training.export import graph_path
+from training.config import CompanionConfig, Config, InvalidConfig, ReadingConfig
+from training.dataset import load_splits, load_tensors
+from training.export import export
+from training.fit import fit
 from training.generate.phantom.render import draw_pair
-from training.graft import DetailScale, ReadingHead, fit_scale, graft
+from training.graft import Scales, detail_of, fit_scales, graft, parts, regridding
 from training.lungs import LungNet, fit_lungs, load_lungs, lung_detail, served_input
-from training.lungs import equalise as equalise_tensor
 from training.measures import run_graph
 from training.package import package
 from training.verify import check_golden, check_graft
+from training.views import resize
 
 READING = ReadingConfig(crop=0.95, weight=1.0, phantoms=20, steps=50)
+COMPANION = CompanionConfig(
+    size=32, seed=2, architecture="resnet18", views=("ranks", "edges"),
+    drop_view=0.25, steps=2, average=0.9,
+)  # fmt: skip
+SCALES = Scales(weights=(0.4, 0.7), gain=2.0, centre=-3.0)
 
 
 @pytest.fixture(scope="module")
 def learned(packaged: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    """The tiny run with a U-Net that has seen 20 patients; about 15 seconds of one core."""
-    config = dataclasses.replace(packaged.config, reading=READING)
+    """The tiny run with a companion, and a U-Net that has seen 20 patients; about 20 seconds."""
+    config = dataclasses.replace(packaged.config, reading=READING, companions=(COMPANION,))
     run = tmp_path_factory.mktemp("lungs") / "run"
     shutil.copytree(packaged.folder, run)
-    fit_lungs(config, run)
+    fit(config, run)
+    export(config, run)
     return config, run
 
 
@@ -113,63 +119,89 @@ class TestLungDetail:
         assert torch.isfinite(lung_detail(nothing, torch.full((2, 1, 64, 64), -1.0))).all()
 
 
-class TestEqualise:
-    def test_is_what_serving_does_to_the_last_bit(self) -> None:
-        rng = np.random.default_rng(3)
-        images = rng.random((3, 1, 64, 64), dtype=np.float32)
-        images[1] = np.round(images[1] * 9) / 9  # many ties
-        images[2] = 0.25  # nothing but ties
-        expected = np.stack([equalise(image[0])[None] for image in images])
-        np.testing.assert_array_equal(equalise_tensor(torch.from_numpy(images)), expected)
-
-
 class TestGraft:
     @pytest.mark.parametrize("precision", ["float", "int8"])
-    def test_adds_the_term_and_leaves_the_rest(
-        self, packaged: Run, tmp_path: Path, precision: str
+    def test_adds_up_what_the_parts_say(
+        self, learned: tuple[Config, Path], tmp_path: Path, precision: str
     ) -> None:
-        network = graph_path(packaged.folder, precision).read_bytes()
-        torch.manual_seed(1)
-        head = ReadingHead(LungNet().eval(), DetailScale(gain=2.0, centre=-3.0), equalised=True)
-        graft(head, network, 64, tmp_path / "joined.onnx")
+        config, run = learned
+        networks, lungs = parts(config, run, precision), load_lungs(run)
+        graft(lungs, SCALES, networks, tmp_path / "joined.onnx")
         images = np.random.default_rng(1).random((5, 1, 64, 64), dtype=np.float32)
-        with torch.inference_mode():
-            inputs, term = head(torch.from_numpy(images))
-        alone, joined = (
-            run_graph(network, inputs.numpy()),
-            run_graph((tmp_path / "joined.onnx").read_bytes(), images),
-        )
-        np.testing.assert_allclose(joined.logit, alone.logit + term.numpy(), atol=1e-4)
-        np.testing.assert_allclose(joined.heatmap, alone.heatmap, atol=1e-5)
-        np.testing.assert_allclose(joined.embedding, alone.embedding, atol=1e-4)
+        reduced = resize(torch.from_numpy(images), 32).numpy()
+        first, second = run_graph(networks[0].graph, images), run_graph(networks[1].graph, reduced)
+        joined = run_graph((tmp_path / "joined.onnx").read_bytes(), images)
+        term = 2.0 * (-3.0 - detail_of(lungs, images))
+        expected = 0.4 * first.logit + 0.7 * second.logit + term
+        np.testing.assert_allclose(joined.logit, expected, atol=1e-4)
+        spread = regridding(2, 4)
+        maps = 0.4 * first.heatmap + 0.7 * spread @ second.heatmap @ spread.T
+        np.testing.assert_allclose(joined.heatmap, maps, atol=1e-5)
+        np.testing.assert_allclose(joined.embedding, first.embedding, atol=1e-4)
 
-    def test_same_parts_give_the_same_bytes(self, packaged: Run, tmp_path: Path) -> None:
-        network = graph_path(packaged.folder, "int8").read_bytes()
-        torch.manual_seed(1)
-        head = ReadingHead(LungNet().eval(), DetailScale(gain=2.0, centre=-3.0), equalised=True)
+    def test_same_parts_give_the_same_bytes(
+        self, learned: tuple[Config, Path], tmp_path: Path
+    ) -> None:
+        config, run = learned
         for name in ("one", "two"):
-            graft(head, network, 64, tmp_path / name)
+            graft(load_lungs(run), SCALES, parts(config, run, "int8"), tmp_path / name)
         assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
-    def test_keeps_the_networks_precision(self, packaged: Run, tmp_path: Path) -> None:
-        network = graph_path(packaged.folder, "int8").read_bytes()
-        head = ReadingHead(LungNet().eval(), DetailScale(gain=2.0, centre=-3.0), equalised=True)
-        graft(head, network, 64, tmp_path / "joined.onnx")
-        count = [
-            sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
-            for model in (onnx.load_from_string(network), onnx.load(tmp_path / "joined.onnx"))
-        ]
-        assert count[0] == count[1] > 0
+    def test_keeps_the_networks_precision(
+        self, learned: tuple[Config, Path], tmp_path: Path
+    ) -> None:
+        config, run = learned
+        networks = parts(config, run, "int8")
+        graft(load_lungs(run), SCALES, networks, tmp_path / "joined.onnx")
+        joined = (tmp_path / "joined.onnx").read_bytes()
+        apart = [_count(network.graph, "QuantizeLinear") for network in networks]
+        assert _count(joined, "QuantizeLinear") == sum(apart)
+        assert min(apart) > 0
 
-    def test_without_lungs_there_is_no_scale(self, packaged: Run) -> None:
+    def test_networks_share_their_views(self, learned: tuple[Config, Path], tmp_path: Path) -> None:
+        config, run = learned
+        network = parts(config, run, "int8")[0]
+        graft(load_lungs(run), SCALES, [network, network], tmp_path / "joined.onnx")
+        joined = (tmp_path / "joined.onnx").read_bytes()
+        assert _count(network.graph, "CumSum") == 1  # of equalisation
+        assert _count(joined, "CumSum") == 2  # and one for the grey range of the lungs
+
+
+def _count(graph: bytes, operator: str) -> int:
+    return sum(node.op_type == operator for node in onnx.load_from_string(graph).graph.node)
+
+
+class TestRegridding:
+    def test_keeps_the_evidence_and_its_place(self) -> None:
+        spread = regridding(6, 8)
+        everywhere = spread @ np.ones((6, 6), np.float32) @ spread.T
+        assert everywhere.sum() == pytest.approx(36)
+        heatmap = np.zeros((6, 6), np.float32)
+        heatmap[1, 4] = 1
+        finer = spread @ heatmap @ spread.T
+        assert finer.sum() == pytest.approx(1, abs=0.2)
+        assert finer[1:3, 5:7].sum() == pytest.approx(finer.sum())
+
+
+class TestScales:
+    def test_without_lungs_there_are_none(self, learned: tuple[Config, Path]) -> None:
         lungs = LungNet().eval()
         torch.nn.init.constant_(lungs.last.weight, 0.0)
         assert lungs.last.bias is not None
         torch.nn.init.constant_(lungs.last.bias, -100.0)
-        network = graph_path(packaged.folder, "int8").read_bytes()
+        network = parts(*learned, "int8")[0]
         images = np.full((4, 1, 64, 64), 0.5, np.float32)
         with pytest.raises(ValueError, match="no lungs"):
-            fit_scale(lungs, network, images, weight=1.0, equalised=True)
+            fit_scales(lungs, [network], images, weight=1.0)
+
+    def test_a_network_that_says_the_same_of_all_images_has_none(
+        self, learned: tuple[Config, Path]
+    ) -> None:
+        lungs, network = load_lungs(learned[1]), parts(*learned, "int8")[0]
+        image = np.random.default_rng(0).random((1, 1, 64, 64), dtype=np.float32)
+        same_ranks = np.concatenate([image, image / 2])
+        with pytest.raises(ValueError, match="learned nothing"):
+            fit_scales(lungs, [network], same_ranks, weight=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -184,25 +216,28 @@ class TestPackage:
         assert manifest.input.crop == READING.crop
         assert not manifest.input.equalise
         assert manifest.provenance["lung_detail"]["gain"] > 0
-        assert "lung detail" in (model / "MODEL_CARD.md").read_text()
+        assert len(manifest.provenance["companions"]) == 1
+        card = (model / "MODEL_CARD.md").read_text()
+        assert "lung detail" in card
+        assert "resnet18 on ranks; resnet18 on ranks and edges" in card
 
-    def test_the_term_has_the_spread_of_the_networks_logits(
+    def test_networks_and_detail_have_the_same_spread(
         self, learned: tuple[Config, Path], model: Path
     ) -> None:
         config, run = learned
-        manifest = Manifest.load(model / "manifest.json")
-        reader = Reader.open(model)
-        rows = load_splits(config)["calibration"]["path"]
-        prepared = [reader.prepare((config.dataset.folder / path).read_bytes()) for path in rows]
-        images = np.stack([one.tensor for one in prepared])
-        network = run_graph(
-            graph_path(run, "int8").read_bytes(), np.stack([equalise(i[0])[None] for i in images])
+        facts = Manifest.load(model / "manifest.json").provenance
+        spec, frame = served_input(config), load_splits(config)["calibration"]
+        images, _ = load_tensors(frame, config.dataset.folder, spec)
+        first, second = (np.std(part.logit(images)) for part in parts(config, run, "int8"))
+        weights = facts["network_weights"]
+        assert weights[0] == 0.5
+        assert weights[1] * second == pytest.approx(weights[0] * first, rel=1e-4)
+        logit = run_graph((model / "model.onnx").read_bytes(), images).logit
+        term = facts["lung_detail"]["gain"] * (
+            facts["lung_detail"]["centre"] - detail_of(load_lungs(run), images)
         )
-        read = [entry for entry in reader.infer(prepared) if isinstance(entry, Reading)]
-        term = np.array([reading.logit for reading in read]) - network.logit
-        assert manifest.provenance["lung_detail"]["gain"] > 0
-        assert np.std(term) == pytest.approx(np.std(network.logit), rel=0.02)
-        assert np.mean(term) == pytest.approx(0, abs=0.02 * float(np.std(term)))
+        assert np.std(term) == pytest.approx(np.std(logit - term), rel=0.01)
+        assert np.mean(term) == pytest.approx(0, abs=0.01 * float(np.std(term)))
 
     def test_is_verified(self, learned: tuple[Config, Path], model: Path) -> None:
         config, run = learned

@@ -1,16 +1,20 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from service.model.bundle import Bundle
 from service.model.manifest import Manifest
 from service.model.reader import Reader
+from service.model.signature import SIGNATURE
 from tests.training.model_run import Run
-from training.card import Remarks
+from training.cli import cli
 from training.export import graph_path, sha256
 from training.package import ModelExistsError, package
 
@@ -73,7 +77,21 @@ class TestPackage:
             package(packaged.config, packaged.folder, packaged.model)
         assert sha256(packaged.model / "manifest.json") == before
 
-    def test_replacing_is_repeatable_to_the_byte_and_adds_what_real_films_showed(
+    def test_replacing_is_repeatable_to_the_byte(self, packaged: Run, tmp_path: Path) -> None:
+        target = tmp_path / "tiny" / "1"
+        first = package(packaged.config, packaged.folder, target)
+        before = {path.name: sha256(path) for path in first.iterdir()}
+        again = package(packaged.config, packaged.folder, target, overwrite=True)
+        assert {path.name: sha256(path) for path in again.iterdir()} == before
+
+    def test_a_failure_leaves_no_folder_behind(self, packaged: Run, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            package(packaged.config, tmp_path / "no-run", tmp_path / "tiny" / "1")
+        assert list((tmp_path / "tiny").iterdir()) == []
+
+
+class TestCard:
+    def test_is_written_anew_with_what_real_films_showed(
         self, packaged: Run, tmp_path: Path
     ) -> None:
         measures = tmp_path / "real.json"
@@ -84,28 +102,32 @@ class TestPackage:
         measures.write_text(json.dumps(rows))
         failures = tmp_path / "failures.md"
         failures.write_text("It calls nipple shadows.\n")
-        first = package(packaged.config, packaged.folder, tmp_path / "tiny" / "1")
-        before = {path.name: sha256(path) for path in first.iterdir()}
-        again = package(
-            packaged.config,
-            packaged.folder,
-            tmp_path / "tiny" / "1",
-            remarks=Remarks.read(measures, failures),
-            overwrite=True,
-        )
-        after = {path.name: sha256(path) for path in again.iterdir()}
+        model = tmp_path / "tiny" / "1"
+        shutil.copytree(packaged.model, model)
+        before = {path.name: sha256(path) for path in model.iterdir()}
+        (model / SIGNATURE).write_bytes(bytes(64))
+        arguments = ["card", model, "--measures", measures, "--failures", failures]
+        done = CliRunner().invoke(cli, list(map(str, arguments)))
+        assert done.exit_code == 0, done.output
+        Bundle.open(model)  # its digests are true
+        after = {path.name: sha256(path) for path in model.iterdir()}
         changed = {name for name in after if after[name] != before[name]}
         assert changed == {"MODEL_CARD.md", "manifest.json"}
-        card = (again / "MODEL_CARD.md").read_text()
+        card = (model / "MODEL_CARD.md").read_text()
         assert "| hospital A | 40 | 12 | 0.812 (0.700 to 0.900) |" in card
         assert "## Known failures\n\nIt calls nipple shadows.\n\n## What it refuses" in card
         assert card.count("0.812") == 2  # the row over all sources is left out
         assert "no parameter, temperature or\nthreshold was fitted" in card
 
-    def test_a_failure_leaves_no_folder_behind(self, packaged: Run, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError):
-            package(packaged.config, tmp_path / "no-run", tmp_path / "tiny" / "1")
-        assert list((tmp_path / "tiny").iterdir()) == []
+    def test_of_a_changed_model_is_left_alone(self, packaged: Run, tmp_path: Path) -> None:
+        model = tmp_path / "tiny" / "1"
+        shutil.copytree(packaged.model, model)
+        with (model / "model.onnx").open("ab") as graph:
+            graph.write(b"more")
+        before = (model / "MODEL_CARD.md").read_bytes()
+        done = CliRunner().invoke(cli, ["card", str(model)])
+        assert done.exit_code != 0
+        assert (model / "MODEL_CARD.md").read_bytes() == before
 
 
 def test_store_keeps_a_copy_and_refuses_a_second(packaged: Run, tmp_path: Path) -> None:

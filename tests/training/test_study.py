@@ -10,9 +10,10 @@ from click.testing import CliRunner, Result
 
 from tests.training.model_run import TOML, Run, write_dataset
 from training.cli import cli
-from training.config import Config
+from training.config import Config, InvalidConfig
 from training.study import StudyMismatch, compare, parse_arms, train_arms
 
+ABLATIONS = Path(__file__).resolve().parents[2] / "training" / "configs" / "ablations"
 ARMS = ("nano-banana-cropped", "nano-banana-raw", "roentgen-v2", "phantom")
 
 
@@ -130,3 +131,36 @@ class TestRefusals:
         models = {"one": packaged.model, "other": packaged.model}
         with pytest.raises(StudyMismatch, match="`cxr compare` ended with status 1"):
             compare(models, tmp_path / "labels.csv", tmp_path / "comparison", [])
+
+
+def test_arms_may_be_configurations_that_differ_from_a_base(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data")
+    (tmp_path / "base.toml").write_text(TOML.format(folder=tmp_path / "data"))
+    (tmp_path / "other.toml").write_text('base = "base.toml"\n\n[fit]\nsteps = 3\n')
+    texts = [f"{name}={tmp_path / name}.toml" for name in ("base", "other")]
+    arms = parse_arms(texts)
+    config = Config.load(tmp_path / "base.toml")
+    models = train_arms(config, arms, tmp_path / "runs", tmp_path / "models", "1")
+    facts = [
+        json.loads((folder / "manifest.json").read_text())["provenance"]
+        for folder in models.values()
+    ]
+    assert [fact["weights"]["step"] for fact in facts] == [6, 3]
+    assert facts[0]["config"]["fit"]["batch"] == facts[1]["config"]["fit"]["batch"]
+    assert [fact["config"]["name"] for fact in facts] == ["base", "other"]
+
+
+def test_a_base_of_a_base_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(TOML.format(folder="data"))
+    (tmp_path / "b.toml").write_text('base = "a.toml"\n')
+    (tmp_path / "c.toml").write_text('base = "b.toml"\n')
+    with pytest.raises(InvalidConfig, match="base of its own"):
+        Config.load(tmp_path / "c.toml")
+
+
+@pytest.mark.parametrize("path", sorted(ABLATIONS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_ablation_differs_from_the_base_in_one_section(path: Path) -> None:
+    base, own = Config.load(ABLATIONS / "base.toml"), Config.load(path)
+    sections = ("dataset", "input", "augment", "fit", "reading", "companions", "seed")
+    differing = [name for name in sections if getattr(base, name) != getattr(own, name)]
+    assert len(differing) == (path.stem != "base")
