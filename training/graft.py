@@ -90,8 +90,8 @@ class Head(nn.Module):
 def detail_of(lungs: LungNet, images: FloatImage) -> FloatImage:
     """Lung detail (N,) of (N, 1, S, S) images, a batch at a time."""
     with torch.inference_mode():
-        parts = torch.split(torch.from_numpy(images), BATCH)
-        return torch.cat([lung_detail(part, lungs(part)) for part in parts]).numpy()
+        batches = torch.split(torch.from_numpy(images), BATCH)
+        return torch.cat([lung_detail(batch, lungs(batch)) for batch in batches]).numpy()
 
 
 def fit_scales(
@@ -169,7 +169,7 @@ def graft(lungs: LungNet, scales: Scales, networks: Sequence[Part], path: Path) 
         output = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         output.type.CopyFrom(outputs[_prefix(0) + name].type)
         graph.output.append(output)
-    _compute_once(graph)
+    compute_once(graph)
     save_clean(joined, path)
 
 
@@ -197,12 +197,9 @@ def _regrid(graph: onnx.GraphProto, name: str, cells: int, wanted: int) -> str:
     return whole
 
 
-def _compute_once(graph: onnx.GraphProto) -> None:
+def compute_once(graph: onnx.GraphProto) -> None:
     """Leave out nodes that do what an earlier one does: the views that networks share."""
-    constants = {
-        constant.name: (constant.data_type, tuple(constant.dims), constant.raw_data)
-        for constant in graph.initializer
-    }
+    constants = {constant.name: _content(constant) for constant in graph.initializer}
     first: dict[Hashable, Sequence[str]] = {}
     renamed: dict[str, str] = {}
     kept = []
@@ -223,6 +220,14 @@ def _compute_once(graph: onnx.GraphProto) -> None:
     del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
     graph.initializer.extend(constants_kept)
+
+
+def _content(constant: onnx.TensorProto) -> bytes:
+    """Values, shape and type, however they are stored; not the name."""
+    nameless = onnx.TensorProto()
+    nameless.CopyFrom(constant)
+    nameless.name = ""
+    return nameless.SerializeToString(deterministic=True)
 
 
 def _prefix(number: int) -> str:

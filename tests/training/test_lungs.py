@@ -19,7 +19,7 @@ from training.dataset import load_splits, load_tensors
 from training.export import export
 from training.fit import fit
 from training.generate.phantom.render import draw_pair
-from training.graft import Scales, detail_of, fit_scales, graft, parts, regridding
+from training.graft import Scales, compute_once, detail_of, fit_scales, graft, parts, regridding
 from training.lungs import LungNet, fit_lungs, load_lungs, lung_detail, served_input
 from training.measures import run_graph
 from training.package import package
@@ -31,6 +31,7 @@ COMPANION = CompanionConfig(
     size=32, seed=2, architecture="resnet18", views=("ranks", "edges"),
     drop_view=0.25, steps=2, average=0.9,
 )  # fmt: skip
+VALUES = {"two": 2.0, "three": 3.0, "deux": 2.0}
 SCALES = Scales(weights=(0.4, 0.7), gain=2.0, centre=-3.0)
 
 
@@ -165,6 +166,21 @@ class TestGraft:
         joined = (tmp_path / "joined.onnx").read_bytes()
         assert _count(network.graph, "CumSum") == 1  # of equalisation
         assert _count(joined, "CumSum") == 2  # and one for the grey range of the lungs
+
+
+class TestComputeOnce:
+    def test_tells_constants_apart_however_they_are_stored(self) -> None:
+        floats = onnx.TensorProto.FLOAT
+        constants = [onnx.helper.make_tensor(name, floats, [], [x]) for name, x in VALUES.items()]
+        nodes = [
+            onnx.helper.make_node("Mul", ["image", name], [f"{name}_times"]) for name in VALUES
+        ]
+        nodes.append(onnx.helper.make_node("Sum", [f"{name}_times" for name in VALUES], ["out"]))
+        ends = [onnx.helper.make_tensor_value_info(name, floats, [1]) for name in ("image", "out")]
+        graph = onnx.helper.make_graph(nodes, "sum", ends[:1], ends[1:], constants)
+        compute_once(graph)
+        assert [node.op_type for node in graph.node] == ["Mul", "Mul", "Sum"]
+        assert list(graph.node[2].input) == ["two_times", "three_times", "two_times"]
 
 
 def _count(graph: bytes, operator: str) -> int:
