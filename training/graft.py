@@ -227,7 +227,7 @@ def _content(constant: onnx.TensorProto) -> bytes:
     nameless = onnx.TensorProto()
     nameless.CopyFrom(constant)
     nameless.name = ""
-    return nameless.SerializeToString(deterministic=True)
+    return bytes(nameless.SerializeToString(deterministic=True))
 
 
 def _prefix(number: int) -> str:
