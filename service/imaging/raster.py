@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
 from service.imaging.grey import colour_warnings
 from service.imaging.jpeg import check_jpeg
+from service.imaging.png import inflated
 from service.imaging.radiograph import FloatImage, Radiograph
 
 # Pillow warns of every malformed entry of Exif data; a file may have thousands.
@@ -86,6 +87,8 @@ def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes
         _check_size(image.width, image.height, max_pixels)
         if kind == "PNG" and getattr(image, "is_animated", False):
             raise MultipleFrames("the PNG is animated; one frame is read. Send a single image.")
+        if kind == "PNG":
+            image = Image.open(BytesIO(inflated(data)), formats=(kind,))
         image.load()
         _check_exif(image)
         pixels, notes = _grey(ImageOps.exif_transpose(image))

@@ -46,9 +46,12 @@ class Runs:
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         fixed = f"--generator nano-banana --pairs {PAIRS} --seed 4 --backoff 0.01 --timeout 10"
-        command = [str(COMMAND), "generate", str(self.folder), *fixed.split(), *options]
+        patience = "--refusals 12"  # at 15 % faults one of 300 requests may well be refused 4 times
+        command = [str(COMMAND), "generate", str(self.folder), *fixed.split(), *patience.split()]
         with self._output.open("ab") as output:
-            return subprocess.Popen(command, env=self._environment, stdout=output, stderr=output)
+            return subprocess.Popen(
+                [*command, *options], env=self._environment, stdout=output, stderr=output
+            )
 
     def finish(self, *options: str) -> None:
         assert self.start(*options).wait() == 0, self.output()

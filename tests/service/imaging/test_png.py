@@ -1,14 +1,18 @@
-"""What is written is what another decoder reads."""
+"""What is written or inflated is what another decoder reads."""
 
+import struct
+import zlib
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from service.imaging.png import png
-from tests.factories import chest
+from service.imaging.png import inflated, png
+from tests.factories import chest, png_bytes
 
 
 def noise(*shape: int) -> NDArray[np.uint8]:
@@ -30,3 +34,97 @@ class TestPng:
 
     def test_compresses(self) -> None:
         assert len(png(chest(512, 512, bits=8))) < 512 * 512 * 0.7
+
+
+def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Type and content of each, with its checksum checked."""
+    found, position = [], 8
+    while position < len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        content = data[position + 8 : position + 8 + length]
+        (check,) = struct.unpack_from(">I", data, position + 8 + length)
+        assert check == zlib.crc32(kind + content)
+        found.append((kind, content))
+        position += 12 + length
+    return found
+
+
+def written(parts: list[tuple[bytes, bytes]]) -> bytes:
+    return png(noise(1, 1))[:8] + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in parts
+    )
+
+
+class TestInflated:
+    @pytest.mark.parametrize(
+        ("shape", "options"),
+        [
+            ((301, 257), {"mode": "1"}),
+            ((301, 257), {"mode": "P", "bits": 2}),
+            ((301, 257), {"mode": "P", "bits": 4}),
+            ((301, 257), {"mode": "P", "transparency": 3}),
+            ((1, 1), {"mode": "L"}),
+            ((301, 257), {"mode": "LA"}),
+            ((301, 257), {"mode": "RGB"}),
+            ((301, 257), {"mode": "RGBA"}),
+        ],
+        ids=str,
+    )
+    def test_decodes_to_the_same(self, shape: tuple[int, int], options: dict[str, Any]) -> None:
+        levels = 2 ** options.get("bits", 8)
+        data = png_bytes(noise(*shape) & (levels - 1), **options)
+        self.check(data, inflated(data))
+
+    def test_16_bits_and_all_other_chunks_are_kept(self) -> None:
+        text = PngInfo()
+        text.add_text("before", "the pixels")
+        text.add(b"tEXt", b"after\0them", after_idat=True)
+        data = png_bytes(chest(700, 600, bits=16), pnginfo=text, dpi=(300, 300))
+        stored = inflated(data)
+        self.check(data, stored)
+        kept = [[part for part in chunks(one) if part[0] != b"IDAT"] for one in (data, stored)]
+        assert kept[0] == kept[1]
+        assert sum(kind == b"IDAT" for kind, _ in chunks(stored)) == 1
+
+    @staticmethod
+    def check(data: bytes, stored: bytes) -> None:
+        assert stored != data
+        with Image.open(BytesIO(data)) as before, Image.open(BytesIO(stored)) as after:
+            assert after.mode == before.mode
+            assert after.info == before.info
+            np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
+
+    @pytest.mark.parametrize(
+        "pixels",
+        [
+            zlib.compress(bytes(9 * 8))[:-5],
+            zlib.compress(bytes(9 * 8))[:-1] + b"x",
+            zlib.compress(bytes(9 * 8 - 1)),
+            zlib.compress(bytes(9 * 8 + 1)),
+            zlib.compress(bytes(10**8)),
+            b"",
+            b"no deflate stream",
+        ],
+        ids=["cut", "wrong checksum", "too short", "too long", "bomb", "empty", "nonsense"],
+    )
+    def test_pixels_with_a_defect_are_left_to_the_decoder(self, pixels: bytes) -> None:
+        header, _, end = chunks(png(noise(8, 8)))
+        data = written([header, (b"IDAT", pixels), end])
+        assert inflated(data) == data
+
+    def test_what_is_interlaced_or_apart_is_left_to_the_decoder(self) -> None:
+        header, (_, pixels), end = chunks(png(noise(8, 8)))
+        interlaced = written([(b"IHDR", header[1][:-1] + b"\1"), (b"IDAT", pixels), end])
+        assert inflated(interlaced) == interlaced
+        halves = [(b"IDAT", pixels[:40]), (b"tEXt", b"a\0b"), (b"IDAT", pixels[40:])]
+        apart = written([header, *halves, end])
+        assert inflated(apart) == apart
+
+    def test_a_file_that_ends_anywhere_is_left_as_it_is(self) -> None:
+        data = png(noise(8, 8))
+        whole = data.index(b"IEND") - 4
+        assert all(inflated(data[:length]) == data[:length] for length in range(whole))
