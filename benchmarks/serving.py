@@ -37,7 +37,7 @@ from tests.factories import chest, png_bytes
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = 16
 BATCH = 8
-PATHS = ("/predict", "/explain", "/explain?bare=true")
+PATHS = ("/predict", "/explain", "/explain?format=jpeg", "/explain?bare=true")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
         click.echo(client.predict(image).model_dump_json(indent=2))
         if explain is not None:
             with replacing(explain) as temporary:
-                temporary.write_bytes(client.explain(image).png)
+                temporary.write_bytes(client.explain(image).picture)
 
 
 @cli.command()

@@ -16,7 +16,7 @@ from service.http.openapi import PAGE, document
 from service.http.page import Page
 from service.http.problems import problem_of, refuse
 from service.http.upload import File
-from service.imaging.overlay import colour_map
+from service.imaging.overlay import FORMATS, PictureFormat, colour_map
 from service.model.reader import Reading
 from service.observe.request import current
 from service.schemas import INTENDED_USE, ModelInfo, Prediction
@@ -55,15 +55,15 @@ async def explain(request: Request) -> Response:
     """Draw the heatmap of one radiograph."""
     desk = _desk(request)
     async with desk.files(request, "image", most=1) as files:
-        bare = _flag(request, "bare")
-        reading, png = await desk.room.explain(_only(files), bare=bare)
+        bare, form = _flag(request, "bare"), _format(request)
+        reading, picture = await desk.room.explain(_only(files), bare=bare, form=form)
     headers = {
         "X-Probability": repr(reading.probability),
         "X-Call": reading.call,
         "X-Model-Sha256": reading.model.sha256,
         "X-Intended-Use": INTENDED_USE,
     }
-    return Response(png, media_type="image/png", headers=headers)
+    return Response(picture, media_type=f"image/{form}", headers=headers)
 
 
 async def view(request: Request) -> Response:
@@ -136,6 +136,14 @@ def _flag(request: Request, name: str) -> bool:
     if value not in {"true", "false"}:
         raise InvalidParameter(f"The query parameter {name!r} is true or false.")
     return value == "true"
+
+
+def _format(request: Request) -> PictureFormat:
+    wanted = request.query_params.get("format", "png")
+    for known in FORMATS:
+        if known == wanted:
+            return known
+    raise InvalidParameter("The query parameter 'format' is png or jpeg.")
 
 
 def _json(answer: BaseModel) -> Response:

@@ -37,7 +37,7 @@ def heat_values(heatmap: FloatImage, geometry: Geometry, *, full_scale: float) -
     Parameters
     ----------
     heatmap, geometry, full_scale
-        As for :func:`service.imaging.overlay.heatmap_png`.
+        As for :func:`service.imaging.overlay.draw_heatmap`.
 
     Returns
     -------

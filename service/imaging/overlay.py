@@ -1,20 +1,31 @@
 """Draw a heatmap on the original pixel grid.
 
-session -> (heatmap, geometry) -> [overlay] -> PNG
+session -> (heatmap, geometry) -> [overlay] -> PNG or JPEG
 Colours have an absolute scale: a map that is nearly zero stays nearly invisible, whatever its
 own maximum.
 """
+
+from functools import cache
+from io import BytesIO
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.errors import InvalidParameter
 from service.imaging.png import png
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry
 from service.observe.stages import stage
 
 GreyImage = NDArray[np.uint8]
+PictureFormat = Literal["png", "jpeg"]
+FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
+
+JPEG_QUALITY = 90
+JPEG_SIDE = 65_500  # what libjpeg writes at most
+ROWS_AT_ONCE = 64  # a block of rows stays in the cache
 
 MAX_OPACITY = 0.6  # anatomy stays visible under the strongest colour
 
@@ -24,14 +35,15 @@ LIGHT_END = np.array([0.95, -0.03, 0.16])
 
 
 @stage("render")
-def heatmap_png(
+def draw_heatmap(
     grey: GreyImage | None,
     heatmap: FloatImage,
     geometry: Geometry,
     *,
     full_scale: float,
+    form: PictureFormat = "png",
 ) -> bytes:
-    """Write a heatmap as PNG of exactly the radiograph's rows and columns.
+    """Write a heatmap as a picture of exactly the radiograph's rows and columns.
 
     Parameters
     ----------
@@ -45,20 +57,28 @@ def heatmap_png(
     full_scale
         Local logit of the strongest colour, ``heatmap_scale`` of the manifest; an absolute scale,
         never the map's own maximum.
+    form
+        PNG is exact; JPEG, with a tenth of its bytes, is made in half of its time.
 
     Returns
     -------
     bytes
-        A PNG file. With the radiograph: RGB, the heat over it; opacity and colour follow the local
+        A file. With the radiograph: RGB, the heat over it; opacity and colour follow the local
         logit. Without: 8-bit grey, the heat alone, as :func:`heat_levels` gives it.
+
+    Raises
+    ------
+    InvalidParameter
+        If the radiograph is longer or wider than a JPEG can be.
     """
     heat = heat_levels(heatmap, geometry, full_scale)
-    return png(np.asarray(heat if grey is None else _blended(grey, heat)))
+    picture = heat if grey is None else _blended(grey, np.asarray(heat))
+    return png(_packed(picture)) if form == "png" else _jpeg(picture)
 
 
 @stage("render")
 def grey_picture(radiograph: Radiograph) -> GreyImage:
-    """What :func:`heatmap_png` shows of a radiograph: uint8 of its rows and columns."""
+    """What :func:`draw_heatmap` shows of a radiograph: uint8 of its rows and columns."""
     levels = radiograph.pixels * np.float32(255)
     levels += np.float32(0.5)
     return levels.astype(np.uint8)
@@ -70,7 +90,7 @@ def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> I
     Parameters
     ----------
     heatmap, geometry, full_scale
-        As for :func:`heatmap_png`.
+        As for :func:`draw_heatmap`.
 
     Returns
     -------
@@ -90,16 +110,46 @@ def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> I
     return whole
 
 
-def _blended(pixels: GreyImage, heat: Image.Image) -> Image.Image:
-    picture = Image.fromarray(pixels).convert("RGB")
-    warm = heat.getbbox()
-    if warm is None:
-        return picture
-    heat = heat.crop(warm)
-    opacity = heat.point([round(level * MAX_OPACITY) for level in range(256)])
-    heat.putpalette(colour_map().tobytes())
-    picture.paste(heat.convert("RGB"), warm, opacity)
-    return picture
+def _blended(grey: GreyImage, heat: GreyImage) -> Image.Image:
+    """The heat over the radiograph: mode RGBX, looked up for every pair of grey and heat."""
+    mixed = np.empty(grey.shape, np.uint32)
+    pairs = np.empty((ROWS_AT_ONCE, grey.shape[1]), np.uint16)
+    for row in range(0, len(grey), ROWS_AT_ONCE):
+        block = slice(row, row + ROWS_AT_ONCE)
+        here = pairs[: len(grey[block])]
+        np.left_shift(heat[block], 8, out=here, dtype=np.uint16)
+        here |= grey[block]
+        np.take(_mixtures(), here, out=mixed[block], mode="clip")
+    return Image.frombuffer("RGBX", grey.shape[::-1], mixed, "raw", "RGBX", 0, 1)
+
+
+@cache
+def _mixtures() -> NDArray[np.uint32]:
+    """Colours of all pairs, at index heat x 256 + grey; the bytes of each are R, G, B and 0."""
+    level = np.arange(256)
+    opacity = np.rint(level * MAX_OPACITY)[:, np.newaxis, np.newaxis] / 255
+    film, heat = level[np.newaxis, :, np.newaxis], colour_map()[:, np.newaxis, :]
+    colours = np.zeros((256, 256, 4), np.uint8)
+    colours[..., :3] = np.rint((1 - opacity) * film + opacity * heat)
+    return colours.view(np.uint32).ravel()
+
+
+def _packed(picture: Image.Image) -> GreyImage:
+    """Shape (H, W), or (H, W, 3) of mode RGBX."""
+    if picture.mode == "L":
+        return np.asarray(picture)
+    packed = np.frombuffer(picture.tobytes("raw", "RGB"), np.uint8)
+    return packed.reshape(picture.height, picture.width, 3)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    if max(picture.size) > JPEG_SIDE:
+        raise InvalidParameter(
+            f"The radiograph has more than {JPEG_SIDE:,} pixels a side. Ask for the format 'png'."
+        )
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")  # heat is smooth
+    return file.getvalue()
 
 
 def colour_map() -> NDArray[np.uint8]:

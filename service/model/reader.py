@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidManifest, UnfamiliarImage
 from service.findings.calibration import Call, OperatingPoint
 from service.imaging.decode import Limits
-from service.imaging.overlay import heatmap_png
+from service.imaging.overlay import PictureFormat, draw_heatmap
 from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_with_picture
 from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
@@ -165,8 +165,10 @@ class Reader:
         """
         return admitted(self.infer([self.prepare(data)])[0])
 
-    def explain(self, data: bytes, *, bare: bool) -> tuple[Reading, bytes]:
-        """Read one file and draw its heatmap, a PNG on the radiograph's own pixel grid.
+    def explain(
+        self, data: bytes, *, bare: bool, form: PictureFormat = "png"
+    ) -> tuple[Reading, bytes]:
+        """Read one file and draw its heatmap, a picture on the radiograph's own pixel grid.
 
         Parameters
         ----------
@@ -174,21 +176,24 @@ class Reader:
             As for :meth:`read`.
         bare
             Leave the radiograph out of the picture.
+        form
+            See :func:`service.imaging.overlay.draw_heatmap`.
 
         Raises
         ------
         ReadingError
-            As :meth:`read`.
+            As :meth:`read`; InvalidParameter where a JPEG cannot be that large.
         """
         pictured = prepare_with_picture(data, self.limits, self.manifest.input)
         reading = admitted(self.infer([pictured.prepared])[0])
-        png = heatmap_png(
+        picture = draw_heatmap(
             None if bare else pictured.grey,
             reading.heatmap,
             reading.geometry,
             full_scale=self.manifest.heatmap_scale,
+            form=form,
         )
-        return reading, png
+        return reading, picture
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""

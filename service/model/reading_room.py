@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from service.decoding.pool import Pool
 from service.errors import ReadingError, ServiceBusy, UnfamiliarImage
 from service.imaging.display import heat_values
-from service.imaging.overlay import heatmap_png
+from service.imaging.overlay import PictureFormat, draw_heatmap
 from service.imaging.prepare import Prepared, prepare, prepare_for_screen, prepare_with_picture
 from service.model.batching import Batches
 from service.model.reader import Reader, Reading
@@ -96,7 +96,9 @@ class ReadingRoom:
 
         return await asyncio.gather(*map(read, images))
 
-    async def explain(self, data: bytes, *, bare: bool) -> tuple[Reading, bytes]:
+    async def explain(
+        self, data: bytes, *, bare: bool, form: PictureFormat
+    ) -> tuple[Reading, bytes]:
         """Read one file and draw its heatmap, as :meth:`Reader.explain` does."""
         limits, manifest = self.reader.limits, self.reader.manifest
         if bare:
@@ -104,7 +106,7 @@ class ReadingRoom:
         else:
             pictured = await self._in_process(prepare_with_picture, data, limits, manifest.input)
             grey, reading = pictured.grey, await self._infer(pictured.prepared)
-        draw = partial(heatmap_png, full_scale=manifest.heatmap_scale)
+        draw = partial(draw_heatmap, full_scale=manifest.heatmap_scale, form=form)
         # In a thread: no byte of the file is read any more, and nothing has to be sent.
         return reading, await asyncio.to_thread(draw, grey, reading.heatmap, reading.geometry)
 

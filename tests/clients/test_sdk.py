@@ -251,8 +251,9 @@ class TestExplain:
     def test_returns_the_picture_and_the_probability_of_the_header(self, server: Server) -> None:
         server.on("/explain", Answer(body=b"PNG", headers={PROBABILITY_HEADER: "0.125"}))
         with ChestXrayClient(server.url) as client:
-            explanation = client.explain(b"x", bare=True)
-        assert (explanation.png, explanation.probability) == (b"PNG", 0.125)
+            explanation = client.explain(b"x", bare=True, form="jpeg")
+        assert (explanation.picture, explanation.probability) == (b"PNG", 0.125)
+        assert server.asked[0].path == "/explain?bare=true&format=jpeg"
 
     def test_picture_without_probability_is_a_failure(self, server: Server) -> None:
         server.on("/explain", Answer(body=b"PNG"))

@@ -99,11 +99,17 @@ class TestPredict:
 
 
 class TestExplain:
-    @pytest.mark.parametrize(("query", "mode"), [("", "RGB"), ("?bare=true", "L")])
-    def test_png_on_the_pixel_grid(self, client: TestClient, query: str, mode: str) -> None:
+    @pytest.mark.parametrize(
+        ("query", "mode", "form"),
+        [("", "RGB", "PNG"), ("?bare=true", "L", "PNG"), ("?format=jpeg", "RGB", "JPEG")],
+    )
+    def test_picture_on_the_pixel_grid(
+        self, client: TestClient, query: str, mode: str, form: str
+    ) -> None:
         response = client.post(f"/explain{query}", files={"image": DICOM})
-        assert response.headers["content-type"] == "image/png"
+        assert response.headers["content-type"] == f"image/{form.lower()}"
         with Image.open(BytesIO(response.content)) as image:
+            assert image.format == form
             assert (image.height, image.width) == chest().shape
             assert image.mode == mode
 
@@ -115,8 +121,9 @@ class TestExplain:
         assert headers["X-Model-Sha256"] == answer["model"]["sha256"]
         assert headers["X-Intended-Use"] == INTENDED_USE
 
-    def test_unknown_value_of_bare_is_refused(self, client: TestClient) -> None:
-        response = client.post("/explain?bare=yes", files={"image": DICOM})
+    @pytest.mark.parametrize("query", ["bare=yes", "format=gif"])
+    def test_unknown_value_is_refused(self, client: TestClient, query: str) -> None:
+        response = client.post(f"/explain?{query}", files={"image": DICOM})
         assert problem(response) == (400, "invalid_parameter")
 
     def test_refusal_is_a_problem(self, client: TestClient) -> None:

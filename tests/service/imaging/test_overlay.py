@@ -5,10 +5,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.errors import InvalidParameter
 from service.imaging.decode import Limits, decode
-from service.imaging.overlay import colour_map, grey_picture, heatmap_png
+from service.imaging.overlay import (
+    FORMATS,
+    MAX_OPACITY,
+    PictureFormat,
+    colour_map,
+    draw_heatmap,
+    grey_picture,
+)
 from service.imaging.radiograph import FloatImage
-from service.imaging.standardise import InputSpec, standardise
+from service.imaging.standardise import Geometry, InputSpec, standardise
 from tests.factories import chest, dicom_bytes
 
 RADIOGRAPH = decode(dicom_bytes(chest(201, 167)), Limits())
@@ -20,11 +28,14 @@ def local_logits(value: float) -> FloatImage:
     return np.full((4, 4), value / 16, np.float32)
 
 
-def drawn(heatmap: FloatImage, *, bare: bool, full_scale: float = 10.0) -> NDArray[np.uint8]:
+def drawn(
+    heatmap: FloatImage, *, bare: bool, full_scale: float = 10.0, form: PictureFormat = "png"
+) -> NDArray[np.uint8]:
     grey = None if bare else grey_picture(RADIOGRAPH)
-    return np.asarray(
-        Image.open(BytesIO(heatmap_png(grey, heatmap, GEOMETRY, full_scale=full_scale)))
-    )
+    picture = draw_heatmap(grey, heatmap, GEOMETRY, full_scale=full_scale, form=form)
+    with Image.open(BytesIO(picture)) as image:
+        assert image.format == form.upper()
+        return np.asarray(image)
 
 
 class TestBareHeatmap:
@@ -81,6 +92,28 @@ class TestOverlay:
         overlay = drawn(local_logits(99), bare=False)[60:140, 40:120].astype(float)
         grey = RADIOGRAPH.pixels[60:140, 40:120]
         assert np.corrcoef(overlay.mean(axis=-1).ravel(), grey.ravel())[0, 1] > 0.99
+
+    def test_colour_is_mixed_by_opacity(self) -> None:
+        heatmap = np.random.default_rng(3).random((4, 4), dtype=np.float32)
+        share = drawn(heatmap, bare=True)[..., np.newaxis] / 255
+        colour = colour_map()[drawn(heatmap, bare=True)]
+        grey = grey_picture(RADIOGRAPH)[..., np.newaxis]
+        expected = grey + share * MAX_OPACITY * (colour - grey.astype(float))
+        assert np.abs(drawn(heatmap, bare=False) - expected).max() <= 1.5
+
+
+class TestJpeg:
+    @pytest.mark.parametrize("bare", [False, True])
+    def test_is_nearly_the_same_picture(self, bare: bool) -> None:
+        heatmap = np.random.default_rng(3).random((4, 4), dtype=np.float32)
+        png, jpeg = (drawn(heatmap, bare=bare, form=form).astype(float) for form in FORMATS)
+        assert png.shape == jpeg.shape
+        assert np.sqrt(np.mean((png - jpeg) ** 2)) < 4
+
+    def test_beyond_what_a_jpeg_can_hold_is_refused(self) -> None:
+        long = Geometry(rows=1, columns=65_501, left=0, top=0, width=65_501, height=1)
+        with pytest.raises(InvalidParameter, match="png"):
+            draw_heatmap(None, local_logits(1), long, full_scale=1.0, form="jpeg")
 
 
 class TestColourMap:
