@@ -35,7 +35,7 @@ PIXEL_DATA = b"\xe0\x7f\x10\x00O"
 def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
     """One data element, explicit VR, little endian."""
     head = struct.pack("<HH", group, number) + vr
-    if vr in {b"OB", b"OW", b"SQ", b"UN", b"UT"}:
+    if vr in {b"OB", b"OW", b"SQ", b"OV", b"UN", b"UT"}:
         return head + struct.pack("<2xL", len(value)) + value
     return head + struct.pack("<H", len(value)) + value
 

@@ -18,7 +18,6 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
-from pydicom.sequence import Sequence
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     ExplicitVRBigEndian,
@@ -76,6 +75,7 @@ def dicom_dataset(
     photometric: str = "MONOCHROME2",
     view: str | None = "PA",
     bits_stored: int | None = None,
+    raw: bytes | None = None,
     **tags: Any,
 ) -> Dataset:
     """Build an uncompressed little-endian CR image; arguments as for :func:`dicom_bytes`."""
@@ -106,7 +106,7 @@ def dicom_dataset(
     for keyword, value in (fields | tags).items():
         if value is not None:
             setattr(dataset, keyword, value)
-    raw = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    raw = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes() if raw is None else raw
     dataset.PixelData = raw + b"\0" * (len(raw) % 2)
     dataset["PixelData"].VR = "OB" if allocated == 8 else "OW"
     return dataset
@@ -119,6 +119,7 @@ def dicom_bytes(
     view: str | None = "PA",
     transfer_syntax: str = ExplicitVRLittleEndian,
     bits_stored: int | None = None,
+    raw: bytes | None = None,
     codestream: bytes | None = None,
     **tags: Any,
 ) -> bytes:
@@ -135,6 +136,8 @@ def dicom_bytes(
         Every syntax pydicom can write or encode, JPEG Baseline (by Pillow), JPEG Lossless.
     bits_stored
         Bits Allocated by default.
+    raw
+        Ready little-endian value of Pixel Data; ``pixels`` then only gives the header.
     codestream
         A ready compressed frame in ``transfer_syntax``; ``pixels`` then only gives the header.
     **tags
@@ -146,7 +149,7 @@ def dicom_bytes(
         A DICOM file with preamble and file meta information.
     """
     dataset = dicom_dataset(
-        pixels, photometric=photometric, view=view, bits_stored=bits_stored, **tags
+        pixels, photometric=photometric, view=view, bits_stored=bits_stored, raw=raw, **tags
     )
     syntax = ExplicitVRLittleEndian.__class__(transfer_syntax)
     dataset.file_meta = FileMetaDataset()

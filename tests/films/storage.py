@@ -56,7 +56,8 @@ def encoded(film: Film, form: Form, syntax: UID, **options: Any) -> bytes:
         columns=pixels.shape[1],
         samples_per_pixel=1,
         bits_allocated=form.allocated,
-        bits_stored=form.stored,
+        # pydicom packs fewer than 9 bits into bytes before it encodes them as words by RLE.
+        bits_stored=form.allocated if syntax == RLELossless else form.stored,
         pixel_representation=int(form.signed),
         photometric_interpretation=photometric(form),
         number_of_frames=1,
