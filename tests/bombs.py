@@ -14,11 +14,11 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
+from tests.encoders import chunk, jpeg_lossless_bytes, segment
 from tests.factories import (
     chest,
     dicom_bytes,
     jpeg_bytes,
-    jpeg_lossless_bytes,
     png_bytes,
 )
 
@@ -60,25 +60,10 @@ def with_chunks(chunks: bytes) -> bytes:
     return data[:33] + chunks + data[33:]
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    """One chunk of a PNG."""
-    return (
-        struct.pack(">L", len(content))
-        + kind
-        + content
-        + struct.pack(">L", zlib.crc32(kind + content))
-    )
-
-
 def with_segments(segments: bytes) -> bytes:
     """An honest JPEG with these bytes after SOI."""
     data = jpeg_bytes()
     return data[:2] + segments + data[2:]
-
-
-def segment(kind: int, content: bytes) -> bytes:
-    """One marker segment of a JPEG."""
-    return struct.pack(">BBH", 0xFF, kind, len(content) + 2) + content
 
 
 def scans(count: int) -> bytes:

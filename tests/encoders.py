@@ -18,7 +18,8 @@ Pixels = NDArray[Any]
 Integers = NDArray[np.int64]
 
 ADAM7 = (  # first row, first column, and their steps (W3C PNG specification, 8.2)
-    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1),
+    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4),
+    (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1),
 )  # fmt: skip
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey alpha, RGB, RGBA
 
@@ -60,7 +61,7 @@ def jpeg_lossless_bytes(
     predicted[0, 0] = 1 << (precision - point_transform - 1)
     half = 1 << (modulo - 1)
     difference = ((values - predicted + half - 1) % (2 * half) - half + 1).ravel()
-    category = np.frexp(np.abs(difference))[1].astype(np.int64)  # the number of bits, 0 to 16
+    category = _size(difference)  # 0 to 16
     extra_bits = np.where(category == 16, 0, category)
     code = (category << extra_bits) | _extra(difference, extra_bits)
     table = bytes([0, 0, 0, 0, 0, 17, *[0] * 11, *range(17)])
@@ -112,24 +113,7 @@ def jpeg_extended_bytes(pixels: Pixels, *, precision: int = 12, step: int = 1) -
     ITU-T T.81, annexes A, B and F; SOF1.
     """
     rows, columns = pixels.shape
-    blocks = _coefficients(pixels.astype(np.float64) - 2 ** (precision - 1), step)
-    values = np.diff(blocks[:, 0], prepend=0)
-    size = np.frexp(np.abs(values))[1].astype(np.int64)
-    number = np.arange(len(blocks)) * 65
-    tokens = [(number, (size << size) | _extra(values, size), size + 5)]  # place, code, length
-    block, place = np.nonzero(blocks[:, 1:])
-    previous = np.where(np.diff(block, prepend=-1) > 0, -1, np.roll(place, 1))
-    run, values = place - previous - 1, blocks[block, place + 1]
-    size = np.frexp(np.abs(values))[1].astype(np.int64)
-    code = _AC_CODES[(run % 16) * 16 + size]
-    tokens.append((block * 65 + place + 1, (code << size) | _extra(values, size), size + 8))
-    for times in range(3):  # runs of 16 zeros before
-        late = run // 16 > times
-        tokens.append((_place_before(block, place)[late], *_plain(0xF0, int(late.sum()))))
-    unfinished = np.flatnonzero(blocks[:, 63] == 0)
-    tokens.append((unfinished * 65 + 64, *_plain(0, len(unfinished))))
-    order = np.argsort(np.concatenate([t[0] for t in tokens]), kind="stable")
-    codes, lengths = (np.concatenate([t[i] for t in tokens])[order] for i in (1, 2))
+    codes, lengths = _dct_codes(_coefficients(pixels - 2.0 ** (precision - 1), step))
     return b"".join(
         [
             b"\xff\xd8",
@@ -150,12 +134,39 @@ _AC_CODES = np.zeros(256, np.int64)
 _AC_CODES[_AC_SYMBOLS] = np.arange(len(_AC_SYMBOLS))
 
 
-def _place_before(block: Integers, place: Integers) -> NDArray[np.float64]:
-    return np.asarray(block * 65 + place + 0.5)
+def _dct_codes(blocks: Integers) -> tuple[Integers, Integers]:
+    """Codes and their lengths in the order of the scan (ITU-T T.81, F.1.2)."""
+    first = np.diff(blocks[:, 0], prepend=0)
+    size = _size(first)
+    dc = np.arange(len(blocks)) * 64.0, (size << size) | _extra(first, size), size + 5
+    block, place = np.nonzero(blocks[:, 1:])
+    previous = np.where(np.diff(block, prepend=-1) > 0, -1, np.roll(place, 1))
+    run, values = place - previous - 1, blocks[block, place + 1]
+    size, at = _size(values), block * 64.0 + place + 1
+    codes = (_AC_CODES[(run % 16) * 16 + size] << size) | _extra(values, size)
+    unfinished = np.flatnonzero(blocks[:, 63] == 0) * 64.0 + 63.5
+    parts = [
+        dc,
+        (at, codes, size + 8),
+        *(_plain(0xF0, at[run // 16 > times] - 0.25) for times in range(3)),
+        _plain(0, unfinished),
+    ]
+    order = np.argsort(np.concatenate([places for places, _, _ in parts]), kind="stable")
+    return (
+        np.concatenate([codes for _, codes, _ in parts])[order],
+        np.concatenate([lengths for _, _, lengths in parts])[order],
+    )
 
 
-def _plain(symbol: int, count: int) -> tuple[Integers, Integers]:
-    return np.full(count, _AC_CODES[symbol]), np.full(count, 8, np.int64)
+def _plain(symbol: int, places: NDArray[Any]) -> tuple[NDArray[Any], Integers, Integers]:
+    """A symbol without further bits at each place."""
+    count = len(places)
+    return places, np.full(count, _AC_CODES[symbol]), np.full(count, 8, np.int64)
+
+
+def _size(values: Integers) -> Integers:
+    """Number of bits of each value."""
+    return np.asarray(np.frexp(np.abs(values))[1].astype(np.int64))
 
 
 def _coefficients(pixels: NDArray[np.float64], step: int) -> Integers:

@@ -29,7 +29,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from tests.encoders import jpeg_lossless_bytes as jpeg_lossless_bytes
+from tests.encoders import jpeg_lossless_bytes
 
 Pixels = NDArray[Any]  # uint8, uint16, int8 or int16; (H, W), (frames, H, W) or (H, W, 3)
 

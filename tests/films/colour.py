@@ -24,8 +24,8 @@ from tests.films.grey import NATIVE
 
 SYNTAXES = NATIVE | {"deflated": DeflatedExplicitVRLittleEndian}
 LOSSLESS = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
-DEPTHS = ((np.uint8, 8, 1), (np.uint16, 8, 1), (np.uint16, 12, 16), (np.uint16, 16, 257))
-CODECS_TAKE = {(np.uint8, 8), (np.uint16, 12), (np.uint16, 16)}
+DEPTHS = ((8, 8, 1), (16, 8, 1), (16, 12, 16), (16, 16, 257))  # allocated, stored, factor
+CODECS_TAKE = {(8, 8), (16, 12), (16, 16)}
 PALETTE_KEYS = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
 
 
@@ -38,15 +38,15 @@ def colour(film: Film) -> Iterator[Version]:
 
 
 def _rgb(film: Film) -> Iterator[Version]:
-    for kind, stored, factor in DEPTHS:
-        grey = film.astype(kind) * kind(factor)
+    for allocated, stored, factor in DEPTHS:
+        grey = _typed(film, allocated) * np.array(factor, f"u{allocated // 8}")
         rgb = np.stack([grey] * 3, axis=-1)
-        name = f"RGB/{stored} of {np.iinfo(kind).bits} bits"
+        name = f"RGB/{stored} of {allocated} bits"
         for (syntax_name, syntax), planar in product(SYNTAXES.items(), (0, 1)):
             data = _three(rgb, "RGB", stored, syntax, planar)
             yield Version(f"colour/{name}/{syntax_name}/planar {planar}", data, film)
         for codec in LOSSLESS:
-            if (kind, stored) not in CODECS_TAKE:
+            if (allocated, stored) not in CODECS_TAKE:
                 continue
             for transform in (False, True) if codec == JPEG2000Lossless else (False,):
                 stream = _encoded(rgb, codec, stored, transform=transform)
@@ -62,15 +62,15 @@ def _rgb(film: Film) -> Iterator[Version]:
 
 
 def _ybr(film: Film) -> Iterator[Version]:
-    for kind, stored, factor in DEPTHS:
-        grey = film.astype(kind) * kind(factor)
+    for allocated, stored, factor in DEPTHS:
+        grey = _typed(film, allocated) * np.array(factor, f"u{allocated // 8}")
         chroma = np.full_like(grey, 1 << (stored - 1))
         ybr = np.stack([grey, chroma, chroma], axis=-1)
-        name = f"{stored} of {np.iinfo(kind).bits} bits"
+        name = f"{stored} of {allocated} bits"
         for (syntax_name, syntax), planar in product(SYNTAXES.items(), (0, 1)):
             data = _three(ybr, "YBR_FULL", stored, syntax, planar)
             yield Version(f"colour/YBR_FULL/{name}/{syntax_name}/planar {planar}", data, film)
-        if (kind, stored) in CODECS_TAKE:
+        if (allocated, stored) in CODECS_TAKE:
             for codec in LOSSLESS[:2]:
                 data = dicom_bytes(
                     ybr,
@@ -113,28 +113,25 @@ def _jpeg(film: Film) -> Iterator[Version]:
 
 
 def _palettes(film: Film) -> Iterator[Version]:
-    for kind, first, inverted, depth in product(
-        (np.uint8, np.uint16), (0, 100), (False, True), (8, 16)
-    ):
-        if kind == np.uint8 and first:
+    for allocated, first, inverted, depth in product((8, 16), (0, 100), (False, True), (8, 16)):
+        if allocated == 8 and first:
             continue
         levels = np.arange(256)[:: -1 if inverted else 1]
         entries = (levels * (257 if depth == 16 else 1)).astype(f"<u{depth // 8}")
-        indices = (255 - film if inverted else film).astype(kind) + kind(first)
+        indices = _typed(255 - film if inverted else film, allocated)
+        indices += np.array(first, indices.dtype)
         tags: dict[str, Any] = {f"{key}Descriptor": [256, first, depth] for key in PALETTE_KEYS}
-        name = f"{np.iinfo(kind).bits} bits from {first}/entries of {depth} bits"
+        name = f"{allocated} bits from {first}/entries of {depth} bits"
         name += ", inverted" if inverted else ""
         for syntax_name, syntax in SYNTAXES.items():
             swapped = syntax_name == "explicit big endian"
             raw = entries.view("<u2").byteswap() if swapped else entries
             tags |= {f"{key}Data": raw.tobytes() for key in PALETTE_KEYS}
-            data = dicom_bytes(
-                indices, photometric="PALETTE COLOR", transfer_syntax=syntax, **tags
-            )
+            data = dicom_bytes(indices, photometric="PALETTE COLOR", transfer_syntax=syntax, **tags)
             yield Version(f"colour/PALETTE COLOR/{name}/{syntax_name}", data, film)
         tags |= {f"{key}Data": entries.tobytes() for key in PALETTE_KEYS}
         for codec in LOSSLESS:
-            stream = _encoded(indices, codec, np.iinfo(kind).bits, photometric="PALETTE COLOR")
+            stream = _encoded(indices, codec, allocated, photometric="PALETTE COLOR")
             data = dicom_bytes(
                 indices,
                 photometric="PALETTE COLOR",
@@ -143,6 +140,11 @@ def _palettes(film: Film) -> Iterator[Version]:
                 **tags,
             )
             yield Version(f"colour/PALETTE COLOR/{name}/{codec.name}", data, film)
+
+
+def _typed(values: Pixels, allocated: int) -> Pixels:
+    pixels: Pixels = values.astype(f"u{allocated // 8}")
+    return pixels
 
 
 def _three(pixels: Pixels, photometric: str, stored: int, syntax: str, planar: int) -> bytes:

@@ -66,7 +66,7 @@ class Answer:
 
 
 def golden_films(reader: Reader, side: int = SIDE) -> tuple[Film, Film]:
-    """The golden films below and above the threshold that lie nearest to it, ``side`` x ``side``."""
+    """The golden films nearest to the threshold, below and above it, ``side`` x ``side``."""
     golden = json.loads((DEFAULT_MODEL / "golden.json").read_text())["readings"]
     films = [_enlarged(base64.b64decode(entry["image"]), side) for entry in golden]
     answers = Answers(reader).of_films(films)
@@ -110,9 +110,7 @@ class Answers:
     def of_films(self, films: Iterable[NDArray[np.generic]]) -> list[Answer]:
         """Answer grey values that no file was written of: the reference."""
         prepared = [
-            Prepared.of(
-                Radiograph(pixels=_scaled(film), format="PNG", photometric="L"), self._spec
-            )
+            Prepared.of(Radiograph(pixels=_scaled(film), format="PNG", photometric="L"), self._spec)
             for film in films
         ]
         self._infer(prepared)

@@ -6,7 +6,7 @@ Each stage states its tables for the values that the one before yields.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle, product
+from itertools import count, cycle, product
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,7 @@ def voi_stages(low: float, high: float) -> Iterator[Stage]:
     else:
         yield Stage("window as narrow as its values", _window(middle, width))
     yield Stage("exact window", _window(middle, width, "LINEAR_EXACT"))
-    if low == int(low) and high == int(high) and -32768 <= low and high <= 65535:
+    if low == int(low) and high == int(high) and low >= -32768 and high <= 65535:
         yield from _voi_luts(int(low), int(high))
 
 
@@ -201,28 +201,30 @@ def presentations(form: Form) -> Iterator[Stage]:
 
 
 def grey_stages(film: Film) -> Iterator[Version]:
-    """Every modality, VOI and presentation table together, and transfer syntaxes in turn."""
+    """Every modality and VOI table together; presentations and transfer syntaxes in turn."""
     syntaxes = cycle(NATIVE.items())
+    turn = count()
     for depth, signed, inverted in product(((16, 12, 16), (8, 8, 1)), (False, True), (False, True)):
         form = Form(*depth, signed=signed, inverted=inverted)
         for modality in modality_stages(form):
             for voi in voi_stages(modality.low, modality.high):
                 falls = modality.low > modality.high  # a negative slope inverts
                 stored = Form(*depth, signed=signed, inverted=inverted != falls)
-                for shape in presentations(form):
-                    name, syntax = next(syntaxes)
-                    if name == "explicit big endian" and "in OW" in voi.name + modality.name:
-                        name, syntax = next(syntaxes)  # their bytes are little-endian
-                    yield Version(
-                        f"tables/{modality.name}/{voi.name}/{shape.name}/{stored}/{name}",
-                        dicom_bytes(
-                            stored.values(film),
-                            bits_stored=form.stored,
-                            transfer_syntax=syntax,
-                            **modality.tags | voi.tags | shape.tags,
-                        ),
-                        film,
-                    )
+                shapes = list(presentations(form))
+                shape = shapes[next(turn) % len(shapes)]
+                name, syntax = next(syntaxes)
+                if name == "explicit big endian" and "in OW" in voi.name + modality.name:
+                    name, syntax = next(syntaxes)  # their bytes are little-endian
+                yield Version(
+                    f"tables/{modality.name}/{voi.name}/{shape.name}/{stored}/{name}",
+                    dicom_bytes(
+                        stored.values(film),
+                        bits_stored=form.stored,
+                        transfer_syntax=syntax,
+                        **modality.tags | voi.tags | shape.tags,
+                    ),
+                    film,
+                )
 
 
 def padded(film: Film) -> Iterator[Version]:
@@ -240,12 +242,13 @@ def padded(film: Film) -> Iterator[Version]:
             tags: Tags = {"PixelPaddingValue": value}
             if limit is not None:
                 tags["PixelPaddingRangeLimit"] = value + limit
-            beyond = limit is not None and not (
-                form.lowest <= value + limit <= form.lowest + 4095
-            )
+            beyond = limit is not None and not (form.lowest <= value + limit <= form.lowest + 4095)
             if beyond:
                 continue
-            for voi in (Stage("no window", {}), Stage("window", _window((low + high + 1) / 2, high - low + 1))):
+            for voi in (
+                Stage("no window", {}),
+                Stage("window", _window((low + high + 1) / 2, high - low + 1)),
+            ):
                 for name, syntax in NATIVE.items():
                     data = dicom_bytes(
                         pixels,

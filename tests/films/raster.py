@@ -41,9 +41,7 @@ def _pngs(film: Film) -> Iterator[Version]:
     for inverted, interlaced in product((False, True), (False, True)):
         levels = np.arange(256)[:: -1 if inverted else 1]
         palette = np.stack([levels] * 3, axis=-1)
-        data = png_file(
-            255 - film if inverted else film, palette=palette, interlaced=interlaced
-        )
+        data = png_file(255 - film if inverted else film, palette=palette, interlaced=interlaced)
         name = f"raster/PNG/palette{', inverted' if inverted else ''}"
         yield Version(f"{name}{', interlaced' if interlaced else ''}", data, film)
     exif = Image.Exif()

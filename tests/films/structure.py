@@ -26,7 +26,7 @@ from tests.bombs import element
 from tests.encoders import jpeg_extended_bytes, jpeg_lossless_bytes
 from tests.factories import bare_dicom_bytes, dicom_bytes
 from tests.films.film import Film, Version
-from tests.films.grey import NATIVE, Form, lut, photometric
+from tests.films.grey import NATIVE, Form, Tags, lut
 from tests.films.storage import SOF0, SOF1, encoded, in_syntax, patterns
 
 FORM = Form(16, 12, 16)
@@ -81,7 +81,10 @@ def _beside(film: Film) -> Iterator[Version]:
     icon = struct.pack("<HH", 0x0088, 0x0200)
     for name, elements in (
         ("a private sequence of undefined length", b"\x19\0\x01\x10" + open_sequence),
-        ("a private sequence", element(0x0019, 0x1001, b"SQ", ITEM + struct.pack("<L", len(inner)) + inner)),
+        (
+            "a private sequence",
+            element(0x0019, 0x1001, b"SQ", ITEM + struct.pack("<L", len(inner)) + inner),
+        ),
         ("a private element", element(0x0019, 0x1002, b"UN", bytes(1000))),
         ("a comment", element(0x0020, 0x4000, b"LT", b"x" * 1000)),
     ):
@@ -98,7 +101,7 @@ def _beside(film: Film) -> Iterator[Version]:
     yield Version("structure/with trailing padding", whole + padding, film)
     for name, syntax in NATIVE.items():
         ramp = np.arange(4096) * 16
-        tags = {"VOILUTSequence": Sequence([lut(ramp, 0, 16)]), "ViewCodeSequence": [_view()]}
+        tags: Tags = {"VOILUTSequence": Sequence([lut(ramp, 0, 16)]), "ViewCodeSequence": [_view()]}
         for tag in tags.values():
             tag[0].is_undefined_length_sequence_item = True
         data = in_syntax(film, FORM, syntax, **tags)
@@ -144,11 +147,15 @@ def _frames(film: Film) -> Iterator[Version]:
         yield Version(f"structure/Number of Frames {value.decode()!r}", data, film)
 
 
-def wrapped(film: Film, syntax: UID, form: Form, items: list[bytes], end: bytes = SEQUENCE_END) -> bytes:
-    """Encapsulate ready items, the first of which is the Basic Offset Table."""
+def encapsulation(film: Film, syntax: UID, form: Form) -> bytes:
+    """The file up to its first item."""
     whole = in_syntax(film, form, syntax, b"\0\0")
-    head = whole[: whole.rindex(ENCAPSULATED) + 12]
-    return head + b"".join(ITEM + struct.pack("<L", len(i)) + i for i in items) + end
+    return whole[: whole.rindex(ENCAPSULATED) + len(ENCAPSULATED)]
+
+
+def in_items(items: list[bytes], end: bytes = SEQUENCE_END) -> bytes:
+    """Encapsulate a Basic Offset Table and fragments."""
+    return b"".join(ITEM + struct.pack("<L", len(item)) + item for item in items) + end
 
 
 def even(stream: bytes) -> bytes:
@@ -167,7 +174,7 @@ def _encapsulated(
         ("an empty offset table", [b"", stream], SEQUENCE_END),
         ("an offset table", [bytes(4), stream], SEQUENCE_END),
         ("two fragments", [b"", stream[:half], stream[half:]], SEQUENCE_END),
-        ("two fragments and an offset table", [bytes(4), stream[:half], stream[half:]], SEQUENCE_END),
+        ("two fragments, an offset table", [bytes(4), stream[:half], stream[half:]], SEQUENCE_END),
         ("fragments of 4 KiB", [b"", *parts], SEQUENCE_END),
         ("no delimiter", [b"", stream], b""),
         ("zeros instead of a delimiter", [b"", stream], bytes(8)),
@@ -180,15 +187,16 @@ def _encapsulated(
     shown: np.typing.NDArray[np.generic] = film
     if syntax == JPEGBaseline8Bit:
         shown = np.asarray(Image.open(BytesIO(stream)))
+    head = encapsulation(film, syntax, form)
     for case, items, end in cases:
         if syntax == RLELossless and "fragment" in case:
             continue  # one fragment a frame, PS3.5 A.4.2
-        data = wrapped(film, syntax, form, items, end)
-        yield Version(f"structure/{name}/{case}", data, shown)
-    data = wrapped(film, syntax, form, [b"", stream])
-    place = data.rindex(ENCAPSULATED)
+        yield Version(f"structure/{name}/{case}", head + in_items(items, end), shown)
+    data = head + in_items([b"", stream])
+    place = len(head) - len(ENCAPSULATED)
     table = b"".join(
-        element(0x7FE0, number, b"OV", value) for number, value in zip((1, 2), extended, strict=True)
+        element(0x7FE0, number, b"OV", value)
+        for number, value in zip((1, 2), extended, strict=True)
     )
     yield Version(
         f"structure/{name}/an extended offset table", data[:place] + table + data[place:], shown
@@ -199,5 +207,5 @@ def _encapsulated(
         box = BytesIO()
         Image.fromarray(film).save(box, "JPEG2000", irreversible=False)
         jp2 = even(box.getvalue())
-        data = wrapped(film, syntax, Form(8, 8, 1), [b"", jp2])
+        data = encapsulation(film, syntax, Form(8, 8, 1)) + in_items([b"", jp2])
         yield Version(f"structure/{name}/JP2 boxes", data, film)
