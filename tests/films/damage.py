@@ -24,14 +24,13 @@ from pydicom.uid import (
 from service.model.reader import Reader
 from tests.encoders import jpeg_extended_bytes, jpeg_lossless_bytes, png_file
 from tests.factories import dicom_bytes, jpeg_bytes, png_bytes
-from tests.films.film import Answer, Answers, Film
+from tests.films.film import SAME, Answer, Answers, Film
 from tests.films.grey import NATIVE, Form, Tags, lut
 from tests.films.storage import encoded, in_syntax, patterns
 from tests.films.structure import FORM, SEQUENCE_END, encapsulation, even, in_items, streams
 
 HEADER = 2048  # bytes
 END = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xae\x42\x60\x82"}
-SAME = 0.02  # logits that differ by less are one reading
 NOTABLE = 0.05  # of probability
 
 Wrap = Callable[[bytes], bytes]

@@ -5,7 +5,7 @@ Each stage states its tables for the values that the one before yields.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, cycle, product
 from typing import Any
 
@@ -86,32 +86,37 @@ class Stage:
     high: float = 0.0
 
 
-def modality_stages(form: Form) -> Iterator[Stage]:
-    """No table; rescaling of many kinds; a Modality LUT."""
+def modality_stages(form: Form) -> Iterator[tuple[Stage, Form]]:
+    """No table; rescaling of many kinds; a Modality LUT. Each with the form that it is for."""
     low, high = form.range
-    yield Stage("no modality", {}, low, high)
-    for slope, intercept in (
-        ("1", "-1024"), ("16", "-100"), ("2", "0"), ("0.5", "10.25"), ("0.000244200244", "0"),
-        ("-1", str(low + high)),
-    ):  # fmt: skip
+    yield Stage("no modality", {}, low, high), form
+    scales = [("1", "-1024"), ("16", "-100"), ("2", "0"), ("0.5", "10.25")]
+    if form.stored > 8:  # at 8 bits, whether a window counts its last step is worth a level
+        scales.append((f"{1 / ((1 << form.stored) - 1):.12f}", "0"))
+    for slope, intercept in scales:
         ends = [value * float(slope) + float(intercept) for value in (low, high)]
         tags = {"RescaleSlope": slope, "RescaleIntercept": intercept}
-        yield Stage(f"slope {slope}, intercept {intercept}", tags, *ends)
+        yield Stage(f"slope {slope}, intercept {intercept}", tags, *ends), form
+    falling = replace(form, inverted=not form.inverted)  # turned back by the slope
+    low, high = falling.range
+    tags = {"RescaleSlope": "-1", "RescaleIntercept": str(low + high)}
+    yield Stage("slope -1", tags, low, high), falling
+    low, high = form.range
     for depth in (form.stored, 16):
         entries = np.arange(1 << form.stored)
         item = lut(entries, form.lowest, depth, signed=form.signed)
         item.ModalityLUTType = "US"
-        yield Stage(
+        stage = Stage(
             f"Modality LUT of {depth} bits",
             {"ModalityLUTSequence": [item]},
             low - form.lowest,
             high - form.lowest,
         )
+        yield stage, form
 
 
 def voi_stages(low: float, high: float) -> Iterator[Stage]:
     """No table, windows, and VOI LUTs that map ``low`` and ``high`` to black and white."""
-    low, high = min(low, high), max(low, high)
     width, middle = high - low, (low + high) / 2
     yield Stage("no window", {})
     if width >= 2:
@@ -120,7 +125,7 @@ def voi_stages(low: float, high: float) -> Iterator[Stage]:
         yield Stage("wide window", _window(middle + 0.5 + width / 8, 2 * width))
         yield Stage("two windows", _window([middle + 0.5, low], [width + 1, 2]))
     else:
-        yield Stage("window as narrow as its values", _window(middle, width))
+        yield Stage("window of width 1", _window(middle, 1))  # of fractions, not of integers
     yield Stage("exact window", _window(middle, width, "LINEAR_EXACT"))
     if low == int(low) and high == int(high) and low >= -32768 and high <= 65535:
         yield from _voi_luts(int(low), int(high))
@@ -206,14 +211,12 @@ def grey_stages(film: Film) -> Iterator[Version]:
     turn = count()
     for depth, signed, inverted in product(((16, 12, 16), (8, 8, 1)), (False, True), (False, True)):
         form = Form(*depth, signed=signed, inverted=inverted)
-        for modality in modality_stages(form):
+        for modality, stored in modality_stages(form):
             for voi in voi_stages(modality.low, modality.high):
-                falls = modality.low > modality.high  # a negative slope inverts
-                stored = Form(*depth, signed=signed, inverted=inverted != falls)
                 shapes = list(presentations(form))
                 shape = shapes[next(turn) % len(shapes)]
                 name, syntax = next(syntaxes)
-                if name == "explicit big endian" and "in OW" in voi.name + modality.name:
+                if name == "explicit big endian" and voi.name.endswith(("OW", "bytes")):
                     name, syntax = next(syntaxes)  # their bytes are little-endian
                 yield Version(
                     f"tables/{modality.name}/{voi.name}/{shape.name}/{stored}/{name}",
