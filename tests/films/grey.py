@@ -132,17 +132,17 @@ def voi_stages(low: float, high: float) -> Iterator[Stage]:
 
 
 def _voi_luts(low: int, high: int) -> Iterator[Stage]:
-    steps = np.arange(high - low + 1)
+    levels = np.arange(high - low + 1) / (high - low) * 255  # of the film: exact in every LUT
     for depth in (8, 9, 10, 12, 14, 15, 16):
-        entries = np.rint(steps * ((1 << depth) - 1) / steps[-1]).astype(int)
+        entries = np.rint(levels * (((1 << depth) - 1) // 255)).astype(int)
         for packing in ("words", "OW") if depth != 8 else ("words", "OW", "bytes"):
             item = lut(entries, low, depth, signed=low < 0, packing=packing)
             yield Stage(f"VOI LUT of {depth} bits in {packing}", {"VOILUTSequence": [item]})
-    ramp = np.rint(steps * 4095 / steps[-1]).astype(int)
+    ramp = np.rint(levels * 16).astype(int)
     beside = {"VOILUTSequence": [lut(ramp, low, 12, signed=low < 0)]}
     yield Stage("VOI LUT and window", beside | _window((low + high + 1) / 2, high - low + 1))
     before = 10 if low >= 10 or -32758 <= low < 0 else 0
-    longer = np.concatenate([np.zeros(before, int), ramp, np.full(10, 4095)])
+    longer = np.concatenate([np.zeros(before, int), ramp, np.full(10, 16 * 255)])
     item = lut(longer, low - before, 12, signed=low < 0)
     yield Stage("VOI LUT beyond the values", {"VOILUTSequence": [item]})
     if low < 0:
