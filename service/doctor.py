@@ -30,8 +30,8 @@ FAILED, WRONG_USAGE = 1, 2
 SPEED_SECONDS = 1.0
 # Whatever turns bytes into numbers; a model is served with one of the two packages of onnxruntime.
 PACKAGES = (
-    "onnxruntime", "onnxruntime-gpu", "numpy", "pillow", "isal", "pydicom", "pylibjpeg",
-    "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls",
+    "onnxruntime", "onnxruntime-gpu", "numpy", "pillow", "isal", "simplejpeg", "imagecodecs",
+    "pydicom", "pylibjpeg-rle",
 )  # fmt: skip
 AGREES = "The model reads on this machine as it did where it was packaged."
 DISAGREES = (
