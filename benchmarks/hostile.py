@@ -1,11 +1,14 @@
 """What a service does with files that mean harm, or were damaged.
 
     python -m benchmarks.hostile [--inputs 20000] [--at-once 8] [--seed 1]
+    python -m benchmarks.hostile --films 50 [--seed 1]
 
 Starts `bentoml serve` and sends, several at once: honest files of every format and transfer
 syntax, and pydicom's own, damaged (cut, bits flipped, lengths that lie, pieces dropped, repeated or
 of another file); data sets, chunks and segments made up by Hypothesis; bombs of 1 and 16 MiB
 (tests/bombs.py lists them). Every 50th request asks for the heatmap instead of the reading.
+With --films no service is started: one film is written in every encoding, then damaged, and what is
+read otherwise is counted (benchmarks/films.py).
 
 Prints how often each code was answered, the slowest answers, and what all processes of the service
 hold after the first half of the files, and at the end: a decoder keeps up to 128 MiB that it once
@@ -21,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import films
 from tests.attack import Answered, Footprint, Target, target
 from tests.hostile import inputs
 
@@ -88,13 +92,22 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--films",
+        type=int,
+        metavar="COUNT",
+        help="attack no service: write and damage films, COUNT times each kind",
+    )
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
     arguments = parser.parse_args()
-    with (
-        TemporaryDirectory() as folder,
-        target(arguments.model.resolve(), Path(folder)) as service,
-    ):
-        wrong = run(service, arguments.inputs, arguments.at_once, arguments.seed)
+    if arguments.films:
+        wrong = films.run(arguments.films, arguments.seed)
+    else:
+        with (
+            TemporaryDirectory() as folder,
+            target(arguments.model.resolve(), Path(folder)) as service,
+        ):
+            wrong = run(service, arguments.inputs, arguments.at_once, arguments.seed)
     if wrong:
         raise SystemExit("\n".join(["WRONG:", *wrong[:50]]))
 

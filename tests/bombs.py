@@ -14,11 +14,11 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
+from tests.encoders import chunk, jpeg_lossless_bytes, segment
 from tests.factories import (
     chest,
     dicom_bytes,
     jpeg_bytes,
-    jpeg_lossless_bytes,
     png_bytes,
 )
 
@@ -35,7 +35,7 @@ PIXEL_DATA = b"\xe0\x7f\x10\x00O"
 def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
     """One data element, explicit VR, little endian."""
     head = struct.pack("<HH", group, number) + vr
-    if vr in {b"OB", b"OW", b"SQ", b"UN", b"UT"}:
+    if vr in {b"OB", b"OW", b"SQ", b"OV", b"UN", b"UT"}:
         return head + struct.pack("<2xL", len(value)) + value
     return head + struct.pack("<H", len(value)) + value
 
@@ -60,25 +60,10 @@ def with_chunks(chunks: bytes) -> bytes:
     return data[:33] + chunks + data[33:]
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    """One chunk of a PNG."""
-    return (
-        struct.pack(">L", len(content))
-        + kind
-        + content
-        + struct.pack(">L", zlib.crc32(kind + content))
-    )
-
-
 def with_segments(segments: bytes) -> bytes:
     """An honest JPEG with these bytes after SOI."""
     data = jpeg_bytes()
     return data[:2] + segments + data[2:]
-
-
-def segment(kind: int, content: bytes) -> bytes:
-    """One marker segment of a JPEG."""
-    return struct.pack(">BBH", 0xFF, kind, len(content) + 2) + content
 
 
 def scans(count: int) -> bytes:

@@ -9,7 +9,6 @@
 No file of a patient is involved; sizes are small, so that a test costs milliseconds.
 """
 
-import struct
 from io import BytesIO
 from typing import Any
 
@@ -29,6 +28,8 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     generate_uid,
 )
+
+from tests.encoders import jpeg_lossless_bytes
 
 Pixels = NDArray[Any]  # uint8, uint16, int8 or int16; (H, W), (frames, H, W) or (H, W, 3)
 
@@ -74,6 +75,7 @@ def dicom_dataset(
     photometric: str = "MONOCHROME2",
     view: str | None = "PA",
     bits_stored: int | None = None,
+    raw: bytes | None = None,
     **tags: Any,
 ) -> Dataset:
     """Build an uncompressed little-endian CR image; arguments as for :func:`dicom_bytes`."""
@@ -104,7 +106,7 @@ def dicom_dataset(
     for keyword, value in (fields | tags).items():
         if value is not None:
             setattr(dataset, keyword, value)
-    raw = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    raw = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes() if raw is None else raw
     dataset.PixelData = raw + b"\0" * (len(raw) % 2)
     dataset["PixelData"].VR = "OB" if allocated == 8 else "OW"
     return dataset
@@ -117,6 +119,7 @@ def dicom_bytes(
     view: str | None = "PA",
     transfer_syntax: str = ExplicitVRLittleEndian,
     bits_stored: int | None = None,
+    raw: bytes | None = None,
     codestream: bytes | None = None,
     **tags: Any,
 ) -> bytes:
@@ -133,6 +136,8 @@ def dicom_bytes(
         Every syntax pydicom can write or encode, JPEG Baseline (by Pillow), JPEG Lossless.
     bits_stored
         Bits Allocated by default.
+    raw
+        Ready little-endian value of Pixel Data; ``pixels`` then only gives the header.
     codestream
         A ready compressed frame in ``transfer_syntax``; ``pixels`` then only gives the header.
     **tags
@@ -144,7 +149,7 @@ def dicom_bytes(
         A DICOM file with preamble and file meta information.
     """
     dataset = dicom_dataset(
-        pixels, photometric=photometric, view=view, bits_stored=bits_stored, **tags
+        pixels, photometric=photometric, view=view, bits_stored=bits_stored, raw=raw, **tags
     )
     syntax = ExplicitVRLittleEndian.__class__(transfer_syntax)
     dataset.file_meta = FileMetaDataset()
@@ -203,50 +208,6 @@ def jpeg_bytes(pixels: Pixels | None = None, *, mode: str | None = None, **optio
     """Write a JPEG of quality 95 from uint8 pixels; arguments as for :func:`png_bytes`."""
     return _written(
         "JPEG", chest(bits=8) if pixels is None else pixels, mode, {"quality": 95, **options}
-    )
-
-
-def jpeg_lossless_bytes(pixels: Pixels) -> bytes:
-    """Write a JPEG Lossless codestream, process 14 with predictor 1; pydicom has no encoder of it.
-
-    One Huffman table whose 17 codes all have 5 bits: larger than needed, and simple.
-
-    Parameters
-    ----------
-    pixels
-        (H, W) uint8 or uint16.
-
-    References
-    ----------
-    ITU-T T.81, annex H.
-    """
-    rows, columns = pixels.shape
-    precision = pixels.dtype.itemsize * 8
-    values = pixels.astype(np.int32)
-    predicted = np.empty_like(values)
-    predicted[:, 1:] = values[:, :-1]  # H.1.1: the pixel to the left
-    predicted[1:, 0] = values[:-1, 0]  # at the start of a row, the pixel above
-    predicted[0, 0] = 1 << (precision - 1)
-    difference = ((values - predicted + 32767) % 65536 - 32767).ravel()  # table H.2: modulo 2^16
-    category = np.frexp(np.abs(difference))[1]  # the number of bits, 0 to 16
-    extra_bits = np.where(category == 16, 0, category)
-    extra = np.where(difference < 0, difference - 1, difference) & ((1 << extra_bits) - 1)
-    code, length = (category << extra_bits) | extra, extra_bits + 5
-    places = np.arange(length.max())
-    bits = (code[:, np.newaxis] >> np.maximum(length[:, np.newaxis] - 1 - places, 0)) & 1
-    stream = bits[places < length[:, np.newaxis]].astype(np.uint8)
-    scan = np.packbits(np.append(stream, np.ones(-stream.size % 8, np.uint8))).tobytes()
-    frame = struct.pack(">BHHB3B", precision, rows, columns, 1, 1, 0x11, 0)
-    table = bytes([0, 0, 0, 0, 0, 17, *[0] * 11, *range(17)])
-    return b"".join(
-        [
-            b"\xff\xd8",
-            b"\xff\xc3" + struct.pack(">H", len(frame) + 2) + frame,
-            b"\xff\xc4" + struct.pack(">H", len(table) + 2) + table,
-            b"\xff\xda" + struct.pack(">H", 8) + bytes([1, 1, 0, 1, 0, 0]),
-            scan.replace(b"\xff", b"\xff\x00"),
-            b"\xff\xd9",
-        ]
     )
 
 

@@ -32,13 +32,12 @@ from pydicom.uid import (
 from tests.bombs import (
     BOMBS,
     EMPTY_ITEM,
-    chunk,
     element,
-    segment,
     with_chunks,
     with_elements,
     with_segments,
 )
+from tests.encoders import chunk, segment
 from tests.factories import (
     chest,
     dicom_bytes,

@@ -18,10 +18,10 @@ from service.errors import (
 )
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import Radiograph
+from tests.encoders import jpeg_lossless_bytes
 from tests.factories import (
     chest,
     dicom_bytes,
-    jpeg_lossless_bytes,
 )
 
 LIMITS = Limits()

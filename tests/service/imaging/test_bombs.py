@@ -16,12 +16,11 @@ from service.imaging.decode import Limits, decode
 from tests.bombs import (
     BOMBS,
     EMPTY_ITEM,
-    chunk,
-    segment,
     with_chunks,
     with_items,
     with_segments,
 )
+from tests.encoders import chunk, segment
 from tests.factories import chest, dicom_bytes, jpeg_bytes
 
 LIMITS = Limits()
