@@ -24,12 +24,17 @@ export ORT_DISABLE_TELEMETRY := 1
 	$(SERVE)/pip install --quiet -r requirements/serve.txt
 	touch $@
 
+.venv-serve/.proved: .venv-serve/.ready  # the model reads here as where it was packaged
+	@CXR_MODEL=$(MODEL) $(SERVE)/python -m service.doctor || { echo \
+	"STOP: the service does not start, since the model failed its proof on this machine (above)." >&2; exit 1; }
+	@touch $@
+
 .venv-deploy/.ready: pyproject.toml requirements/serve.txt requirements/deploy.txt
 	$(PYTHON) -m venv .venv-deploy
 	$(DEPLOY)/pip install --quiet -r requirements/serve.txt -r requirements/deploy.txt
 	touch $@
 
-serve: .venv-serve/.ready  ## start the service on PORT
+serve: .venv-serve/.proved  ## start the service on PORT
 	@echo "Listening on http://localhost:$(PORT) (research software, not a medical device). Try:"
 	@echo "  curl -F image=@chest.dcm http://localhost:$(PORT)/predict"
 	@echo "or open http://localhost:$(PORT)/ui/ in a browser."

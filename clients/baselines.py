@@ -60,7 +60,7 @@ def measure_features(content: bytes) -> dict[str, float]:
 
 
 def _lung_boxes(radiograph: Radiograph) -> list[FloatImage]:
-    spec = InputSpec(size=SIDE, crop=0.9, equalise=True, mean=0.5, std=0.25)
+    spec = InputSpec(size=SIDE, crop=0.9, equalise=True, least_side=1, mean=0.5, std=0.25)
     image = standardise(radiograph, spec)[0][0]
     top, bottom = (round(share * SIDE) for share in ROWS)
     return [image[top:bottom, round(a * SIDE) : round(b * SIDE)] for a, b in COLUMNS]

@@ -201,6 +201,32 @@ def worst(
     click.echo(out)
 
 
+@cli.command()
+@click.option(
+    "--model", type=click.Path(path_type=Path),
+    help="Folder of the model [default: CXR_MODEL, or models/default/1].",
+)  # fmt: skip
+def doctor(model: Path | None) -> None:
+    """Prove that the model reads on this machine as it did where it was packaged.
+
+    Replays the golden readings of the model and prints how much they differ here, with processor,
+    versions and speed. Paste the output into a report of an error: it names no computer, user or
+    folder. Where only the service is installed, `python -m service.doctor` does the same.
+
+    Exit status: 0 it reads the same; 1 it does not, or there is no model to ask; 2 wrong usage.
+
+    Example:
+
+    \b
+        cxr doctor
+        cxr doctor --model models/mine/1
+    """  # noqa: D301  click needs the \b itself
+    # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
+    from service.doctor import run  # noqa: PLC0415
+
+    sys.exit(run(model))
+
+
 class _Progress:
     """Moves the bar on and counts the images without a reading."""
 

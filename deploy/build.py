@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
 from deploy.audit import AuditNotClean, audit
 from deploy.engine import Engine, EngineFailed
 from deploy.inventory import Inventory
 from deploy.sbom import write_sbom
+from service.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "docker.io/library/python:3.11-slim-bookworm"
@@ -25,9 +25,8 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 def main() -> None:
     """Run the command line; the exit code is not 0 where the audit found something or failed."""
     options = parse()
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     variant = "-gpu" if options.gpu else ""
-    tag = options.tag or f"nanocxr:{version}{variant}"
+    tag = options.tag or f"nanocxr:{VERSION}{variant}"
     try:
         engine = Engine.find()
         with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +36,7 @@ def main() -> None:
                 ROOT / "deploy" / "Containerfile",
                 tag,
                 arguments={"BASE": options.base},
-                labels=labels(version, options.base),
+                labels=labels(options.base),
                 options=options.option,
             )
         print(f"{tag}, built with {engine.name}: {engine.size(tag)} with its base, uncompressed")
@@ -80,12 +79,12 @@ def stage(folder: Path, bento: Path, lock: str) -> Path:
     return folder
 
 
-def labels(version: str, base: str) -> dict[str, str]:
+def labels(base: str) -> dict[str, str]:
     """OCI annotations that are not the same for every build."""
     commit = _output(["git", "log", "-1", "--format=%H %cI"], os.environ).split()
     prefix = "org.opencontainers.image"
     return {
-        f"{prefix}.version": version,
+        f"{prefix}.version": VERSION,
         f"{prefix}.revision": commit[0],
         f"{prefix}.created": commit[1],
         f"{prefix}.base.name": base,

@@ -26,6 +26,7 @@ from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
 from service.observe.middleware import InnerMiddleware, OuterMiddleware
+from service.processor import this_processor
 from service.schemas import INTENDED_USE
 from service.settings import Settings
 
@@ -132,11 +133,12 @@ def open_reader(settings: Settings) -> Reader | ModelUnavailable:
         return error
     metrics.MODEL_INFO.labels(*astuple(reader.model), reader.provider).set(1)
     logger.info(
-        "Model %s %s, SHA-256 %s, on %s. %s",
+        "Model %s %s, SHA-256 %s, on %s, %s. %s",
         reader.model.name,
         reader.model.version,
         reader.model.sha256[:12],
         reader.provider,
+        this_processor(),
         INTENDED_USE,
     )
     return reader

@@ -15,6 +15,7 @@ ReadingError
 │   ├── NotAChest
 │   ├── NotFrontal
 │   ├── UnfamiliarImage              the pixels do not look like a frontal chest radiograph
+│   ├── TooSmall                     fewer pixels than the model needs
 │   └── UnsupportedPixels            pixel layout outside the standard's use for radiographs
 ├── LimitExceeded                    refused before any pixel is decoded
 │   ├── TooManyBytes
@@ -153,6 +154,12 @@ class UnfamiliarImage(UnsupportedImage):
             f"{self.familiarity:.3f}, at least {self.threshold:.3f} is read). "
             "Send one PA or AP film, upright, bones white, without other pictures beside it."
         )
+
+
+class TooSmall(UnsupportedImage):
+    """A side has fewer pixels than the model was measured to read."""
+
+    code = "too_small"
 
 
 class UnsupportedPixels(UnsupportedImage):

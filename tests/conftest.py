@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_model import write_gate, write_model
+from tests.tiny_model import write_gate, write_golden, write_model
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +22,13 @@ def gated_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("gated") / "tiny" / "1"
     shutil.copytree(tiny_model, folder)
     write_gate(folder)
+    return folder
+
+
+@pytest.fixture
+def golden_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model with a golden reading."""
+    folder = tmp_path / "golden" / "1"
+    shutil.copytree(tiny_model, folder)
+    write_golden(folder)
     return folder

@@ -1,6 +1,8 @@
 """A real model folder in a second: ResNet-18 with random weights on 64-pixel images."""
 
+import base64
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,12 @@ from service.findings.calibration import Calibration, OperatingPoint
 from service.findings.familiarity import Gate
 from service.imaging.standardise import InputSpec
 from service.model.manifest import Manifest
+from service.model.reader import Reader
 from tests.factories import Pixels, png_bytes
 from training.export import export_float, write_graph
 from training.network import PneumoniaNet
 
-SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
+SPEC = InputSpec(size=64, crop=0.9, equalise=True, least_side=64, mean=0.5, std=0.29)
 POINT = OperatingPoint(name="balanced", threshold=0.5, sensitivity=0.9, specificity=0.8)
 GATE = Gate(graph="gate.onnx", threshold=0.5)
 CARD = "# Tiny\n\nRandom weights. Research use only.\n"
@@ -50,6 +53,18 @@ FAMILIAR, UNFAMILIAR = png_bytes(ramp()), png_bytes(ramp()[::-1])
 def write_gate(folder: Path, *, size: int = SPEC.size) -> None:
     """Give a model folder a gate, and a manifest that says so."""
     write_graph(BrighterBelow().eval(), size, ["familiarity"], folder / GATE.graph)
+    write_manifest(folder)
+
+
+def write_golden(folder: Path, *, off: float = 0.0) -> None:
+    """Give a model folder one golden reading whose probability is wrong by ``off``."""
+    reading = Reader.open(folder).read(FAMILIAR)
+    entry = {
+        "image": base64.b64encode(FAMILIAR).decode(),
+        "probability": reading.probability + off,
+        "heatmap": reading.heatmap.tolist(),
+    }
+    (folder / "golden.json").write_text(json.dumps({"readings": [entry]}))
     write_manifest(folder)
 
 

@@ -216,7 +216,8 @@ class Config:
         if "folder" in dataset:
             dataset["folder"] = Path(dataset["folder"])
         table["dataset"] = _section(DatasetConfig, "dataset", dataset)
-        table["input"] = _section(InputSpec, "input", table.get("input", {}))
+        spec = table.get("input", {})
+        table["input"] = _section(InputSpec, "input", {"least_side": spec.get("size", 0)} | spec)
         table["augment"] = _section(AugmentConfig, "augment", table.get("augment", {}))
         table["fit"] = _section(FitConfig, "fit", table.get("fit", {}))
         table["companions"] = tuple(

@@ -23,7 +23,7 @@ from torch.nn import functional
 from tqdm import trange
 
 from service.imaging.radiograph import FloatImage, Radiograph
-from service.imaging.standardise import InputSpec, standardise
+from service.imaging.standardise import InputSpec, resample, standardise
 from training.augment import augment
 from training.config import AugmentConfig, Config
 from training.generate.phantom.render import draw_pair
@@ -157,7 +157,7 @@ def _batch(
         changed, mask = augment(film, lungs[row], CHANGES, rng)
         images.append(standardise(changed, spec)[0])
         coverage = Radiograph(pixels=mask, format="PNG", photometric="MONOCHROME2")
-        masks.append(standardise(coverage, spec)[0])
+        masks.append(resample(coverage, spec)[0][np.newaxis])
     return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))
 
 

@@ -6,9 +6,7 @@ graph's heatmap is Grad-CAM as pytorch-grad-cam computes it from gradients; (d) 
 is the exported graph and its golden readings replay through the very Reader that serves.
 """
 
-import base64
 import copy
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +17,9 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
+from service.imaging.decode import Limits
+from service.model.bundle import Bundle
+from service.model.golden import TOLERANCE, golden_readings, replay
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from training.config import Config
@@ -34,7 +35,6 @@ LOGIT_TOLERANCE = 1e-4
 GRAFT_TOLERANCE = 1e-3
 AUROC_LOSS = 0.003
 HEATMAP_TOLERANCE = 1e-4  # after dividing each map by its own maximum
-GOLDEN_TOLERANCE = 1e-3
 COMPARED_IMAGES = 32  # for (a) and (c); (b) uses the whole validation split
 GRADIENT_BATCH = (
     4  # float64 activations of ResNet-50 at 224 px, kept for the gradient: 0.2 GB an image
@@ -214,19 +214,19 @@ def check_graft(config: Config, run: Path, model: Path) -> Check:
 
 def check_golden(model: Path) -> list[Check]:
     """Replay ``golden.json`` through the Reader; largest differences of probability and heatmap."""
-    reader = Reader.open(model)
-    golden = json.loads((model / "golden.json").read_text(encoding="utf-8"))["readings"]
-    readings = [reader.read(base64.b64decode(entry["image"])) for entry in golden]
-    pairs = list(zip(readings, golden, strict=True))
-    probability = np.array([reading.probability - entry["probability"] for reading, entry in pairs])
-    heatmap = np.array([reading.heatmap - np.array(entry["heatmap"]) for reading, entry in pairs])
+    bundle = Bundle.open(model)
+    reader = Reader(bundle, limits=Limits(), threads=0)
+    agreement = replay(reader, golden_readings(bundle))
     return [
         Check(
-            name=f"golden {name}, largest difference ({len(golden)} images)",
-            asked=GOLDEN_TOLERANCE,
-            measured=_largest(difference),
+            name=f"golden {name}, largest difference ({agreement.images} images)",
+            asked=TOLERANCE,
+            measured=difference,
         )
-        for name, difference in (("probability", probability), ("heatmap", heatmap))
+        for name, difference in (
+            ("probability", agreement.probability),
+            ("heatmap", agreement.heatmap),
+        )
     ]
 
 

@@ -38,6 +38,7 @@ STATUS: Mapping[type[ReadingError], HTTPStatus] = {
     errors.NotAChest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFrontal: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnfamiliarImage: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooSmall: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedPixels: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooManyBytes: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyPixels: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

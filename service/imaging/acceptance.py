@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from service.errors import (
@@ -51,6 +53,7 @@ class Layout:
     planar: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
 
     @property
@@ -193,6 +196,12 @@ def pixel_layout(header: Dataset, max_pixels: int) -> Layout:
             f"Bits Allocated (0028,0100) is {allocated} and Bits Stored (0028,0101) {stored}; "
             "8 or 16 allocated bits are read. Send the image as acquired."
         )
+    high = _integer(header, "HighBit", stored - 1)
+    if not stored - 1 <= high < allocated:
+        raise UnsupportedPixels(
+            f"High Bit (0028,0102) is {high}, with Bits Stored (0028,0101) {stored} and Bits "
+            f"Allocated (0028,0100) {allocated}. Send the image as acquired."
+        )
     return Layout(
         rows=rows,
         columns=columns,
@@ -201,6 +210,7 @@ def pixel_layout(header: Dataset, max_pixels: int) -> Layout:
         planar=min(_integer(header, "PlanarConfiguration", 0), 1),
         bits_allocated=allocated,
         bits_stored=stored,
+        high_bit=high,
         signed=_integer(header, "PixelRepresentation", 0) == 1,
     )
 
@@ -213,6 +223,18 @@ def quoted_photometric(photometric: str) -> str:
 def _integer(header: Dataset, keyword: str, default: int = 0) -> int:
     text = code(header, keyword)
     return int(text) if text.isdecimal() else default
+
+
+def integer(header: Dataset, element: str | tuple[int, int]) -> int | None:
+    """The first value of an element with the VR US or SS; None where there is none."""
+    tag = Tag(element)
+    if tag not in header or byte_length(header, tag) > MAX_VALUE_BYTES:
+        return None
+    try:
+        value = header[tag].value
+        return int(value[0] if isinstance(value, MultiValue) else value)
+    except MALFORMED:
+        return None
 
 
 def pixel_spacing(header: Dataset) -> tuple[float, float] | None:

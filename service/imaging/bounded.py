@@ -11,6 +11,7 @@ from io import BytesIO
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
+from pydicom.tag import BaseTag
 
 from service.errors import CorruptImage
 
@@ -70,12 +71,12 @@ def first_item(header: Dataset, keyword: str) -> Dataset | None:
     return sequence[0] if sequence else None
 
 
-def byte_length(dataset: Dataset, keyword: str) -> int:
+def byte_length(dataset: Dataset, keyword: str | BaseTag) -> int:
     """Length of a value that is not parsed yet; 0 where it is, or is absent."""
     element = _unparsed(dataset, keyword)
     return 0 if element is None else len(element.value or b"")
 
 
-def _unparsed(dataset: Dataset, keyword: str) -> RawDataElement | None:
+def _unparsed(dataset: Dataset, keyword: str | BaseTag) -> RawDataElement | None:
     element: object = dataset.get_item(keyword) if keyword in dataset else None
     return element if isinstance(element, RawDataElement) else None

@@ -4,14 +4,12 @@ bytes -> [file structure -> acceptance -> pixels -> grey] -> standardise
 Used by service.imaging.decode. Each step is a module of this package; this one joins them.
 """
 
-from dataclasses import replace
-
 from service.errors import CorruptImage
 from service.imaging import acceptance
 from service.imaging.acceptance import GREY, Layout
 from service.imaging.dicom_file import MALFORMED, DicomFile, parse
 from service.imaging.grey import colour_pixels, grey_pixels, palette_pixels
-from service.imaging.pixels import NATIVE, check_transfer_syntax, stored_pixels
+from service.imaging.pixels import check_transfer_syntax, stored_pixels
 from service.imaging.radiograph import FloatImage, Radiograph
 
 
@@ -67,11 +65,12 @@ def _read(file: DicomFile, max_pixels: int) -> Radiograph:
 
 
 def _grey(file: DicomFile, value: memoryview, layout: Layout) -> tuple[FloatImage, list[str]]:
-    pixels, photometric = stored_pixels(value, file.transfer_syntax, layout, file.pixel_vr)
-    if photometric in GREY:
-        if file.transfer_syntax not in NATIVE:  # the decoder has cleared the bits above Bits Stored
-            layout = replace(layout, bits_stored=layout.bits_allocated)
-        return grey_pixels(pixels, file.header, layout)
-    if photometric == "PALETTE COLOR":
-        return palette_pixels(pixels, file.header)
-    return colour_pixels(pixels, photometric, layout)
+    stored = stored_pixels(value, file.transfer_syntax, layout, file.pixel_vr)
+    layout = stored.layout
+    if layout.photometric in GREY:
+        pixels, warnings = grey_pixels(stored.patterns, file.header, layout)
+    elif layout.photometric == "PALETTE COLOR":
+        pixels, warnings = palette_pixels(stored.patterns, file.header, layout)
+    else:
+        pixels, warnings = colour_pixels(stored.patterns, layout)
+    return pixels, [*stored.warnings, *warnings]

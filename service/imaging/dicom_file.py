@@ -71,6 +71,7 @@ HEADER_KEYWORDS = (
     "Columns",
     "BitsAllocated",
     "BitsStored",
+    "HighBit",
     "PixelRepresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
@@ -88,8 +89,11 @@ HEADER_KEYWORDS = (
         for part in ("Descriptor", "Data")
     ),
 )
+# (60xx,0100) and (60xx,0102): where old files keep overlays in the unused bits of pixels.
+OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 HEADER_TAGS: list[BaseTag | int] = [
-    Tag(tag) for tag in map(tag_for_keyword, HEADER_KEYWORDS) if tag is not None
+    *(Tag(tag) for tag in map(tag_for_keyword, HEADER_KEYWORDS) if tag is not None),
+    *(Tag(group, element) for group in OVERLAY_GROUPS for element in (0x0100, 0x0102)),
 ]
 LONG_VALUES = {  # bounded where they are used
     Tag(keyword) for keyword in HEADER_KEYWORDS if keyword.endswith(("Sequence", "Data"))

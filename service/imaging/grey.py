@@ -5,18 +5,17 @@ Every stage works on the at most 65,536 values a pixel can have, never on the pi
 float64, and one pass over the image.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 
 from service.errors import CorruptImage, UnsupportedPixels
 from service.imaging.acceptance import YBR, Layout, code
-from service.imaging.bounded import MAX_VALUE_BYTES, byte_length, first_item
+from service.imaging.bits import DEEPER, Patterns, understand
+from service.imaging.bounded import first_item
 from service.imaging.dicom_file import MALFORMED
-from service.imaging.pixels import StoredPixels
+from service.imaging.lut import read_lut
+from service.imaging.pixels import Samples
 from service.imaging.radiograph import FloatImage
 
 Values = NDArray[np.float64]  # one entry for every code a pixel can have
@@ -25,40 +24,23 @@ Values = NDArray[np.float64]  # one entry for every code a pixel can have
 ROBUST_WINDOW = (0.0001, 0.9999)
 HISTOGRAM_STRIDE = 2  # every 4th pixel decides the percentiles
 ROWS_AT_ONCE = 64  # a block and its indices stay in the cache: twice as fast as all rows at once
-MAX_LUT_BYTES = 2 * 65536  # PS3.3 C.11.1.1: at most 65,536 entries of 16 bits
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as JPEG's YCbCr
 NOTABLE_COLOUR = 0.02  # mean difference of channels, of full scale; JPEG noise stays below 0.01
 COLOUR_WARNING = "The image is coloured; only its luma is read. A radiograph has no colour."
+# A window that shows fewer grey values, or less of the picture, leaves black and white of it.
+LEAST_LEVELS = 16
+LEAST_SHOWN = 0.05
+WINDOW_WARNING = "Window Center (0028,1050) and Width (0028,1051) are unusable and were replaced."
+LUT_WARNING = "The VOI LUT (0028,3010) is unusable and was replaced."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Codes:
-    """What every possible bit pattern of a pixel stands for, and how often it occurs.
-
-    Attributes
-    ----------
-    stored
-        Stored value of each pattern, without the bits above Bits Stored; int32 (2**allocated,).
-    counts
-        Occurrences in a regular sample of the image; padding counts 0.
-    padding
-        Which patterns are padding.
-    """
-
-    stored: NDArray[np.int32]
-    counts: NDArray[np.int64]
-    padding: NDArray[np.bool_]
-
-
-def grey_pixels(
-    pixels: StoredPixels, header: Dataset, layout: Layout
-) -> tuple[FloatImage, list[str]]:
+def grey_pixels(pixels: Samples, header: Dataset, layout: Layout) -> tuple[FloatImage, list[str]]:
     """Run MONOCHROME pixels through modality, VOI and presentation.
 
     Parameters
     ----------
     pixels
-        Shape (H, W), 8 or 16 bits.
+        Bit patterns of shape (H, W), 8 or 16 bits.
     header, layout
         Of the same image.
 
@@ -73,47 +55,50 @@ def grey_pixels(
     ----------
     DICOM PS3.4 N.2 (order of the grayscale transformations).
     """
-    patterns = pixels.view(f"u{pixels.dtype.itemsize}")
-    codes = _codes(patterns, header, layout, signed=layout.signed)
+    patterns = understand(pixels, header, layout)
+    counts = _counts(pixels, patterns)
     try:
-        values = modality_values(codes.stored, header)
-        curve, warnings = voi_curve(values, codes.counts, header)
+        values = modality_values(patterns.stored, counts, header)
+        curve, warnings = voi_curve(values, counts, header)
     except MALFORMED:
         raise CorruptImage(
-            "the lookup tables in the header cannot be read. Send it again."
+            "the Modality LUT (0028,3000) in the header cannot be read. Send it again."
         ) from None
     if is_inverted(header, layout.photometric):
         np.subtract(1.0, curve, out=curve)
-    curve[codes.padding] = 0.0  # PS3.3 C.7.5.1.1.2: background, black whatever the polarity
-    return looked_up(patterns, curve), warnings
+    curve[patterns.padding] = 0.0  # PS3.3 C.7.5.1.1.2: background, black whatever the polarity
+    return looked_up(pixels, curve), [*patterns.warnings, *warnings]
 
 
-def palette_pixels(pixels: StoredPixels, header: Dataset) -> tuple[FloatImage, list[str]]:
+def palette_pixels(
+    pixels: Samples, header: Dataset, layout: Layout
+) -> tuple[FloatImage, list[str]]:
     """Turn PALETTE COLOR pixels into luma (PS3.3 C.7.6.3.1.5); arguments as :func:`grey_pixels`."""
-    patterns = pixels.view(f"u{pixels.dtype.itemsize}")
     keys = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
     if any(f"{key}Data" not in header for key in keys):
         raise UnsupportedPixels(
             "Palette Color Lookup Table Data (0028,1201) is absent or segmented. Send a grey image."
         )
+    patterns = understand(pixels, header, layout)
+    used = np.bincount(pixels[::4, ::4].ravel(), minlength=len(patterns.stored)) > 0
     try:
-        if any(byte_length(header, f"{key}Data") > MAX_LUT_BYTES for key in keys):
-            raise ValueError("palette too long")
-        palette = apply_color_lut(np.arange(np.iinfo(patterns.dtype).max + 1), header)
+        luts = [read_lut(header, f"{key}Descriptor", f"{key}Data") for key in keys]
+        stored = patterns.stored.astype(np.float64)
+        palette = np.stack([lut.map(stored, used) for lut in luts], axis=1)
     except MALFORMED:
         raise CorruptImage("the palette (0028,1201) cannot be read. Send it again.") from None
-    white = np.iinfo(palette.dtype).max
-    used = np.bincount(patterns[::4, ::4].ravel(), minlength=len(palette)) > 0
+    white = max(lut.white for lut in luts)
     curve = np.asarray(palette @ LUMA / white, dtype=np.float64)
-    return looked_up(patterns, curve), colour_warnings(palette[used], float(white))
+    warnings = [*patterns.warnings, *colour_warnings(palette[used], float(white))]
+    return looked_up(pixels, curve), warnings
 
 
-def colour_pixels(
-    pixels: StoredPixels, photometric: str, layout: Layout
-) -> tuple[FloatImage, list[str]]:
+def colour_pixels(pixels: Samples, layout: Layout) -> tuple[FloatImage, list[str]]:
     """Turn (H, W, 3) RGB or YBR pixels into luma (PS3.3 C.7.6.3.1.2)."""
     white = float(2**layout.bits_stored - 1)
-    if photometric in YBR:  # where a plugin already gave RGB, it says so
+    if pixels.max() > white or layout.high_bit != layout.bits_stored - 1:
+        raise UnsupportedPixels(f"{DEEPER[:-15]}. Send a grey image.")
+    if layout.photometric in YBR:  # where a plugin already gave RGB, it says so
         centre = (white + 1) / 2
         chroma = np.abs(pixels[::8, ::8, 1:].astype(np.float32) - centre)
         coloured = float(chroma.mean()) > NOTABLE_COLOUR * white
@@ -129,48 +114,22 @@ def colour_warnings(rgb: NDArray[np.generic], white: float) -> list[str]:
     return [COLOUR_WARNING] if np.ptp(samples, axis=1).mean() > NOTABLE_COLOUR * white else []
 
 
-def _codes(patterns: StoredPixels, header: Dataset, layout: Layout, *, signed: bool) -> Codes:
-    stored = stored_values(patterns.dtype.itemsize * 8, layout.bits_stored, signed=signed)
-    padding = padding_values(stored, header)
-    sample = patterns[::HISTOGRAM_STRIDE, ::HISTOGRAM_STRIDE].ravel()
-    counts = np.bincount(sample, minlength=stored.size)
-    if counts[~padding].any():
-        counts[padding] = 0
-    return Codes(stored=stored, counts=counts, padding=padding)
+def _counts(pixels: Samples, patterns: Patterns) -> NDArray[np.int64]:
+    """How often each pattern occurs in a regular sample; padding does not, but where all is."""
+    sample = pixels[::HISTOGRAM_STRIDE, ::HISTOGRAM_STRIDE].ravel()
+    counts = np.bincount(sample, minlength=len(patterns.stored))
+    if counts[~patterns.padding].any():
+        counts[patterns.padding] = 0
+    return counts
 
 
-def stored_values(allocated: int, bits_stored: int, *, signed: bool) -> NDArray[np.int32]:
-    """Return what each of the 2**allocated bit patterns stands for (PS3.5 8.1.1).
-
-    Bits above Bits Stored are no part of the value: old files keep overlays there.
-    """
-    values: NDArray[np.int32] = np.arange(2**allocated, dtype=np.int32) & (2**bits_stored - 1)
-    if signed:
-        values -= (values >> (bits_stored - 1)) << bits_stored
-    return values
-
-
-def padding_values(stored: NDArray[np.int32], header: Dataset) -> NDArray[np.bool_]:
-    """Return which stored values are Pixel Padding (0028,0120), up to (0028,0121) where given.
-
-    References
-    ----------
-    DICOM PS3.3 C.7.5.1.1.2.
-    """
-    first = _float(header, "PixelPaddingValue")
-    if first is None:
-        return np.zeros(stored.shape, dtype=bool)
-    last = _float(header, "PixelPaddingRangeLimit")
-    low, high = sorted((first, first if last is None else last))
-    return (stored >= low) & (stored <= high)
-
-
-def modality_values(stored: NDArray[np.int32], header: Dataset) -> Values:
+def modality_values(
+    stored: NDArray[np.int32], counts: NDArray[np.int64], header: Dataset
+) -> Values:
     """Apply the Modality LUT, else Rescale Slope and Intercept (PS3.3 C.11.1); slope 0 is none."""
     item = first_item(header, "ModalityLUTSequence")
     if item is not None:
-        _check_lut(item)
-        return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
+        return read_lut(item, "LUTDescriptor", "LUTData").map(stored.astype(float), counts > 0)
     slope = _float(header, "RescaleSlope") or 1.0
     intercept = _float(header, "RescaleIntercept") or 0.0
     return stored.astype(np.float64) * slope + intercept
@@ -181,33 +140,52 @@ def voi_curve(
 ) -> tuple[Values, list[str]]:
     """Map modality values onto [0, 1] by the first VOI LUT, else window, else robust percentiles.
 
+    What cannot be used is replaced by the next of these, with a warning.
+
     References
     ----------
     DICOM PS3.3 C.11.2.
     """
-    item = first_item(header, "VOILUTSequence")
-    if item is not None:
-        _check_lut(item)
-        mapped = np.asarray(apply_voi(np.rint(values).astype(np.int64), header), np.float64)
-        return mapped / max(1.0, float(mapped.max())), []
-    present = values[counts > 0]
+    warnings = []
+    try:
+        item = first_item(header, "VOILUTSequence")
+        if item is not None:
+            lut = read_lut(item, "LUTDescriptor", "LUTData")
+            return lut.map(values, counts > 0) / lut.white, []
+    except MALFORMED:
+        warnings.append(LUT_WARNING)
+    if "WindowCenter" not in header and "WindowWidth" not in header:
+        return robust_window(values, counts), warnings
+    curve = _windowed(values, counts, header)
+    if curve is None:
+        return robust_window(values, counts), [*warnings, WINDOW_WARNING]
+    return curve, warnings
+
+
+def _windowed(values: Values, counts: NDArray[np.int64], header: Dataset) -> Values | None:
+    """Apply the header's window; None where there is none, or it shows next to nothing."""
     centre, width = _float(header, "WindowCenter"), _float(header, "WindowWidth")
+    if centre is None or width is None or width <= 0:
+        return None
     function = code(header, "VOILUTFunction").upper() or "LINEAR"
-    if centre is None and width is None and "WindowCenter" not in header:
-        return robust_window(values, counts), []
-    if (
-        centre is None
-        or width is None
-        or width < (1 if function == "LINEAR" else 1e-9)
-        or centre + width / 2 <= present.min() < present.max()
-        or centre - width / 2 >= present.max() > present.min()
-    ):
-        warning = "Window Center (0028,1050) and Width (0028,1051) are unusable and were replaced."
-        return robust_window(values, counts), [warning]
-    return window(values, centre, width, function), []
+    curve = window(values, centre, width, function, step=_step(values))
+    present = counts > 0
+    shown = present & (curve > 0) & (curve < 1)
+    levels = min(LEAST_LEVELS, np.unique(values[present]).size - 2)
+    if shown.sum() < levels or counts[shown].sum() < LEAST_SHOWN * counts.sum():
+        return None
+    return curve
 
 
-def window(values: Values, centre: float, width: float, function: str) -> Values:
+def _step(values: Values) -> float:
+    """Distance of two modality values; 1 where it is more, or they are all the same."""
+    steps = np.diff(np.unique(values))
+    return min(1.0, float(steps.min())) if steps.size else 1.0
+
+
+def window(
+    values: Values, centre: float, width: float, function: str, *, step: float = 1.0
+) -> Values:
     """Apply a VOI window.
 
     Parameters
@@ -215,9 +193,12 @@ def window(values: Values, centre: float, width: float, function: str) -> Values
     values
         Modality values.
     centre, width
-        In the same units; ``width`` at least 1 for LINEAR, above 0 otherwise.
+        In the same units; ``width`` above 0.
     function
         ``"LINEAR_EXACT"`` or ``"SIGMOID"``; everything else is LINEAR, the default of the standard.
+    step
+        Distance of two values. LINEAR, made for integers, puts the edges of the window half a step
+        inside; a rescaled film may have steps far smaller than 1.
 
     Returns
     -------
@@ -233,9 +214,9 @@ def window(values: Values, centre: float, width: float, function: str) -> Values
         return np.asarray(1 / (1 + np.exp(exponent)))
     if function == "LINEAR_EXACT":
         return _clipped((values - centre) / width + 0.5)
-    if width <= 1:
-        return (values > centre - 0.5).astype(np.float64)
-    return _clipped((values - (centre - 0.5)) / (width - 1) + 0.5)
+    if width <= step:
+        return (values > centre - step / 2).astype(np.float64)
+    return _clipped((values - (centre - step / 2)) / (width - step) + 0.5)
 
 
 def _clipped(values: Values) -> Values:
@@ -265,7 +246,7 @@ def is_inverted(header: Dataset, photometric: str) -> bool:
     return photometric == "MONOCHROME1" or code(header, "PresentationLUTShape") == "INVERSE"
 
 
-def looked_up(patterns: StoredPixels, curve: Values) -> FloatImage:
+def looked_up(patterns: Samples, curve: Values) -> FloatImage:
     """Replace every pattern by its entry in ``curve``; float32, shape of ``patterns``."""
     table = curve.astype(np.float32)
     pixels = np.empty(patterns.shape, dtype=np.float32)
@@ -282,12 +263,3 @@ def _float(header: Dataset, keyword: str) -> float | None:
     except ValueError:
         return None
     return number if np.isfinite(number) else None
-
-
-def _check_lut(item: Dataset) -> None:
-    if (
-        "LUTData" not in item
-        or byte_length(item, "LUTData") > MAX_LUT_BYTES
-        or byte_length(item, "LUTDescriptor") > MAX_VALUE_BYTES
-    ):
-        raise ValueError("no LUT Data (0028,3006), or more than 65,536 entries")

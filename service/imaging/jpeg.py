@@ -1,12 +1,17 @@
-"""Bounds on the segments of a JPEG before a decoder takes it apart.
+"""The segments of a JPEG: bounds on them, what they say of the picture, and whether all are there.
 
-bytes -> [segments] -> pixels, raster
+bytes -> [segments] -> codestreams, raster
 Pillow reads marker segments in Python, a few bytes at a time, and joins what belongs together: 64
 MiB of them would keep it busy for minutes. A radiograph has a dozen.
 """
 
+import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from service.errors import CorruptImage
 
@@ -15,9 +20,18 @@ MAX_JUNK_BYTES = 65_536  # between segments, fill bytes counted
 MAX_EXIF_SEGMENTS = 1  # several are joined, each time with a copy of all
 MAX_SCANS = 64  # every scan of a progressive JPEG passes over the whole image; encoders write 10
 STANDALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # ITU-T T.81 table B.1: TEM, RST, SOI, EOI
+END_OF_IMAGE = 0xD9
 START_OF_SCAN = 0xDA
+RESTART_INTERVAL = 0xDD
 APP1 = 0xE1
+END_MARKER = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
+NOT_SOF = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG and DAC lie among the SOF markers
+PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+SOF_OF_JPEG_LS = 0xF7
 JPEG_LS = frozenset({0xF7, 0xF8})  # ITU-T T.87: SOF55, LSE
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # neither stuffed, nor a fill byte, nor RST
+RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 # Hierarchical images, which have sizes of their own, and marker codes that some decoders skip with
 # their content and others without it.
 REFUSED = frozenset({0xC8, 0xDE, 0xDF, *range(0xF0, 0xFE)})
@@ -29,6 +43,33 @@ class Segment:
 
     kind: int
     start: int
+
+
+class Frame(NamedTuple):
+    """What the frame header says (ITU-T T.81 B.2.2, T.87 C.2.2)."""
+
+    kind: int  # of its marker
+    precision: int  # bits
+    rows: int
+    columns: int
+    components: int
+
+    @property
+    def lossless(self) -> bool:
+        """Whether samples are predicted, not transformed (T.81 annex H)."""
+        return self.kind in LOSSLESS
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One scan: its header (ITU-T T.81 B.2.3), and what was counted in it."""
+
+    components: bytes  # their identifiers
+    first: int  # coefficient
+    last: int
+    low_bit: int  # Al: how many bits of each coefficient are still to come
+    restarts: int  # markers in its data
+    interval: int  # MCUs between them; 0 for no markers
 
 
 def check_jpeg(data: bytes, *, jpeg_ls: bool = False) -> None:
@@ -57,6 +98,78 @@ def check_jpeg(data: bytes, *, jpeg_ls: bool = False) -> None:
         raise CorruptImage("the JPEG has Exif data in several segments. Send it without.")
     if data.count(b"\xff\xda") > MAX_SCANS:  # FF in entropy-coded data is followed by 00
         raise CorruptImage(f"the JPEG has more than {MAX_SCANS} scans. Send it as baseline JPEG.")
+
+
+def frame_of(data: bytes) -> Frame:
+    """Read the frame header; raises CorruptImage where there is none."""
+    for segment in segments(data):
+        if is_frame(segment.kind) and len(data) >= segment.start + 6:
+            return Frame(segment.kind, *struct.unpack_from(">BHHB", data, segment.start))
+    raise CorruptImage("the JPEG has no frame header. Send the image again.")
+
+
+def is_frame(kind: int) -> bool:
+    """Whether a marker is one of the starts of frame."""
+    return kind == SOF_OF_JPEG_LS or (0xC0 <= kind <= 0xCF and kind not in NOT_SOF)
+
+
+def missing_parts(data: bytes) -> str | None:
+    """Name what the headers announce and the file does not hold; None where it is whole.
+
+    A progressive JPEG lacks scans where some bit of some coefficient never comes (ITU-T T.81
+    G.1.1.1.2), a sequential one where a component has none; a scan lacks restart intervals.
+    """
+    frame = frame_of(data)
+    scans = list(_scans(data))
+    coming: dict[int, np.typing.NDArray[np.int64]] = {}
+    for scan in scans:
+        for component in scan.components:
+            bits = coming.setdefault(component, np.full(64, 1))
+            bits[scan.first : scan.last + 1] = scan.low_bit
+    if len(coming) < frame.components:
+        return "components"
+    if frame.kind in PROGRESSIVE and any(bits.any() for bits in coming.values()):
+        return "scans"
+    if frame.components == 1 and any(_restarts(frame, scan) > scan.restarts for scan in scans):
+        return "restart intervals"
+    return None
+
+
+def _restarts(frame: Frame, scan: Scan) -> int:
+    """How many restart markers the only component's scan should have."""
+    side = 1 if frame.lossless else 8
+    units = -(-frame.rows // side) * -(-frame.columns // side)
+    return (units - 1) // scan.interval if scan.interval else 0
+
+
+def _scans(data: bytes) -> Iterator[Scan]:
+    """List the scans of a JPEG for which :func:`check_jpeg` passed."""
+    interval, place = 0, 2
+    for _ in range(MAX_SEGMENTS + MAX_SCANS):
+        found = MARKER.search(data, place)
+        if found is None:
+            return
+        kind, place = data[found.start() + 1], found.end()
+        if kind == END_OF_IMAGE:
+            return
+        if kind in STANDALONE:
+            continue
+        length = int.from_bytes(data[place : place + 2])
+        content, place = data[place + 2 : place + length], place + max(2, length)
+        if kind == RESTART_INTERVAL and len(content) == 2:
+            interval = int.from_bytes(content)
+        if kind == START_OF_SCAN and len(content) >= 4 and len(content) == 4 + 2 * content[0]:
+            following = MARKER.search(data, place)
+            coded = data[place : following.start() if following else len(data)]
+            first, last, bits = content[-3:]
+            yield Scan(
+                components=content[1:-3:2],
+                first=first,
+                last=last,
+                low_bit=bits & 15,
+                restarts=len(RESTART.findall(coded)),
+                interval=interval,
+            )
 
 
 def segments(data: bytes) -> Iterator[Segment]:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from service.errors import CorruptImage
+from service.errors import CorruptImage, TruncatedImage
 
 MAX_TILES = 4096  # 8,192 x 8,192 pixels in tiles of 128 x 128
 MAX_PACKETS = 1_000_000  # layers x resolutions x precincts; a large radiograph has a few thousand
@@ -45,6 +45,8 @@ def check_jpeg2000(codestream: bytes, start: int) -> None:
     ------
     CorruptImage
         With too many tiles, packets or tile-parts, or with tiny code-blocks.
+    TruncatedImage
+        If a tile, or a part of one, is not there.
 
     References
     ----------
@@ -55,7 +57,11 @@ def check_jpeg2000(codestream: bytes, start: int) -> None:
         raise CorruptImage(f"the JPEG 2000 image is not in 1 to {MAX_TILES:,} tiles.")
     layers = 1
     (siz_length,) = struct.unpack_from(">H", codestream, start + 4)
+    tiles = set()
     for marker, content in _markers(codestream, start + 4 + siz_length):
+        if marker == SOT:
+            tiles.add(content[:2])
+            continue
         if marker == COD:
             layers = max(layers, int.from_bytes(content[2:4], "big"))
             style = content[5:] if content[:1] and content[0] & 1 else content[5:10]
@@ -67,6 +73,8 @@ def check_jpeg2000(codestream: bytes, start: int) -> None:
             raise CorruptImage("the JPEG 2000 code-blocks are too small. Send the image again.")
         if layers * _precincts(grid, style[0], style[5:]) > MAX_PACKETS:
             raise CorruptImage(f"the JPEG 2000 image has more than {MAX_PACKETS:,} packets.")
+    if len(tiles) < grid.tiles:
+        raise TruncatedImage("the JPEG 2000 image lacks tiles. Send the complete file.")
 
 
 def _grid(codestream: bytes, start: int) -> Grid | None:
@@ -80,7 +88,7 @@ def _grid(codestream: bytes, start: int) -> Grid | None:
 
 
 def _markers(codestream: bytes, position: int) -> Iterator[tuple[int, bytes]]:
-    """Find COD and COC, in the main header and in those of tile-parts."""
+    """Find COD and COC, in the main header and in those of tile-parts, and the tile-parts."""
     tile_part_end = len(codestream)
     for _ in range(MAX_MARKERS):
         if position + 4 > len(codestream):
@@ -96,7 +104,9 @@ def _markers(codestream: bytes, position: int) -> Iterator[tuple[int, bytes]]:
         if marker == SOT and position + 10 <= len(codestream):
             (tile_part,) = struct.unpack_from(">L", codestream, position + 6)
             tile_part_end = position + tile_part if tile_part else len(codestream)
-        if marker in {COD, COC}:
+            if tile_part_end > len(codestream):
+                raise TruncatedImage("a JPEG 2000 tile-part is cut off. Send the complete file.")
+        if marker in {SOT, COD, COC}:
             yield marker, codestream[position + 4 : position + 2 + length]
         position += 2 + length
     raise CorruptImage("the JPEG 2000 codestream has too many markers. Send the image again.")

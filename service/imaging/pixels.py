@@ -1,32 +1,23 @@
-"""Decode the stored values of one frame, by the fastest plugin for its transfer syntax.
+"""Get the stored values of one frame out of Pixel Data.
 
 bytes -> file structure -> acceptance -> [pixels] -> grey
-The size a codestream claims is compared with Rows x Columns first: it decides the memory used.
+What a codestream says of itself is compared with the header first: it decides the memory used, and
+two that contradict each other do not show one film.
 """
 
 import struct
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from numpy.typing import NDArray
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
     RLELossless,
 )
 
@@ -34,13 +25,22 @@ from service.errors import (
     CorruptImage,
     MultipleFrames,
     TruncatedImage,
+    UnsupportedPixels,
     UnsupportedTransferSyntax,
 )
 from service.imaging.acceptance import Layout
-from service.imaging.jpeg import check_jpeg, segments
-from service.imaging.jpeg2000 import check_jpeg2000
+from service.imaging.codestreams import (
+    JPEG,
+    JPEG_2000,
+    JPEG_LS,
+    Codestream,
+    decode_codestream,
+    read_header,
+)
+from service.imaging.encapsulation import ITEM, codestream_of
+from service.imaging.jpeg import END_MARKER
 
-StoredPixels = NDArray[Any]  # uint8, uint16, int8 or int16; (H, W) or (H, W, 3)
+Samples = NDArray[Any]  # uint8 or uint16; (H, W) or (H, W, 3)
 
 NATIVE: Final = frozenset(
     {
@@ -50,40 +50,33 @@ NATIVE: Final = frozenset(
         DeflatedExplicitVRLittleEndian,
     }
 )
+READ: Final = NATIVE | JPEG | JPEG_LS | JPEG_2000 | {RLELossless}
 
-# Milliseconds relative to the first, 2,000 x 2,000 pixels, benchmarks/decode.py:
-#   JPEG Baseline  pillow 1, gdcm 2.9, pylibjpeg 4.0    JPEG-LS  pyjpegls 1, gdcm 2.0, pylibjpeg 3.3
-#   JPEG Lossless  gdcm 1, pylibjpeg 1.1                RLE      pylibjpeg 1, pydicom 3.5
-#   JPEG 2000      gdcm 1, pylibjpeg 1.5, pillow 1.55
-# GDCM gains too little to justify its size. The second of a pair is asked where the first fails.
-# RLE has no second: pydicom's own decoder inflates a hostile segment without bound.
-PLUGINS: Final[dict[UID, tuple[str, ...]]] = {
-    JPEGBaseline8Bit: ("pillow", "pylibjpeg"),
-    JPEGExtended12Bit: ("pylibjpeg",),
-    JPEGLossless: ("pylibjpeg",),
-    JPEGLosslessSV1: ("pylibjpeg",),
-    JPEGLSLossless: ("pyjpegls", "pylibjpeg"),
-    JPEGLSNearLossless: ("pyjpegls", "pylibjpeg"),
-    JPEG2000Lossless: ("pylibjpeg", "pillow"),
-    JPEG2000: ("pylibjpeg", "pillow"),
-    HTJ2KLossless: ("pylibjpeg",),
-    HTJ2KLosslessRPCL: ("pylibjpeg",),
-    HTJ2K: ("pylibjpeg",),
-    RLELossless: ("pylibjpeg",),
-}
 
-MAX_ITEMS = 20_000  # fragments of one frame; encoders write one, or one a few KiB
-MAX_OFFSETS_BYTES = 65_536  # of the Basic Offset Table; one frame needs 4
-ITEM, SEQUENCE_END = 0xE000FFFE, 0xE0DDFFFE  # PS3.5 7.5, as little-endian unsigned long
-START_OF_IMAGE = b"\xff\xd8"  # of JPEG and JPEG-LS
-END_MARKER = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
-J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ
-NOT_SOF = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG and DAC lie among the SOF markers
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPixels:
+    """One frame as it is stored.
+
+    Attributes
+    ----------
+    patterns
+        Bit patterns, uint8 or uint16 of shape (H, W), or (H, W, 3); all that the file has, also
+        what lies above Bits Stored.
+    layout
+        As the header says; ``photometric`` and the bits are those of the codestream where it says
+        otherwise.
+    warnings
+        Where it does.
+    """
+
+    patterns: Samples
+    layout: Layout
+    warnings: tuple[str, ...] = ()
 
 
 def check_transfer_syntax(syntax: UID) -> None:
-    """Refuse what no plugin reads: video, JPIP, encrypted or private encodings (PS3.5 annex A)."""
-    if syntax in NATIVE or syntax in PLUGINS:
+    """Refuse what no decoder reads: video, JPIP, encrypted or private encodings (PS3.5 annex A)."""
+    if syntax in READ:
         return
     fact = f"'{syntax}'" if syntax.type == "Transfer Syntax" else "not a defined term"
     raise UnsupportedTransferSyntax(
@@ -92,9 +85,7 @@ def check_transfer_syntax(syntax: UID) -> None:
     )
 
 
-def stored_pixels(
-    value: memoryview, syntax: UID, layout: Layout, vr: str
-) -> tuple[StoredPixels, str]:
+def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> StoredPixels:
     """Decode the frame.
 
     Parameters
@@ -108,50 +99,102 @@ def stored_pixels(
     vr
         Value representation of Pixel Data, ``"OB"`` or ``"OW"``.
 
-    Returns
-    -------
-    pixels
-        Shape (H, W) or (H, W, 3). Native values still carry whatever lies above Bits Stored.
-    photometric
-        Of ``pixels``: a codestream may hold RGB where the header says YBR.
-
     Raises
     ------
     TruncatedImage
         If the value, an item or the codestream ends too early.
     CorruptImage
-        If no plugin decodes the codestream, or it contradicts the header.
+        If the codestream cannot be decoded, or contradicts the header.
+    UnsupportedPixels
+        If the values can be understood in two ways.
     """
     if syntax in NATIVE:
         return _native(value, syntax, layout, vr)
-    source = _whole_sequence(value)
-    codestream = get_frame(source, 0, number_of_frames=1)
-    if syntax != RLELossless:
-        _check_codestream(codestream, layout, syntax)
-    for plugin in PLUGINS[syntax]:
-        try:
-            return _decoded(source, syntax, layout, plugin=plugin, vr="OB")
-        except BaseException as failure:
-            # pylibjpeg-rle is Rust: its panics are no Exception, and their class has no import.
-            if not isinstance(failure, Exception) and type(failure).__name__ != "PanicException":
-                raise
-    raise CorruptImage(f"no decoder accepts the {syntax.name} codestream. Send the image again.")
-
-
-def _native(value: memoryview, syntax: UID, layout: Layout, vr: str) -> tuple[StoredPixels, str]:
-    expected = layout.frame_bytes
-    if len(value) < expected:
-        raise TruncatedImage(
-            f"Pixel Data (7FE0,0010) has {len(value):,} bytes; Rows x Columns need {expected:,}. "
-            "Send the complete file."
+    codestream = codestream_of(value)
+    if syntax == RLELossless:
+        source = encapsulate([codestream + b"\0" * (len(codestream) % 2)])
+        patterns = _by_pydicom(source, syntax, layout, plugin="pylibjpeg")
+        return StoredPixels(patterns=patterns, layout=layout)
+    end = codestream.rfind(END_MARKER)
+    if end >= 0 and not codestream[end + 2 :].strip(b"\0\xff"):  # padding of the item
+        codestream = codestream[: end + 2]
+    header = read_header(codestream, syntax)
+    if (header.rows, header.columns, header.samples) != (
+        layout.rows,
+        layout.columns,
+        layout.samples,
+    ):
+        raise CorruptImage(
+            "the codestream does not have the Rows (0028,0010), Columns (0028,0011) and Samples "
+            "per Pixel (0028,0002) of its header. Send the image again."
         )
-    source = value[: expected + expected % 2]  # one frame was declared; the rest is padding
-    return _decoded(source, syntax, layout, plugin="", vr=vr)
+    return _of_codestream(decode_codestream(codestream, syntax), header, layout)
 
 
-def _decoded(
-    source: bytes | memoryview, syntax: UID, layout: Layout, *, plugin: str, vr: str
-) -> tuple[StoredPixels, str]:
+def _of_codestream(pixels: Samples, header: Codestream, layout: Layout) -> StoredPixels:
+    """Bit patterns of the decoded values, and what the stream says of them.
+
+    JPEG knows no sign: its values are the bit patterns of Pixel Representation (0028,0103). JPEG
+    2000 does (ITU-T T.800 A.5.1), and its values are what they are.
+    """
+    container = 8 * pixels.dtype.itemsize
+    changes: dict[str, Any] = {"bits_allocated": container}
+    warnings: tuple[str, ...] = ()
+    if header.signed:
+        if not layout.signed and (pixels < 0).any():
+            raise UnsupportedPixels(
+                "Pixel Representation (0028,0103) is 0, and the codestream holds negative values. "
+                "Send the image uncompressed."
+            )
+        changes |= {"signed": True, "bits_stored": container, "high_bit": container - 1}
+    elif header.precision <= layout.high_bit:
+        stored = min(header.precision, layout.bits_stored)
+        changes |= {"bits_stored": stored, "high_bit": header.precision - 1}
+        if layout.signed and stored < layout.bits_stored:
+            warning = (
+                f"The codestream has {header.precision} bits, Bits Stored (0028,0101) is "
+                f"{layout.bits_stored}: the sign was taken from the stream's highest bit."
+            )
+            warnings = (warning,)
+    if layout.photometric in {"YBR_ICT", "YBR_RCT"}:
+        changes["photometric"] = "RGB"  # the transformation is part of JPEG 2000, and undone
+    patterns = pixels.view(f"u{pixels.dtype.itemsize}")
+    return StoredPixels(patterns=patterns, layout=replace(layout, **changes), warnings=warnings)
+
+
+def _native(value: memoryview, syntax: UID, layout: Layout, vr: str) -> StoredPixels:
+    warnings: tuple[str, ...] = ()
+    pixel_count = layout.rows * layout.columns
+    if layout.photometric == "YBR_FULL_422" and len(value) >= 3 * pixel_count:
+        layout = replace(layout, photometric="YBR_FULL")  # chroma is not shared
+    expected = layout.frame_bytes
+    if len(value) > expected + 1 and value[:4] == struct.pack("<L", ITEM):
+        value = memoryview(codestream_of(value))
+        warnings = ("Pixel Data (7FE0,0010) is uncompressed, and yet in items.",)
+    _check_length(len(value), expected, layout)
+    source = value[: expected + expected % 2]  # the rest is padding
+    patterns = _by_pydicom(source, syntax, layout, vr=vr)
+    return StoredPixels(patterns=patterns, layout=layout, warnings=warnings)
+
+
+def _check_length(length: int, expected: int, layout: Layout) -> None:
+    """Compare the length of native pixels with what the header makes of it; a row too many passes.
+
+    Were another size or depth stored, the pixels would be taken apart wrongly.
+    """
+    fact = f"Pixel Data (7FE0,0010) has {length:,} bytes; Rows x Columns need {expected:,}."
+    if length < expected:
+        raise TruncatedImage(f"{fact} Send the complete file.")
+    if length >= 2 * expected and length % expected <= 1:
+        raise MultipleFrames(f"{fact} Send a single radiograph.")
+    if length - expected > max(1, expected // layout.rows):
+        raise CorruptImage(f"{fact} Send the image again.")
+
+
+def _by_pydicom(
+    source: bytes | memoryview, syntax: UID, layout: Layout, *, plugin: str = "", vr: str = "OB"
+) -> Samples:
+    """Let pydicom take uncompressed or run-length encoded pixels apart."""
     native = syntax in NATIVE
     options: Any = {  # pydicom types them as **kwargs: DecodeOptions, which no call satisfies
         "as_rgb": False,  # the luma of YBR is its first channel; no conversion there and back
@@ -163,76 +206,19 @@ def _decoded(
         "photometric_interpretation": layout.photometric,
         "planar_configuration": layout.planar,
         "bits_allocated": layout.bits_allocated,
-        "bits_stored": layout.bits_stored,
-        "pixel_representation": int(layout.signed),
+        "bits_stored": layout.bits_allocated,  # which bits count, service.imaging.grey decides
+        "pixel_representation": 0,
         "pixel_keyword": "PixelData",
         "view_only": native,
-        "correct_unused_bits": not native,  # one lookup table does it for native pixels
+        "correct_unused_bits": False,
     }
     if native:
         options["pixel_vr"] = vr  # decides how big-endian 8-bit words are swapped
-    pixels, properties = get_decoder(syntax).as_array(source, decoding_plugin=plugin, **options)
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return pixels, str(properties["photometric_interpretation"])
-
-
-def _whole_sequence(value: memoryview) -> bytes:
-    """Return the items of encapsulated Pixel Data up to and with the delimiter (PS3.5 A.4)."""
-    position = 0
-    for count in range(MAX_ITEMS):
-        if position + 8 > len(value):
-            break
-        tag, length = struct.unpack_from("<LL", value, position)
-        if tag == SEQUENCE_END:
-            return bytes(value[: position + 8])
-        if tag != ITEM or (count == 0 and length > MAX_OFFSETS_BYTES):
-            raise CorruptImage("Pixel Data (7FE0,0010) is not a sequence of items. Send it again.")
-        position += 8 + length
-    else:
-        raise CorruptImage(f"Pixel Data (7FE0,0010) has more than {MAX_ITEMS:,} fragments.")
-    raise TruncatedImage("Pixel Data (7FE0,0010) ends within an item. Send the complete file.")
-
-
-def _check_codestream(codestream: bytes, layout: Layout, syntax: UID) -> None:
-    """Compare the codestream's own size with the header before a decoder allocates for it."""
-    if codestream.startswith(START_OF_IMAGE):
-        check_jpeg(codestream, jpeg_ls=syntax in {JPEGLSLossless, JPEGLSNearLossless})
-        size = _jpeg_size(codestream)
-    else:
-        size = _jpeg2000_size(codestream)
-    if size != (layout.rows, layout.columns, layout.samples):
-        raise CorruptImage(
-            "the codestream does not have the Rows (0028,0010), Columns (0028,0011) and Samples "
-            "per Pixel (0028,0002) of its header. Send the image again."
-        )
-    if END_MARKER not in codestream[-16:]:  # encoders pad the item with 00 or FF
-        raise TruncatedImage("the codestream has no end marker. Send the complete file.")
-    if END_MARKER + b"\xff\xd8\xff" in codestream:
-        raise MultipleFrames("Pixel Data (7FE0,0010) holds several images. Send a single one.")
-
-
-def _jpeg_size(codestream: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components; None where they are not found.
-
-    References
-    ----------
-    ITU-T T.81 B.2.2 (SOF), T.87 C.2.2 (JPEG-LS).
-    """
-    for segment in segments(codestream):
-        frame = codestream[segment.start : segment.start + 6]
-        if (segment.kind == 0xF7 or 0xC0 <= segment.kind <= 0xCF) and segment.kind not in NOT_SOF:
-            return struct.unpack(">xHHB", frame) if len(frame) == 6 else None
-    return None
-
-
-def _jpeg2000_size(codestream: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components of SIZ (ITU-T T.800 A.5.1), as :func:`_jpeg_size`."""
-    start = codestream.find(J2K_START, 0, 4096)  # a JP2 header may come first
-    if start < 0 or len(codestream) < start + 42:
-        return None
-    if start and codestream.count(J2K_START) > 1:  # a decoder could take the other one
-        return None
-    check_jpeg2000(codestream, start)
-    right, bottom, left, top = struct.unpack_from(">4L", codestream, start + 8)
-    (components,) = struct.unpack_from(">H", codestream, start + 40)
-    return bottom - top, right - left, components
+    try:
+        pixels, _ = get_decoder(syntax).as_array(source, decoding_plugin=plugin, **options)
+    except BaseException as failure:
+        # pylibjpeg-rle is Rust: its panics are no Exception, and their class has no import.
+        if not isinstance(failure, Exception) and type(failure).__name__ != "PanicException":
+            raise
+        raise CorruptImage("the pixels cannot be decoded. Send the image again.") from None
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)

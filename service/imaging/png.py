@@ -12,11 +12,18 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from service.errors import CorruptImage, TruncatedImage
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LEVEL = 1
 SUB = 1  # filter: each byte less that of the pixel to the left
 COLOUR_TYPES = {1: 0, 3: 2}  # channels -> grey, RGB
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> channels (PNG specification, table 11.1)
+# Interlaced: first row and column of each pass, and the distance of its rows and columns.
+PASSES = (
+    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4),
+    (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1),
+)  # fmt: skip
 ZLIB_HEADER = b"\x78\x01"  # RFC 1950, 2.2
 STORED = 65_535  # bytes of a stored block at most (RFC 1951, 3.2.4)
 
@@ -62,41 +69,67 @@ def inflated(data: bytes) -> bytes:
     Returns
     -------
     bytes
-        A PNG that decodes to the same image. The file itself where its pixels are interlaced, or
-        where anything is wrong with them: what, the decoder says better.
+        A PNG that decodes to the same image. The file itself where something is wrong that every
+        decoder finds: what, that one says better.
+
+    Raises
+    ------
+    TruncatedImage
+        If there are fewer scanlines than the header says: decoders leave the rest black.
+    CorruptImage
+        If there are more, if a chunk of pixels is damaged, or not with the others.
 
     References
     ----------
-    W3C PNG specification, 5 (chunks), 7.2 (scanlines); RFC 1950; RFC 1951, 3.2.4 (stored blocks).
+    W3C PNG specification, 5 (chunks), 7.2 (scanlines), 8 (interlacing); RFC 1950; RFC 1951, 3.2.4
+    (stored blocks).
     """
     if len(data) < 33 or data[12:16] != b"IHDR":
         return data
     columns, rows, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     found = _pixel_chunks(data)
-    if found is None or interlaced or colour not in CHANNELS:
+    if found is None or colour not in CHANNELS:
         return data
     start, end, compressed = found
-    expected = rows * (1 + (columns * CHANNELS[colour] * depth + 7) // 8)
+    expected = _scanline_bytes(rows, columns, CHANNELS[colour] * depth, interlaced=interlaced == 1)
     inflator = isal_zlib.decompressobj()
     try:
         lines = inflator.decompress(compressed, expected + 1)
     except isal_zlib.error:  # type: ignore[misc]  # its stub takes the class for an instance
         return data
-    if len(lines) != expected or not inflator.eof:
-        return data
+    if len(lines) > expected:
+        raise CorruptImage("the PNG holds more scanlines than its header says. Save it again.")
+    if len(lines) < expected or not inflator.eof:
+        raise TruncatedImage("the PNG holds fewer scanlines than its header says. Send all of it.")
     return b"".join((data[:start], *_chunk(b"IDAT", _stored(lines)), data[end:]))
 
 
+def _scanline_bytes(rows: int, columns: int, bits: int, *, interlaced: bool) -> int:
+    """Length of all scanlines with their filter bytes; ``bits`` are those of a pixel."""
+    total = 0
+    for top, left, down, across in PASSES if interlaced else ((0, 0, 1, 1),):
+        height, width = -((top - rows) // down), -((left - columns) // across)
+        if height > 0 and width > 0:
+            total += height * (1 + (width * bits + 7) // 8)
+    return total
+
+
 def _pixel_chunks(data: bytes) -> tuple[int, int, bytes] | None:
-    """Where the IDAT chunks begin and end, and what they hold; None unless they are in one run."""
+    """Where the IDAT chunks begin and end, and their content; None where one is cut or none is."""
     view, parts = memoryview(data), list[memoryview]()
     position, start, end = len(SIGNATURE), 0, 0
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         after = position + 12 + length
         if kind == b"IDAT":
-            if after > len(data) or (parts and position != end):
+            if after > len(data):
                 return None
+            if parts and position != end:
+                raise CorruptImage("the PNG's pixels are in several places. Save it again.")
+            if isal_zlib.crc32(view[position + 4 : after - 4]) != int.from_bytes(
+                view[after - 4 : after]
+            ):
+                raise CorruptImage("the PNG's pixels are damaged (CRC). Send it again.")
             start, end = start or position, after
             parts.append(view[position + 8 : after - 4])
         position = after

@@ -12,10 +12,12 @@ from io import BytesIO
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
-from service.imaging.grey import colour_warnings
+from service.imaging.codestreams import check_whole, decode_jpeg, decode_png
+from service.imaging.grey import LUMA, colour_warnings
 from service.imaging.jpeg import check_jpeg
 from service.imaging.png import inflated
 from service.imaging.radiograph import FloatImage, Radiograph
@@ -42,6 +44,9 @@ JPEG_END = b"\xff\xd9"
 MAX_CHUNKS = 1000  # besides the pixels; Pillow inflates a profile or text of up to 1 MiB for each
 MAX_PIXEL_CHUNKS = 100_000  # 8 KiB each, as libpng writes them, would be 800 MiB
 MAX_EXIF_BYTES = 65_536  # what a JPEG can hold in one segment
+DEEP_COLOURS = frozenset({2, 4, 6})  # RGB, grey and RGB with alpha (PNG specification, table 11.1)
+DEPTHS = (8, 10, 12, 14, 16)  # of films
+JPEG_COLOURS = {"L": "GRAY", "RGB": "RGB"}  # what Pillow and libjpeg call them
 
 
 def read_png(data: bytes, max_pixels: int) -> Radiograph:
@@ -64,7 +69,7 @@ def read_png(data: bytes, max_pixels: int) -> Radiograph:
     TooManyPixels
         Before any pixel is decoded.
     TruncatedImage
-        If the decoder fails and the file lacks its end.
+        If the file lacks its end, or some of its scanlines.
     CorruptImage
         If the decoder fails otherwise; this includes text or colour-profile chunks that inflate
         beyond Pillow's bounds.
@@ -76,7 +81,10 @@ def read_png(data: bytes, max_pixels: int) -> Radiograph:
 
 
 def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
-    """Read a JPEG: grey, YCbCr or CMYK; arguments and errors as for :func:`read_png`."""
+    """Read a JPEG: grey, YCbCr or CMYK; arguments and errors as for :func:`read_png`.
+
+    What libjpeg only warns of is an error here: its picture is not the one that was stored.
+    """
     check_jpeg(data)
     return _read(data, max_pixels, "JPEG", JPEG_END)
 
@@ -87,11 +95,9 @@ def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes
         _check_size(image.width, image.height, max_pixels)
         if kind == "PNG" and getattr(image, "is_animated", False):
             raise MultipleFrames("the PNG is animated; one frame is read. Send a single image.")
-        if kind == "PNG":
-            image = Image.open(BytesIO(inflated(data)), formats=(kind,))
-        image.load()
         _check_exif(image)
-        pixels, notes = _grey(ImageOps.exif_transpose(image))
+        mode = image.mode
+        pixels, notes = _png_pixels(data) if kind == "PNG" else _jpeg_pixels(data, image)
     except Image.DecompressionBombError:
         raise TooManyPixels(
             "the size in the header is beyond what the decoder opens. Send a smaller image."
@@ -104,7 +110,49 @@ def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes
         raise CorruptImage(
             f"the {kind} cannot be decoded ({type(error).__name__}). Send it again."
         ) from None
-    return Radiograph(pixels=pixels, format=kind, photometric=image.mode, warnings=tuple(notes))
+    return Radiograph(pixels=pixels, format=kind, photometric=mode, warnings=tuple(notes))
+
+
+def _png_pixels(data: bytes) -> tuple[FloatImage, list[str]]:
+    stored = inflated(data)
+    image = Image.open(BytesIO(stored), formats=("PNG",))
+    image.load()
+    _check_exif(image)
+    if data[24] != 16 or data[25] not in DEEP_COLOURS:  # depth and colour type of IHDR
+        return _grey(ImageOps.exif_transpose(image))
+    luma, notes = _deep_luma(decode_png(stored))
+    turned = Image.fromarray(luma)
+    turned.info = image.info  # with the orientation
+    return np.asarray(ImageOps.exif_transpose(turned)), notes
+
+
+def _deep_luma(samples: NDArray[np.uint16]) -> tuple[FloatImage, list[str]]:
+    """Luma of (H, W, 2 to 4) samples of 16 bits, which Pillow would reduce to 8; alpha on black."""
+    channels = samples.shape[2]
+    colours = samples[..., : channels - 1 + channels % 2]
+    white = _white(colours)
+    weights = LUMA if colours.shape[2] == 3 else np.ones(1, np.float32)
+    luma = _scaled(colours @ weights, white)
+    if channels in (2, 4):
+        luma *= _scaled(samples[..., -1], 65535)
+    notes = colour_warnings(colours[::8, ::8], float(white)) if channels > 2 else []
+    return luma, notes
+
+
+def _white(samples: NDArray[np.generic]) -> int:
+    """The largest value of the depth that 16-bit samples use: many hold a film of 10 or 12 bits."""
+    most = int(samples.max())
+    return next((1 << bits) - 1 for bits in DEPTHS if most < 1 << bits)
+
+
+def _jpeg_pixels(data: bytes, image: Image.Image) -> tuple[FloatImage, list[str]]:
+    if image.mode not in JPEG_COLOURS:  # CMYK
+        check_whole(data)
+        return _grey(ImageOps.exif_transpose(image))
+    pixels = decode_jpeg(data, JPEG_COLOURS[image.mode])
+    decoded = Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels)
+    decoded.info = image.info  # with the orientation
+    return _grey(ImageOps.exif_transpose(decoded))
 
 
 def _check_chunks(data: bytes) -> None:
@@ -139,7 +187,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
     """Convert any mode of a PNG or JPEG; float32 (H, W) in [0, 1]."""
     if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey
-        return _scaled(np.asarray(image), 65535), []
+        return _scaled(np.asarray(image), _white(np.asarray(image))), []
     if image.mode == "P" or (image.mode == "RGB" and image.has_transparency_data):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode == "CMYK":
@@ -156,6 +204,6 @@ def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
     return _scaled(np.asarray(image.convert("L")), 255), notes
 
 
-def _scaled(pixels: np.typing.NDArray[np.generic], white: int) -> FloatImage:
+def _scaled(pixels: NDArray[np.generic], white: int) -> FloatImage:
     scaled: FloatImage = np.divide(pixels, np.float32(white), dtype=np.float32)
     return scaled

@@ -4,12 +4,14 @@ bytes -> decode -> [standardise] -> session -> calibration
 Used by service.model.reader and training.dataset, and nowhere re-implemented.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from service.errors import InvalidManifest
+from service.errors import InvalidManifest, TooSmall
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.observe.stages import stage
 
@@ -27,6 +29,9 @@ class InputSpec:
     equalise
         Whether grey values are replaced by their rank (histogram equalisation), which makes the
         input independent of window, gamma and exposure.
+    least_side
+        Fewest pixels of a radiograph's side that are read: below it, what is missing is read as
+        disease.
     mean, std
         What the network subtracts and divides by; part of the graph, kept here for the record.
     """
@@ -34,14 +39,32 @@ class InputSpec:
     size: int
     crop: float
     equalise: bool
+    least_side: int
     mean: float
     std: float
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "InputSpec":
+        """Take the fields of a manifest or configuration.
+
+        One that names no ``least_side``, as older ones do, reads no film smaller than its input.
+
+        Raises
+        ------
+        InvalidManifest
+            If a value is impossible.
+        TypeError
+            If a field is missing or unknown.
+        """
+        return cls(**({"least_side": fields.get("size", 0)} | dict(fields)))
 
     def __post_init__(self) -> None:
         if self.size < 32 or self.size % 32:
             raise InvalidManifest(f"input size {self.size} is not a positive multiple of 32")
         if not 0 < self.crop <= 1:
             raise InvalidManifest(f"input crop {self.crop} is not in (0, 1]")
+        if self.least_side < 1:
+            raise InvalidManifest(f"input least side {self.least_side} is below 1")
         if self.std <= 0:
             raise InvalidManifest(f"input std {self.std} is not positive")
 
@@ -63,7 +86,10 @@ class Geometry:
 
 @stage("standardise")
 def standardise(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Geometry]:
-    """Crop, resize and equalise one radiograph.
+    """Crop, resize, and stretch or equalise one radiograph.
+
+    The darkest pixel of the result is 0 and the brightest 1, whatever the file's scale: the same
+    film with fewer bits, another slope or another linear window gives the same tensor.
 
     Parameters
     ----------
@@ -78,7 +104,24 @@ def standardise(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Ge
         float32 of shape (1, S, S) in [0, 1].
     geometry
         Maps a heatmap back to the original pixel grid.
+
+    Raises
+    ------
+    TooSmall
+        If a side has fewer pixels than the model reads.
     """
+    if min(radiograph.rows, radiograph.columns) < spec.least_side:
+        raise TooSmall(
+            f"the image has {radiograph.rows} x {radiograph.columns} pixels; at least "
+            f"{spec.least_side} a side are read. Send it at its original size."
+        )
+    resized, geometry = resample(radiograph, spec)
+    tensor = equalise(resized) if spec.equalise else stretch(resized)
+    return tensor[np.newaxis], geometry
+
+
+def resample(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Geometry]:
+    """Crop and resize alone, grey values as they are: float32 (S, S)."""
     geometry = _centred_crop(radiograph.rows, radiograph.columns, spec.crop)
     box = (
         geometry.left,
@@ -93,8 +136,16 @@ def standardise(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Ge
         ),
         dtype=np.float32,
     )
-    tensor = equalise(resized) if spec.equalise else resized
-    return np.clip(tensor, 0.0, 1.0)[np.newaxis], geometry
+    return np.clip(resized, 0.0, 1.0), geometry
+
+
+def stretch(image: FloatImage) -> FloatImage:
+    """Map the darkest pixel of a (H, W) image to 0 and the brightest to 1; all 0 if constant."""
+    low, high = image.min(), image.max()
+    if high <= low:
+        return np.zeros_like(image)
+    stretched: FloatImage = (image - low) / (high - low)
+    return stretched
 
 
 def _centred_crop(rows: int, columns: int, fraction: float) -> Geometry:

@@ -15,6 +15,7 @@ from service.model.signature import check_signature
 
 MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
+GOLDEN = "golden.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +30,15 @@ class Bundle:
         Those of the gate's graph; None where the manifest names no gate, and then all is read.
     card
         The model card, Markdown; empty where the manifest names none.
+    golden
+        The golden readings, JSON; empty where the manifest names none.
     """
 
     manifest: Manifest
     graph: bytes
     gate: bytes | None
     card: str
+    golden: bytes
 
     @property
     def sha256(self) -> str:
@@ -79,6 +83,7 @@ class Bundle:
             graph=content[manifest.graph],
             gate=content[manifest.gate.graph] if manifest.gate else None,
             card=content.get(CARD, b"").decode(errors="replace"),
+            golden=content.get(GOLDEN, b""),
         )
 
 

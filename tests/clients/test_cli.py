@@ -15,9 +15,11 @@ from click.testing import CliRunner, Result
 from clients.cli import cli
 from clients.sdk import PROBABILITY_HEADER
 from clients.terminal import NOTICE
+from service.doctor import run as examine
 from tests.clients import bodies
 from tests.clients.folders import write_images
 from tests.clients.http_server import Answer, Server
+from tests.tiny_model import write_golden
 
 
 def run(*arguments: object) -> Result:
@@ -61,6 +63,35 @@ class TestPredict:
         result = run("predict", png(tmp_path), "--url", server.url)
         assert result.exit_code == 1
         assert result.stderr.splitlines()[-1] == "Error: not_frontal: ViewPosition is 'LL'."
+
+
+class TestDoctor:
+    def test_text_and_exit_status_are_those_of_the_service(
+        self, golden_model: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = examine(golden_model)
+        expected = capsys.readouterr().out
+        result = run("doctor", "--model", golden_model)
+        assert result.exit_code == status == 0
+        assert without_speed(result.output) == without_speed(expected)
+
+    def test_difference_gives_exit_status_1(self, golden_model: Path) -> None:
+        write_golden(golden_model, off=0.01)
+        result = run("doctor", "--model", golden_model)
+        assert result.exit_code == 1
+        assert "does NOT read on this machine" in result.stdout
+
+    def test_no_golden_readings_is_one_line(self, tiny_model: Path) -> None:
+        result = run("doctor", "--model", tiny_model)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("Error: The model has no golden readings")
+
+    def test_unknown_option_is_wrong_usage(self) -> None:
+        assert run("doctor", "--thorough").exit_code == 2
+
+
+def without_speed(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("speed")]
 
 
 class TestScoreAndEvaluate:

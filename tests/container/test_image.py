@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import time
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,10 +21,10 @@ import pytest
 
 from deploy.engine import Engine
 from service.model.reader import Reader
-from tests.e2e.conftest import ROOT, SHIPPED, sample
+from service.version import VERSION
+from tests.e2e.conftest import SHIPPED, sample
 
 pytestmark = pytest.mark.container
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 IMAGE = os.environ.get("IMAGE", f"nanocxr:{VERSION}")
 START_SECONDS = 120.0
 KEY = "cxr_of-this-test"
@@ -136,6 +135,12 @@ def test_reads_a_dicom_as_this_checkout_does(container: Container, radiograph: b
     assert "Not a medical device" in answer.json()["intended_use"]
     heatmap = container.post("/explain", files={"image": radiograph})
     assert heatmap.content.startswith(b"\x89PNG")
+
+
+def test_model_reads_inside_as_where_it_was_packaged(container: Container) -> None:
+    done = container.exec("python3", "-m", "service.doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert VERSION in done.stdout
 
 
 def test_serves_the_page(container: Container) -> None:

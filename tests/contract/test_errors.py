@@ -57,6 +57,7 @@ IMAGES: dict[type[ReadingError], Callable[[], bytes]] = {
     errors.UnsupportedModality: lambda: dicom_bytes(Modality="CT"),
     errors.NotAChest: lambda: dicom_bytes(BodyPartExamined="HAND"),
     errors.NotFrontal: lambda: dicom_bytes(view="LL"),
+    errors.TooSmall: lambda: png_bytes(chest(300, 40)),
     errors.UnsupportedPixels: lambda: dicom_bytes(photometric="YBR_PARTIAL_420"),
 }
 BODIES: dict[type[ReadingError], bytes] = {

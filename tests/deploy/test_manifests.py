@@ -1,7 +1,6 @@
 """The compose file and the Kubernetes manifest are valid, hardened and agree with the image."""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,13 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from service.version import VERSION
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 KUBERNETES = ROOT / "deploy" / "kubernetes.yaml"
 CONTAINERFILE = (ROOT / "deploy" / "Containerfile").read_text()
-IMAGE = "nanocxr:" + tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+IMAGE = f"nanocxr:{VERSION}"
 MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all(KUBERNETES.read_text()))
 
 

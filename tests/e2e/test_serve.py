@@ -18,6 +18,7 @@ from clients.rest import RestEngine
 from clients.sdk import ChestXrayClient, ImageRefused
 from service.model.bundle import Bundle
 from service.model.reader import Reader
+from service.processor import this_processor
 from service.settings import MIB, Settings
 from tests.e2e.conftest import Server, sample
 from tests.factories import chest, dicom_bytes, png_bytes
@@ -181,6 +182,11 @@ class TestOperation:
         assert (
             'bentoml_service_request_total{endpoint="/predict",http_response_code="200"' in metrics
         )
+
+    def test_log_says_at_start_what_reads_and_where(self, server: Server) -> None:
+        lines = server.log.read_text().splitlines()
+        (start,) = [json.loads(line)["message"] for line in lines if "SHA-256" in line]
+        assert f"on CPUExecutionProvider, {this_processor()}." in start
 
     def test_log_holds_no_name_of_file_or_patient(self, http: httpx.Client, server: Server) -> None:
         window = dicom_bytes(WindowCenter="1111", WindowWidth="2222")

@@ -4,7 +4,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_windowing
 
-from service.imaging.grey import robust_window, stored_values, window
+from service.imaging.acceptance import Layout
+from service.imaging.bits import extracted
+from service.imaging.grey import robust_window, window
 
 VALUES = np.linspace(-50, 300, 71)
 
@@ -47,7 +49,11 @@ class TestStoredValues:
     def test_bits_above_bits_stored_do_not_count(
         self, pattern: int, stored: int, *, signed: bool, value: int
     ) -> None:
-        assert stored_values(16, stored, signed=signed)[pattern] == value
+        layout = Layout(
+            rows=1, columns=1, samples=1, photometric="MONOCHROME2", planar=0,
+            bits_allocated=16, bits_stored=stored, high_bit=stored - 1, signed=signed,
+        )  # fmt: skip
+        assert extracted(np.array([pattern]), layout)[0] == value
 
 
 class TestRobustWindow:

@@ -20,7 +20,7 @@ from service.imaging.standardise import Geometry, InputSpec, standardise
 from tests.factories import chest, dicom_bytes
 
 RADIOGRAPH = decode(dicom_bytes(chest(201, 167)), Limits())
-SPEC = InputSpec(size=64, crop=0.8, equalise=True, mean=0.5, std=0.25)
+SPEC = InputSpec(size=64, crop=0.8, equalise=True, least_side=1, mean=0.5, std=0.25)
 GEOMETRY = standardise(RADIOGRAPH, SPEC)[1]
 
 

@@ -112,11 +112,16 @@ class TestPresentation:
         data = dicom_bytes(
             RAMP, transfer_syntax=syntax, VOILUTSequence=[_lut(squares)], **FULL_WINDOW
         )
-        np.testing.assert_allclose(read(data).pixels, (RAMP / 255.0) ** 2, atol=1e-5)
+        np.testing.assert_allclose(read(data).pixels, RAMP.astype(float) ** 2 / 65535, atol=1e-5)
 
-    def test_voi_lut_without_data_is_corrupt(self) -> None:
-        with pytest.raises(CorruptImage, match="lookup tables"):
-            read(dicom_bytes(VOILUTSequence=[Dataset()]))
+    def test_voi_lut_without_data_is_replaced_by_the_window(self) -> None:
+        radiograph = read(dicom_bytes(RAMP, VOILUTSequence=[Dataset()], **FULL_WINDOW))
+        np.testing.assert_allclose(radiograph.pixels, RAMP / 255.0, atol=1e-5)
+        assert any("(0028,3010)" in warning for warning in radiograph.warnings)
+
+    def test_modality_lut_without_data_is_corrupt(self) -> None:
+        with pytest.raises(CorruptImage, match=r"\(0028,3000\)"):
+            read(dicom_bytes(ModalityLUTSequence=[Dataset()]))
 
     def test_constant_image_is_black(self) -> None:
         assert (read(dicom_bytes(np.full((8, 8), 700, np.uint16))).pixels == 0).all()
@@ -168,7 +173,7 @@ class TestColour:
 class TestSameImage:
     @pytest.mark.parametrize("bits", [8, 12, 16])
     def test_png_and_both_polarities_give_one_tensor(self, bits: int) -> None:
-        spec = InputSpec(size=224, crop=0.9, equalise=True, mean=0.5, std=0.25)
+        spec = InputSpec(size=224, crop=0.9, equalise=True, least_side=1, mean=0.5, std=0.25)
         pixels = chest(700, 640, bits=bits)
         inverted = (2**bits - 1 - pixels).astype(pixels.dtype)
         files = [

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import InvalidManifest
+from service.errors import InvalidManifest, TooSmall
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry, InputSpec, equalise, standardise
 from tests.factories import chest
@@ -16,7 +16,7 @@ def radiograph(pixels: FloatImage) -> Radiograph:
 
 
 def spec(size: int = 64, crop: float = 0.9, *, rank: bool = True) -> InputSpec:
-    return InputSpec(size=size, crop=crop, equalise=rank, mean=0.5, std=0.25)
+    return InputSpec(size=size, crop=crop, equalise=rank, least_side=32, mean=0.5, std=0.25)
 
 
 CHEST = (chest(300, 260) / 4095).astype(np.float32)
@@ -68,8 +68,8 @@ class TestStandardise:
         assert np.abs(actual - expected).mean() < 0.005
 
     @given(
-        rows=st.integers(20, 400),
-        columns=st.integers(20, 400),
+        rows=st.integers(32, 400),
+        columns=st.integers(32, 400),
         crop=st.floats(0.1, 1),
         rank=st.booleans(),
     )
@@ -107,12 +107,39 @@ class TestStandardise:
             for parameter in inspect.signature(function).parameters.values():
                 assert parameter.default is inspect.Parameter.empty, parameter
 
+    @pytest.mark.parametrize("rank", [True, False])
+    @pytest.mark.parametrize(("slope", "offset"), [(1 / 16, 0), (1 / 257, 0.2), (0.5, 0.5)])
+    def test_positive_affine_change_of_grey_does_not_matter(
+        self, slope: float, offset: float, *, rank: bool
+    ) -> None:
+        expected, _ = standardise(radiograph(CHEST), spec(rank=rank))
+        changed, _ = standardise(radiograph(CHEST * slope + offset), spec(rank=rank))
+        np.testing.assert_allclose(changed, expected, atol=1e-3 if rank else 1e-4)
+        assert changed.min() == (expected.min() if rank else 0)
+
+    def test_constant_image_is_black(self) -> None:
+        grey = np.full((64, 64), 0.4, np.float32)
+        assert (standardise(radiograph(grey), spec(rank=False))[0] == 0).all()
+
+    @pytest.mark.parametrize("shape", [(31, 400), (400, 31)])
+    def test_too_few_pixels_are_refused(self, shape: tuple[int, int]) -> None:
+        with pytest.raises(TooSmall, match="at least 32 a side"):
+            standardise(radiograph(np.zeros(shape, np.float32)), spec())
+
 
 class TestInputSpec:
+    def test_without_a_least_side_it_is_that_of_the_input(self) -> None:
+        fields = {"size": 64, "crop": 0.9, "equalise": True, "mean": 0.5, "std": 0.25}
+        assert InputSpec.of(fields).least_side == 64
+        assert InputSpec.of(fields | {"least_side": 96}).least_side == 96
+
     @pytest.mark.parametrize(
-        "wrong", [{"size": 0}, {"size": 100}, {"crop": 0.0}, {"crop": 1.1}, {"std": 0.0}]
+        "wrong",
+        [{"size": 0}, {"size": 100}, {"crop": 0.0}, {"crop": 1.1}, {"std": 0.0}, {"least_side": 0}],
     )
     def test_impossible_values_are_refused(self, wrong: dict[str, float]) -> None:
-        fields = {"size": 64, "crop": 0.9, "equalise": True, "mean": 0.5, "std": 0.25}
+        fields = {
+            "size": 64, "crop": 0.9, "equalise": True, "least_side": 1, "mean": 0.5, "std": 0.25,
+        }  # fmt: skip
         with pytest.raises(InvalidManifest):
             InputSpec(**(fields | wrong))

@@ -1,0 +1,216 @@
+"""Decode one compressed frame: whole, or not at all.
+
+items -> [codestreams] -> stored values
+A decoder that runs out of data paints the rest grey and at most warns. Such a picture would be read
+like any other, so here a stream that is short, or longer than its picture, is an error. Decoders
+were chosen by correctness first, then by speed (benchmarks/decode.py).
+"""
+
+import re
+from typing import Any, Final, NamedTuple
+
+import imagecodecs
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
+
+from service.errors import CorruptImage, MultipleFrames, TruncatedImage
+from service.imaging.jpeg import END_MARKER, Frame, check_jpeg, frame_of, missing_parts
+from service.imaging.jpeg2000 import check_jpeg2000
+
+Samples = NDArray[Any]  # uint8, uint16 or int16; (H, W) or (H, W, 3)
+
+JPEG: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
+JPEG_LS: Final = frozenset({JPEGLSLossless, JPEGLSNearLossless})
+JPEG_2000: Final = frozenset({JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL})
+
+# What a decoder cannot decode as part of a picture: it has no markers in it, and the bits that a
+# decoder makes up for itself, zeros, are the fewest in it.
+FILLER = b"\xfe" * 16
+TAIL = 16  # bytes that encoders may leave between the last pixel and the end marker
+J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 A.4.1, A.5.1)
+
+
+class Codestream(NamedTuple):
+    """What a codestream itself says it holds."""
+
+    rows: int
+    columns: int
+    samples: int
+    precision: int  # bits
+    signed: bool = False
+
+
+def read_header(stream: bytes, syntax: UID) -> Codestream:
+    """Check the structure of a codestream, and read its size, before a decoder allocates for it.
+
+    Raises
+    ------
+    TruncatedImage
+        If it has no end marker, or less than its own parts announce.
+    MultipleFrames
+        If there is another image behind it.
+    CorruptImage
+        If there is no size in it, or taking it apart would cost far more than an image does.
+    """
+    if syntax in JPEG_2000:
+        header = _jpeg2000_header(stream)
+    else:
+        check_jpeg(stream, jpeg_ls=syntax in JPEG_LS)
+        frame = frame_of(stream)
+        header = Codestream(frame.rows, frame.columns, frame.components, frame.precision)
+    if not stream.endswith(END_MARKER):
+        raise TruncatedImage("the codestream has no end marker. Send the complete file.")
+    if END_MARKER + b"\xff\xd8\xff" in stream:
+        raise MultipleFrames("Pixel Data (7FE0,0010) holds several images. Send a single one.")
+    return header
+
+
+def decode_codestream(stream: bytes, syntax: UID) -> Samples:
+    """Decode a codestream for which :func:`read_header` passed.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (H, W) or (H, W, 3): the components as stored, colours not converted; of JPEG 2000
+        the inverse of the codestream's own colour transformation.
+
+    Raises
+    ------
+    TruncatedImage
+        If the stream ends before its picture does.
+    CorruptImage
+        If it goes on behind its picture, or the decoder rejects it.
+    """
+    if syntax in JPEG_2000:
+        return _by_imagecodecs(imagecodecs.jpeg2k_decode, stream[stream.find(J2K_START) :])
+    if syntax in JPEG_LS:
+        return _by_imagecodecs(imagecodecs.jpegls_decode, stream)
+    frame = frame_of(stream)
+    if frame.precision == 8 and frame.components == 1 and not frame.lossless:
+        return decode_jpeg(stream, "GRAY")[..., 0]
+    return _probed(stream, frame)
+
+
+def decode_jpeg(stream: bytes, colours: str) -> NDArray[np.uint8]:
+    """Decode a JPEG of 8 bits, lossless ones excepted.
+
+    Parameters
+    ----------
+    stream
+        For which :func:`service.imaging.jpeg.check_jpeg` passed.
+    colours
+        ``"GRAY"`` or ``"RGB"``, as libjpeg converts to them.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (H, W, 1) or (H, W, 3).
+
+    Raises
+    ------
+    TruncatedImage, CorruptImage
+        Also of what libjpeg only warns of: it goes on with a picture that is not the one stored.
+    """
+    _check_parts(stream)
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            stream, colorspace=colours, fastdct=False, fastupsample=False, strict=True
+        )
+    except (ValueError, RuntimeError) as error:
+        if "remature end" in str(error):
+            raise TruncatedImage("the JPEG ends before its picture does. Send it again.") from None
+        raise CorruptImage("the JPEG is damaged. Send it again.") from None
+    return pixels
+
+
+def decode_png(data: bytes) -> NDArray[np.uint16]:
+    """Decode a PNG of 16 bits whose scanlines were counted; uint16 (H, W) or (H, W, 2 to 4)."""
+    pixels: NDArray[np.uint16] = _by_imagecodecs(imagecodecs.png_decode, data)
+    return pixels
+
+
+def check_whole(stream: bytes) -> None:
+    """Raise TruncatedImage or CorruptImage where a JPEG is not whole, whatever its colours."""
+    end = stream.rfind(END_MARKER)
+    if end < 0:
+        raise TruncatedImage("the JPEG has no end marker. Send the complete file.")
+    _probed(stream[: end + len(END_MARKER)], frame_of(stream))
+
+
+def _check_parts(stream: bytes) -> None:
+    missing = missing_parts(stream)
+    if missing:
+        raise TruncatedImage(f"the JPEG lacks {missing}. Send the complete file.")
+
+
+def _probed(stream: bytes, frame: Frame) -> Samples:
+    """Decode a JPEG by a decoder that tells nothing of what it lacks, and find that out.
+
+    Whatever is put in front of the end marker does not matter to a stream that is whole, and what
+    it ends with does.
+    """
+    _check_parts(stream)
+    body, end = stream[: -len(END_MARKER)], END_MARKER
+    pixels = _raw_jpeg(body + end, frame)
+    if not np.array_equal(pixels, _raw_jpeg(body + FILLER + end, frame)):
+        raise TruncatedImage("the JPEG ends before its picture does. Send it again.")
+    if np.array_equal(pixels, _raw_jpeg(body[:-TAIL] + FILLER + end, frame)):
+        raise CorruptImage("the JPEG goes on after its picture: it is damaged. Send it again.")
+    return pixels
+
+
+def _raw_jpeg(stream: bytes, frame: Frame) -> Samples:
+    """The components of a JPEG as they are stored."""
+    same: dict[str, object] = {}
+    if frame.components == 3:  # equal spaces: no conversion
+        same = {"colorspace": "RGB", "outcolorspace": "RGB"}
+    pixels = _by_imagecodecs(imagecodecs.jpeg8_decode, stream, **same)
+    if frame.lossless:  # predictions add up modulo 2^16 (ITU-T T.81 H.1.2.1), and then to 2^P
+        pixels &= pixels.dtype.type((1 << frame.precision) - 1)
+    return pixels
+
+
+def _by_imagecodecs(decode: Any, stream: bytes, **options: object) -> Samples:
+    try:
+        pixels: Samples = decode(stream, **options)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        # CharLS decodes no line beyond the data, and names what is left behind the last one.
+        if re.search("general structural problem|too small", str(error)):
+            raise TruncatedImage(
+                "the codestream is damaged, or ends before its picture does. Send it again."
+            ) from None
+        raise CorruptImage("the codestream cannot be decoded. Send the image again.") from None
+    return pixels
+
+
+def _jpeg2000_header(stream: bytes) -> Codestream:
+    start = stream.find(J2K_START, 0, 4096)  # a JP2 header may come first
+    if start < 0 or len(stream) < start + 43 or (start and stream.count(J2K_START) > 1):
+        raise CorruptImage("there is no single JPEG 2000 codestream. Send the image again.")
+    check_jpeg2000(stream, start)
+    right, bottom, left, top = (
+        int.from_bytes(stream[start + place : start + place + 4]) for place in (8, 12, 16, 20)
+    )
+    depth = stream[start + 42]
+    return Codestream(
+        rows=bottom - top,
+        columns=right - left,
+        samples=int.from_bytes(stream[start + 40 : start + 42]),
+        precision=(depth & 0x7F) + 1,
+        signed=bool(depth & 0x80),
+    )

@@ -1,0 +1,69 @@
+"""`make serve` proves the model once after setting up, and does not start where that fails."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The Makefile beside a .venv-serve that is set up, whose commands only say their names."""
+    (tmp_path / "requirements").mkdir()
+    for file in ("Makefile", "pyproject.toml", "requirements/serve.txt"):
+        shutil.copy(ROOT / file, tmp_path / file)
+    programs = tmp_path / ".venv-serve" / "bin"
+    programs.mkdir(parents=True)
+    script(programs / "python", 'echo "proof $CXR_MODEL $*"; exit ${FAILURE:-0}')
+    script(programs / "bentoml", 'echo "started $*"')
+    (tmp_path / ".venv-serve" / ".ready").touch()
+    return tmp_path
+
+
+def serve(project: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(
+        ["make", "serve"],
+        cwd=project,
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_proves_the_model_that_it_serves_and_starts(project: Path) -> None:
+    done = serve(project, MODEL="models/mine/1")
+    assert done.returncode == 0, done.stderr
+    proof, *_, started = done.stdout.splitlines()
+    assert proof == "proof models/mine/1 -m service.doctor"
+    assert started.startswith("started serve service.app:ChestXray")
+
+
+def test_does_not_start_where_the_proof_fails_however_often_it_is_asked(project: Path) -> None:
+    for _ in range(2):
+        done = serve(project, FAILURE="1")
+        assert done.returncode != 0
+        assert "proof" in done.stdout
+        assert "started" not in done.stdout
+        assert "STOP: the service does not start" in done.stderr
+
+
+def test_proves_once_after_each_time_it_is_set_up(project: Path) -> None:
+    assert "proof" in serve(project).stdout
+    again = serve(project).stdout
+    assert "proof" not in again
+    assert "started" in again
+    later = time.time() + 1  # than the stamp of the proof, on coarse file systems too
+    os.utime(project / ".venv-serve" / ".ready", (later, later))
+    assert "proof" in serve(project).stdout
