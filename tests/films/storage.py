@@ -18,6 +18,7 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
@@ -30,12 +31,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from tests.bombs import element
 from tests.encoders import jpeg_extended_bytes, jpeg_lossless_bytes
 from tests.factories import Pixels, dicom_bytes, jpeg_bytes
 from tests.films.film import Film, Version
 from tests.films.grey import DEPTHS, FORMS, NATIVE, Form, photometric
 
 SOF0, SOF1 = b"\xff\xc0", b"\xff\xc1"
+PIXEL_DATA = b"\xe0\x7f\x10\0OW"
+OVERLAY = element(0x6000, 0x0100, b"US", b"\x10\0") + element(0x6000, 0x0102, b"US", b"\x0f\0")
 HIGH_BIT_REFUSED = frozenset({"unsupported_pixels"})  # retired since 2011: read, or refused
 
 
@@ -94,16 +98,18 @@ def _natives(film: Film) -> Iterator[Version]:
         spare = form.allocated - form.stored
         if not spare:
             continue
-        for fill, bits in (("ones", 0xFFFF), ("zeros", 0), ("an overlay", 0x8000)):
-            values = patterns(film, form) | np.uint16(bits >> form.stored << form.stored)
-            data = dicom_bytes(
-                values,
-                photometric=photometric(form),
-                bits_stored=form.stored,
-                transfer_syntax=syntax,
-                PixelRepresentation=int(form.signed),
-            )
+        fills = {"zeros": 0} if form.signed else {"zeros": 0, "ones": 0xFFFF}
+        for fill, bits in fills.items():
+            above = np.uint16(bits >> form.stored << form.stored)
+            data = _with_bits_above(film, form, syntax, np.full(film.shape, above))
             yield Version(f"native/{name}/{form}/{fill} above Bits Stored", data, film)
+        if syntax == ExplicitVRLittleEndian:
+            plane = np.zeros(film.shape, np.uint16)
+            plane[40:60, 40:80] = 0x8000
+            data = _with_bits_above(film, form, syntax, plane)
+            place = data.index(PIXEL_DATA)
+            data = data[:place] + OVERLAY + data[place:]
+            yield Version(f"native/{name}/{form}/an overlay above Bits Stored", data, film)
         data = dicom_bytes(
             patterns(film, form) << np.uint16(spare),
             photometric=photometric(form),
@@ -113,6 +119,16 @@ def _natives(film: Film) -> Iterator[Version]:
             HighBit=15,
         )
         yield Version(f"native/{name}/{form}/High Bit 15", data, film, HIGH_BIT_REFUSED)
+
+
+def _with_bits_above(film: Film, form: Form, syntax: str, above: Pixels) -> bytes:
+    return dicom_bytes(
+        patterns(film, form) | above,
+        photometric=photometric(form),
+        bits_stored=form.stored,
+        transfer_syntax=syntax,
+        PixelRepresentation=int(form.signed),
+    )
 
 
 def _lossless(film: Film) -> Iterator[Version]:
