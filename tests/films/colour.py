@@ -21,6 +21,7 @@ from pydicom.uid import (
 from tests.factories import Pixels, dicom_bytes, jpeg_bytes
 from tests.films.film import Film, Version
 from tests.films.grey import NATIVE
+from tests.films.raster import luma
 
 SYNTAXES = NATIVE | {"deflated": DeflatedExplicitVRLittleEndian}
 LOSSLESS = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
@@ -109,7 +110,7 @@ def _jpeg(film: Film) -> Iterator[Version]:
         data = dicom_bytes(
             rgb, photometric=says, transfer_syntax=JPEGBaseline8Bit, codestream=stream
         )
-        yield Version(f"colour/JPEG Baseline/{says}/{options}", data, film)
+        yield Version(f"colour/JPEG Baseline/{says}/{options}", data, luma(stream))
 
 
 def _palettes(film: Film) -> Iterator[Version]:

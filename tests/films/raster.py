@@ -71,19 +71,20 @@ def _jpegs(film: Film) -> Iterator[Version]:
     for quality, option in product((100, 95, 75), options):
         stream = jpeg_bytes(film, quality=quality, **option)
         name = f"quality {quality}, {', '.join(option) or 'plain'}"
-        yield Version(f"raster/JPEG/grey, {name}", stream, _luma(stream))
+        yield Version(f"raster/JPEG/grey, {name}", stream, luma(stream))
         for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
             stream = jpeg_bytes(rgb, quality=quality, subsampling=subsampling, **option)
-            yield Version(f"raster/JPEG/YCbCr {subsampling}, {name}", stream, _luma(stream))
+            yield Version(f"raster/JPEG/YCbCr {subsampling}, {name}", stream, luma(stream))
     stream = jpeg_bytes(rgb, quality=100, keep_rgb=True)
-    yield Version("raster/JPEG/RGB without transform", stream, film)
+    yield Version("raster/JPEG/RGB without transform", stream, luma(stream))
     stream = jpeg_bytes(film, mode="CMYK", quality=100)
-    yield Version("raster/JPEG/CMYK", stream, _luma(stream))
+    yield Version("raster/JPEG/CMYK", stream, luma(stream))
     stream = jpeg_extended_bytes(film, precision=8)
     baseline = stream.replace(SOF1, SOF0, 1)
-    yield Version("raster/JPEG/steps of 1", baseline, _luma(baseline))
-    yield Version("raster/JPEG/steps of 1, extended sequential", stream, _luma(baseline))
+    yield Version("raster/JPEG/steps of 1", baseline, luma(baseline))
+    yield Version("raster/JPEG/steps of 1, extended sequential", stream, luma(baseline))
 
 
-def _luma(stream: bytes) -> Film:
+def luma(stream: bytes) -> Film:
+    """Grey values of a JPEG by Pillow."""
     return np.asarray(Image.open(BytesIO(stream)).convert("RGB").convert("L"))
