@@ -13,6 +13,7 @@ import pandas as pd
 from clients.items import Dataset, DatasetError, Item
 from clients.kermany import list_kermany, root_of
 from clients.rsna import is_rsna, list_rsna
+from service.imaging.decode import HEAD_BYTES, format_of
 
 __all__ = ["LAYOUTS", "Dataset", "DatasetError", "Item", "Layout", "layout_of", "open_dataset"]
 
@@ -20,10 +21,6 @@ Layout = Literal["rsna", "kermany", "manifest", "folder"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 MANIFESTS = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
-SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-PREAMBLE = 128  # bytes before "DICM"
-# A DICOM file without preamble starts with an element of group 0002 or 0008, little endian.
-BARE_DICOM = (b"\x02\x00\x00\x00", b"\x02\x00\x10\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00")
 
 
 def open_dataset(
@@ -91,10 +88,9 @@ def _folder(folder: Path) -> Iterator[Item]:
 
 
 def is_image(file: Path) -> bool:
-    """Whether the first bytes are those of DICOM (with or without preamble), PNG or JPEG."""
+    """Whether the service takes the file for DICOM (with or without preamble), PNG or JPEG."""
     with file.open("rb") as stream:
-        head = stream.read(PREAMBLE + 4)
-    return head.startswith(SIGNATURES + BARE_DICOM) or head[PREAMBLE:] == b"DICM"
+        return format_of(stream.read(HEAD_BYTES)) is not None
 
 
 def _manifest(source: Path) -> Iterator[Item]:

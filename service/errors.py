@@ -113,19 +113,19 @@ class MultipleFrames(UnsupportedImage):
 
 
 class UnsupportedModality(UnsupportedImage):
-    """Modality (0008,0060) is not projection radiography."""
+    """Modality (0008,0060), or Image Type (0008,0008), is not projection radiography."""
 
     code = "unsupported_modality"
 
 
 class NotAChest(UnsupportedImage):
-    """Body Part Examined (0018,0015) names another body part."""
+    """Body Part Examined (0018,0015) or Anatomic Region Sequence (0008,2218) names another part."""
 
     code = "not_a_chest"
 
 
 class NotFrontal(UnsupportedImage):
-    """View Position (0018,5101) is not PA or AP."""
+    """View Position (0018,5101), or another element about the view, is not frontal."""
 
     code = "not_frontal"
 
@@ -163,7 +163,7 @@ class TooSmall(UnsupportedImage):
 
 
 class UnsupportedPixels(UnsupportedImage):
-    """A pixel layout that radiographs do not use."""
+    """A pixel layout that radiographs do not use, or raw detector data (For Processing)."""
 
     code = "unsupported_pixels"
 

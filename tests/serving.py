@@ -46,6 +46,11 @@ def part(content: bytes, name: str = "image", *, filename: str | None = "image")
     return head.encode() + content + b"\r\n"
 
 
+def part_with(content: bytes, *headers: str) -> bytes:
+    """One part of a form with the boundary ``limit`` and these headers."""
+    return "\r\n".join(["--limit", *headers, "", ""]).encode() + content + b"\r\n"
+
+
 def form(*parts: bytes) -> bytes:
     """A whole body of type :data:`FORM`."""
     return b"".join(parts) + b"--limit--\r\n"

@@ -3,7 +3,8 @@
 export -> package -> [verify]
 (a) torch and ONNX Runtime agree on float logits; (b) quantisation costs next to no AUROC; (c) the
 graph's heatmap is Grad-CAM as pytorch-grad-cam computes it from gradients; (d) the packaged model
-is the exported graph and its golden readings replay through the very Reader that serves.
+is the exported graph, has no int8 weight that saturates on some processor, and its golden readings
+replay through the very Reader that serves.
 """
 
 import copy
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from pytorch_grad_cam import GradCAM
@@ -24,7 +26,7 @@ from service.model.manifest import Manifest
 from service.model.reader import Reader
 from training.config import Config
 from training.dataset import load_splits, load_tensors
-from training.export import graph_path, sha256
+from training.export import LARGEST_WEIGHT, graph_path, saturating_weights, sha256
 from training.fit import load_network
 from training.graft import Scales, detail_of, parts
 from training.lungs import load_lungs
@@ -78,6 +80,7 @@ def verify(config: Config, run: Path, model: Path) -> list[Check]:
     return [
         *(check for own, folder in config.networks(run) for check in check_network(own, folder)),
         check_identity(run, model) if config.reading is None else check_graft(config, run, model),
+        check_weights(model),
         *check_golden(model),
     ]
 
@@ -209,6 +212,16 @@ def check_graft(config: Config, run: Path, model: Path) -> Check:
         measured=_largest(
             packaged.logit - scales.logit(logits, detail_of(load_lungs(run), images))
         ),
+    )
+
+
+def check_weights(model: Path) -> Check:
+    """Count int8 weights that could saturate the kernels of processors without VNNI."""
+    manifest = Manifest.load(model / "manifest.json")
+    return Check(
+        name=f"int8 weights beyond {LARGEST_WEIGHT}, which can saturate",
+        asked=0,
+        measured=float(saturating_weights(onnx.load(model / manifest.graph))),
     )
 
 

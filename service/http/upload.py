@@ -3,9 +3,14 @@
 Starlette's own parser writes every file over 1 MiB to disk and BentoML's writes it to a temporary
 folder; pixels of patients do not belong there. A text part is refused because BentoML would take
 it for a URL or a path to read. File names are not looked at: they may identify a patient.
+
+A part is a file where it has a file name, in either of its two spellings (``filename``, and
+``filename*`` of RFC 8187, which RFC 7578 does not want in forms and some clients send), or where
+its media type is that of an image. Everything else is text.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
 
 FRAMING_BYTES = 8192  # boundaries and part headers, for each file
 UPLOAD_SECONDS = 120.0
+QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+EXTENDED_FILE_NAME = re.compile(rb";\s*filename\*[0-9*]*\s*=", re.IGNORECASE)
+IMAGE_TYPES = re.compile(rb"image/.+|application/(?:octet-stream|(?:x-)?dicom)")
 
 File = bytes | TooManyBytes
 
@@ -197,6 +205,7 @@ class _Files:
         self._part_bytes = 0
         self._header = (bytearray(), bytearray())
         self._disposition = b""
+        self._media_type = b""
         self._ended = False
 
     def callbacks(self) -> "MultipartCallbacks":
@@ -221,17 +230,19 @@ class _Files:
 
     def _begin_part(self) -> None:
         self._part, self._part_bytes = bytearray(), 0
-        self._disposition = b""
+        self._disposition = self._media_type = b""
 
     def _end_header(self) -> None:
         name, value = self._header
         if name.lower() == b"content-disposition":
             self._disposition = bytes(value)
+        elif name.lower() == b"content-type":
+            self._media_type, _ = parse_options_header(bytes(value))
         self._header = (bytearray(), bytearray())
 
     def _check_part(self) -> None:
         _, options = parse_options_header(self._disposition)
-        if b"filename" not in options:
+        if b"filename" not in options and not self._is_file():
             raise NotAFile(
                 "A part of the form is text; paths and addresses are not followed. Send the file "
                 "itself, as curl -F image=@chest.dcm does (mind the @)."
@@ -242,6 +253,12 @@ class _Files:
             raise TooManyImages(
                 f"More than {self.limits.files} in one request. Send them in several requests."
             )
+
+    def _is_file(self) -> bool:
+        """Whether a part without ``filename`` is a file all the same."""
+        if EXTENDED_FILE_NAME.search(QUOTED.sub(b"", self._disposition)):
+            return True
+        return IMAGE_TYPES.fullmatch(self._media_type) is not None
 
     def _add(self, data: bytes, start: int, end: int) -> None:
         self._part_bytes += end - start

@@ -1,42 +1,49 @@
-"""Decide from a DICOM header alone whether the image is one frontal chest radiograph.
+"""Decide from a DICOM header alone whether the image is one radiograph, and how it is stored.
 
+Body part and view are decided in modules of their own.
 bytes -> file structure -> [acceptance] -> pixels -> grey
 Every refusal names the tag that caused it, and what to send instead.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import (
+    DigitalIntraOralXRayImageStorageForProcessing,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
 
 from service.errors import (
     MultipleFrames,
-    NotAChest,
-    NotFrontal,
     TooManyPixels,
     UnsupportedModality,
     UnsupportedPixels,
 )
-from service.imaging.bounded import MAX_VALUE_BYTES, byte_length, first_item
+from service.imaging.bounded import MAX_VALUE_BYTES, byte_length
 from service.imaging.dicom_file import MALFORMED
-from service.imaging.radiograph import View
 from service.imaging.terms import (
-    CHEST_WORDS,
-    FRONTAL_VIEW_CODES,
-    FRONTAL_VIEWS,
     MODALITIES,
-    OTHER_BODY_PARTS,
-    OTHER_VIEW_CODES,
-    OTHER_VIEWS,
     PROJECTION_MODALITIES,
     SECONDARY_CAPTURE_MODALITIES,
     compact,
     quoted,
 )
 
+# An integer, as an Integer String or as software writes it that knows floats only.
+FRAMES = re.compile(r"([+-]?[0-9]{1,12})(?:\.0*)?")
+FOR_PROCESSING_CLASSES = frozenset(
+    {
+        DigitalXRayImageStorageForProcessing,
+        DigitalMammographyXRayImageStorageForProcessing,
+        DigitalIntraOralXRayImageStorageForProcessing,
+    }
+)
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 YBR = frozenset({"YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 SAMPLES = dict.fromkeys(GREY | {"PALETTE COLOR"}, 1) | dict.fromkeys(YBR | {"RGB"}, 3)
@@ -65,15 +72,19 @@ class Layout:
 
 def code(header: Dataset, keyword: str) -> str:
     """Return the first value of an element as text; empty where absent, empty or malformed."""
+    return next(iter(values(header, keyword)), "")
+
+
+def values(header: Dataset, keyword: str) -> list[str]:
+    """Return the values of an element as text; none where absent, empty or malformed."""
     if byte_length(header, keyword) > MAX_VALUE_BYTES:  # within an item
-        return ""
+        return []
     try:
         value = header.get(keyword)
     except MALFORMED:
-        return ""
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        value = value[0] if len(value) else ""
-    return "" if value is None else str(value).strip()
+        return []
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return ["" if one is None else str(one).strip() for one in (value if several else [value])]
 
 
 def check_modality(header: Dataset) -> str | None:
@@ -91,74 +102,58 @@ def check_modality(header: Dataset) -> str | None:
     )
 
 
-def check_body_part(header: Dataset) -> str | None:
-    """Refuse a body part other than the chest; warn where none is given (PS3.16 annex L)."""
-    part = code(header, "BodyPartExamined").upper()
-    if not part:
-        return "Body Part Examined (0018,0015) is absent or empty; a chest is assumed."
-    if any(word in part for word in CHEST_WORDS):
-        return None
-    raise NotAChest(
-        f"Body Part Examined (0018,0015) is {quoted(part, OTHER_BODY_PARTS)}; "
-        "only the chest is read. Send the chest radiograph of this study."
-    )
-
-
-def check_view(header: Dataset) -> tuple[View | None, str | None]:
-    """Return the frontal view and a warning where none is stated; refuse every other view.
-
-    View Position (0018,5101) comes first, then View Code Sequence (0054,0220), and where both are
-    silent Patient Orientation (0020,0020): rows that run towards anterior or posterior are a
-    lateral view.
+def check_kind(header: Dataset) -> None:
+    """Refuse what is no radiograph as displayed: raw detector data and localizers.
 
     References
     ----------
-    DICOM PS3.3 C.8.7.1, C.8.11.5 and C.7.6.1.1.1; PS3.16 CID 4010.
+    DICOM PS3.3 C.8.11.1.1.1 (Presentation Intent Type) and C.7.6.1.1.2 (Image Type).
     """
-    words = code(header, "ViewPosition").upper().replace("_", " ").split()
-    if words:
-        return _stated_view(words), None
-    value = _view_code(header)
-    if value in OTHER_VIEW_CODES:
-        raise NotFrontal(
-            f"View Code Sequence (0054,0220) is {value}, not frontal; only PA and AP are read. "
-            "Send the frontal view of this study."
+    intent = compact(code(header, "PresentationIntentType"))
+    if intent == "FORPROCESSING" or code(header, "SOPClassUID") in FOR_PROCESSING_CLASSES:
+        raise UnsupportedPixels(
+            "Presentation Intent Type (0008,0068) or SOP Class UID (0008,0016) is that of raw "
+            "detector data, For Processing. Send the image For Presentation."
         )
-    if value in FRONTAL_VIEW_CODES:
-        return ("PA" if FRONTAL_VIEW_CODES[value] == "PA" else "AP"), None
-    if code(header, "PatientOrientation").upper() in {"A", "P"}:
-        raise NotFrontal(
-            "Patient Orientation (0020,0020) is that of a lateral view; only PA and AP are read. "
-            "Send the frontal view of this study."
+    if "LOCALIZER" in map(compact, values(header, "ImageType")):
+        raise UnsupportedModality(
+            "Image Type (0008,0008) is that of a localizer. Send a projection radiograph of the "
+            "chest."
         )
-    return None, "View Position (0018,5101) is absent or empty; a frontal view is assumed."
 
 
-def _stated_view(words: list[str]) -> View:
-    frontal = FRONTAL_VIEWS.intersection(words)
-    if len(frontal) != 1 or OTHER_VIEWS.intersection(words):
-        raise NotFrontal(
-            f"View Position (0018,5101) is {quoted(''.join(words), OTHER_VIEWS)}; "
-            "only PA and AP are read. Send the frontal view of this study."
-        )
-    return "PA" if "PA" in frontal else "AP"
+def check_polarity(header: Dataset) -> str | None:
+    """Warn where two elements disagree on which end of the scale is white.
 
-
-def _view_code(header: Dataset) -> str:
-    try:
-        item = first_item(header, "ViewCodeSequence")
-        return code(item, "CodeValue") if item else ""
-    except MALFORMED:
-        return ""
+    References
+    ----------
+    DICOM PS3.3 table C.8-71: INVERSE shall be used with MONOCHROME1, IDENTITY with MONOCHROME2.
+    """
+    pair = (
+        compact(code(header, "PhotometricInterpretation")),
+        compact(code(header, "PresentationLUTShape")),
+    )
+    if pair not in {("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")}:
+        return None
+    return (
+        "Photometric Interpretation (0028,0004) and Presentation LUT Shape (2050,0020) contradict "
+        "each other; black and white may be exchanged."
+    )
 
 
 def check_frames(header: Dataset) -> None:
-    """Refuse more than one frame (PS3.3 C.7.6.6)."""
-    text = code(header, "NumberOfFrames") or "1"
-    if not text.isdecimal() or int(text[:9]) != 1:
-        count = f"{int(text[:9]):,}" if text.isdecimal() else "not a number"
+    """Refuse more than one frame (PS3.3 C.7.6.6); 0 and nothing are what writers put for one.
+
+    References
+    ----------
+    DICOM PS3.5 6.2: an Integer String may have a sign, and blanks around it.
+    """
+    number = FRAMES.fullmatch(code(header, "NumberOfFrames").strip(" \0") or "1")
+    count = int(number[1]) if number else None
+    if count not in (0, 1):
+        fact = "not a number of frames" if count is None or count < 0 else f"{count:,}"
         raise MultipleFrames(
-            f"Number of Frames (0028,0008) is {count}; one is read. Send a single radiograph."
+            f"Number of Frames (0028,0008) is {fact}; one is read. Send a single radiograph."
         )
 
 

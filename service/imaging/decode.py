@@ -5,10 +5,11 @@ What a file is, its content decides; names and media types are not looked at.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from service.errors import NotAnImage, TooManyBytes
 from service.imaging.dicom import read_dicom
-from service.imaging.dicom_file import is_dicom
+from service.imaging.dicom_file import PREFIX_END, is_dicom
 from service.imaging.radiograph import Radiograph
 from service.imaging.raster import read_jpeg, read_png
 from service.observe.stages import stage
@@ -17,6 +18,11 @@ MIB = 1024 * 1024
 BYTES_A_PIXEL = 48  # of all copies at once
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"  # PNG specification (W3C), 5.2
 JPEG_SIGNATURE = b"\xff\xd8\xff"  # ITU-T T.81, B.1.1.3: SOI and the start of the next marker
+
+
+HEAD_BYTES = PREFIX_END  # what format_of looks at
+
+Format = Literal["DICOM", "PNG", "JPEG"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,21 @@ class Limits:
     def decoding_memory(self) -> int:
         """Bytes that decoding one image within the bounds may take at most."""
         return 4 * self.max_bytes + BYTES_A_PIXEL * self.max_pixels
+
+
+def format_of(head: bytes) -> Format | None:
+    """Tell what a file is by its content; None where it is no image that is read.
+
+    Parameters
+    ----------
+    head
+        The file, or its first ``HEAD_BYTES`` bytes.
+    """
+    if head.startswith(PNG_SIGNATURE):
+        return "PNG"
+    if head.startswith(JPEG_SIGNATURE):
+        return "JPEG"
+    return "DICOM" if is_dicom(head) else None
 
 
 @stage("decode")
@@ -65,11 +86,12 @@ def decode(data: bytes, limits: Limits) -> Radiograph:
             f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are read. "
             "Send one radiograph at its original size."
         )
-    if data.startswith(PNG_SIGNATURE):
-        return read_png(data, limits.max_pixels)
-    if data.startswith(JPEG_SIGNATURE):
-        return read_jpeg(data, limits.max_pixels)
-    if is_dicom(data):
-        return read_dicom(data, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+    match format_of(data):
+        case "PNG":
+            return read_png(data, limits.max_pixels)
+        case "JPEG":
+            return read_jpeg(data, limits.max_pixels)
+        case "DICOM":
+            return read_dicom(data, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
     fact = "the file is empty" if not data else "the content is not an image that is read"
     raise NotAnImage(f"{fact}. Send a DICOM, PNG or JPEG file.")

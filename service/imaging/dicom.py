@@ -7,10 +7,12 @@ Used by service.imaging.decode. Each step is a module of this package; this one 
 from service.errors import CorruptImage
 from service.imaging import acceptance
 from service.imaging.acceptance import GREY, Layout
+from service.imaging.body_part import check_body_part
 from service.imaging.dicom_file import MALFORMED, DicomFile, parse
 from service.imaging.grey import colour_pixels, grey_pixels, palette_pixels
 from service.imaging.pixels import check_transfer_syntax, stored_pixels
 from service.imaging.radiograph import FloatImage, Radiograph
+from service.imaging.view import check_view
 
 
 def read_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> Radiograph:
@@ -46,12 +48,14 @@ def read_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> Radiograph:
 
 def _read(file: DicomFile, max_pixels: int) -> Radiograph:
     header = file.header
-    warnings = [acceptance.check_modality(header), acceptance.check_body_part(header)]
-    view, view_warning = acceptance.check_view(header)
+    warnings = [acceptance.check_modality(header), check_body_part(header)]
+    view, view_warning = check_view(header)
+    acceptance.check_kind(header)
     acceptance.check_frames(header)
     value = file.pixel_value()
     check_transfer_syntax(file.transfer_syntax)
     layout = acceptance.pixel_layout(header, max_pixels)
+    polarity = acceptance.check_polarity(header)
     pixels, pixel_warnings = _grey(file, value, layout)
     return Radiograph(
         pixels=pixels,
@@ -60,7 +64,7 @@ def _read(file: DicomFile, max_pixels: int) -> Radiograph:
         view=view,
         pixel_spacing_mm=acceptance.pixel_spacing(header),
         transfer_syntax=str(file.transfer_syntax),
-        warnings=tuple(w for w in [*warnings, view_warning, *pixel_warnings] if w),
+        warnings=tuple(w for w in [*warnings, view_warning, polarity, *pixel_warnings] if w),
     )
 
 

@@ -28,6 +28,7 @@ from pydicom.uid import (
 
 from service.errors import CorruptImage, NoPixelData, TooManyBytes, TruncatedImage
 from service.imaging.bounded import MAX_VALUE_BYTES, BoundedReader
+from service.imaging.unknown_vr import KNOWN_VRS, byte_order
 
 # pydicom quotes offending values in its warnings and logs, and a value may identify a patient.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -55,8 +56,11 @@ PIXEL_TAGS = {PIXEL_DATA, Tag("FloatPixelData"), Tag("DoubleFloatPixelData")}
 MAX_ELEMENTS = 20_000  # a radiograph has a few hundred; more would only cost time
 
 HEADER_KEYWORDS = (
+    "ImageType",
     "SOPClassUID",
     "Modality",
+    "PresentationIntentType",
+    "AnatomicRegionSequence",
     "BodyPartExamined",
     "ViewPosition",
     "ViewCodeSequence",
@@ -173,6 +177,11 @@ class DicomFile:
 def is_dicom(data: bytes) -> bool:
     """Whether the content is DICOM: ``DICM`` at 128, or a data set that starts at once.
 
+    Parameters
+    ----------
+    data
+        The file, or its first ``PREFIX_END`` bytes: no other byte is looked at.
+
     References
     ----------
     DICOM PS3.10 7.1; data sets without preamble come from archives older than it.
@@ -186,8 +195,8 @@ def is_dicom(data: bytes) -> bool:
         (long_length,) = struct.unpack(f"{order}L", data[4:8])
         if group not in (0x0002, 0x0008) or element > 0x0070:
             continue
-        explicit = data[4:6] in (b"UL", b"OB", b"UI", b"CS", b"SH", b"DA", b"LO")
-        if (explicit and short_length <= 128) or (order == "<" and long_length <= 128):
+        explicit = data[4:6] in KNOWN_VRS and short_length <= 128
+        if explicit or (order == "<" and long_length <= 128):
             return True
     return False
 
@@ -211,7 +220,7 @@ def parse(data: bytes, max_bytes: int) -> DicomFile:
     TruncatedImage
         If a deflated data set ends too early.
     """
-    stream = BoundedReader(data)
+    stream = BoundedReader(data, "<")
     stream.seek(PREFIX_END if data[128:PREFIX_END] == b"DICM" else 0)
     meta = read_dataset(stream, False, True, stop_when=_after_meta)  # noqa: FBT003 - pydicom's
     body, start = data, stream.tell()
@@ -219,6 +228,7 @@ def parse(data: bytes, max_bytes: int) -> DicomFile:
     if syntax == DeflatedExplicitVRLittleEndian:
         body = _inflate(data[start:], max_bytes)
         stream = BoundedReader(body)
+    stream.order = byte_order(syntax)
     header = read_dataset(
         stream,
         syntax == ImplicitVRLittleEndian,

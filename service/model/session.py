@@ -4,9 +4,11 @@ bytes -> decode -> standardise -> [session] -> calibration
 The only module that imports onnxruntime.
 """
 
+import base64
 import math
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,14 @@ REMEDIES = {
     "cuda": "Install nanocxr[gpu], a driver, CUDA and cuDNN, or leave CXR_PROVIDER out.",
 }
 CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
+
+# kOrtSessionOptionsAvx2PrecisionMode: weights beyond [-64, 64] become uint8, for exact kernels.
+EXACT_INT8 = "session.x64quantprecision"
+# MatMulInteger of a uint8 (m, k) and b int8 (k, n); a test builds the same bytes.
+PRODUCT = base64.b64decode(
+    "CAo6awobCgFhCgFiEgRzdW1zIg1NYXRNdWxJbnRlZ2VyEgRzdW1zWhUKAWESEAoOCAISCgoDEgFtCgMSAWtaFQoBYhIQ"
+    "Cg4IAxIKCgMSAWsKAxIBbmIYCgRzdW1zEhAKDggGEgoKAxIBbQoDEgFuQgQKABAU"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +155,42 @@ class GateSession:
         return np.asarray(familiarity, np.float32)
 
 
-def _load(graph: bytes, threads: int, provider: str) -> Any:
+@cache
+def saturates() -> bool:
+    """Whether int8 kernels here cut off the sum of two products at 16 bits, as x86 without VNNI.
+
+    Asked of onnxruntime by a product of the largest values, since what it makes of a processor is
+    its own affair.
+    """
+    session = onnxruntime.InferenceSession(PRODUCT, providers=[PROVIDERS["cpu"]])
+    factors = {"a": np.full((4, 4), 255, np.uint8), "b": np.full((4, 4), 127, np.int8)}
+    (sums,) = session.run(None, factors)
+    return bool((sums != 4 * 255 * 127).any())
+
+
+def session_options(threads: int, *, exact: bool) -> onnxruntime.SessionOptions:
+    """How graphs are run.
+
+    Parameters
+    ----------
+    threads
+        Of one inference.
+    exact
+        Take int8 kernels that cannot saturate for the weights that need them. A processor that
+        does not saturate gives the same numbers without, and 2.4 times as fast.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Idle threads sleep instead of spinning, since decoding the next image needs the cores: on
     # two cores 8.3 instead of 10.6 ms an image for two at once, 9.9 instead of 8.4 ms alone.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(EXACT_INT8, str(int(exact)))
+    return options
+
+
+def _load(graph: bytes, threads: int, provider: str) -> Any:
+    options = session_options(threads, exact=saturates())
     offered = onnxruntime.get_available_providers()
     wanted = PROVIDERS.values() if provider == AUTO else [PROVIDERS[provider]]
     providers = [name for name in wanted if name in offered]

@@ -1,13 +1,16 @@
 """Manifests and folders become lists of images."""
 
+import struct
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydicom.tag import Tag
 
 from clients import kermany, rsna
 from clients.datasets import DatasetError, Item, Layout, open_dataset
 from clients.kermany import patient_and_cause
+from tests.factories import bare_dicom_bytes, chest
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 JPEG = b"\xff\xd8\xff\xe0 rest"
@@ -73,11 +76,19 @@ class TestFolder:
         (tmp_path / "b" / "IM0001").write_bytes(DICOM)
         (tmp_path / "a.txt").write_bytes(PNG)
         (tmp_path / "c.jpeg").write_bytes(JPEG)
-        (tmp_path / "bare").write_bytes(b"\x08\x00\x08\x00CS rest")
+        (tmp_path / "bare").write_bytes(b"\x08\x00\x08\x00CS\x04\x00rest")
         (tmp_path / "notes.png").write_text("not an image")
         (tmp_path / "empty.dcm").write_bytes(b"")
         names = [item.name for item in open_dataset(tmp_path).items]
         assert names == ["a.txt", "b/IM0001", "bare", "c.jpeg"]
+
+    @pytest.mark.parametrize("first", ["SOPClassUID", "SOPInstanceUID", "Modality"])
+    def test_what_the_service_reads_is_found(self, tmp_path: Path, first: str) -> None:
+        for implicit_vr in (False, True):
+            data = bare_dicom_bytes(pixels=chest(40, 36), implicit_vr=implicit_vr)
+            data = data[data.index(struct.pack("<HH", Tag(first).group, Tag(first).element)) :]
+            (tmp_path / f"{implicit_vr}").write_bytes(data)
+        assert [item.name for item in open_dataset(tmp_path).items] == ["False", "True"]
 
     def test_folder_without_images_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="no DICOM, PNG or JPEG"):

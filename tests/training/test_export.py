@@ -1,14 +1,25 @@
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
-from service.model.session import Session
+from service.model.session import Session, session_options
 from tests.training.model_run import Run, write_weights
-from training.export import export, export_float, graph_path, quantise, range_images, sha256
+from training.export import (
+    LARGEST_WEIGHT,
+    export,
+    export_float,
+    graph_path,
+    quantise,
+    range_images,
+    saturating_weights,
+    sha256,
+)
 from training.fit import load_network
 
 IMAGES = np.random.default_rng(1).random((5, 1, 64, 64), dtype=np.float32)
@@ -55,6 +66,53 @@ class TestInt8Graph:
             assert arrays[weights].dtype == np.int8
             assert arrays[scale].shape == (arrays[weights].shape[0],)
 
+    def test_weights_cannot_saturate_and_use_their_whole_range(self, packaged: Run) -> None:
+        model = onnx.load(graph_path(packaged.folder, "int8"))
+        assert saturating_weights(model) == 0
+        arrays = [
+            onnx.numpy_helper.to_array(tensor)
+            for tensor in model.graph.initializer
+            if tensor.data_type == onnx.TensorProto.INT8
+        ]
+        weights = [array.astype(int) for array in arrays if array.ndim == 4]
+        assert len(weights) == 20
+        assert {int(np.abs(array).max()) for array in weights} == {LARGEST_WEIGHT}
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_channels_of_one_sign_cannot_saturate(
+        self, packaged: Run, tmp_path: Path, sign: int
+    ) -> None:
+        """A range that starts at 0 would use every bit if the zero point could move."""
+        model = onnx.load(graph_path(packaged.folder, "float"))
+        for tensor in model.graph.initializer:
+            array = onnx.numpy_helper.to_array(tensor)
+            if array.ndim == 4:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(sign * np.abs(array), tensor.name))
+        onnx.save(model, tmp_path / "float.onnx")
+        quantise(tmp_path / "float.onnx", IMAGES, tmp_path / "int8.onnx")
+        assert saturating_weights(onnx.load(tmp_path / "int8.onnx")) == 0
+
+    def test_weights_that_can_saturate_are_counted(self, packaged: Run) -> None:
+        model = onnx.load(graph_path(packaged.folder, "int8"))
+        widened = 0
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4:
+                array = onnx.numpy_helper.to_array(tensor).copy()
+                array.flat[:2] = (-128, 65)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+                widened += 2
+        assert saturating_weights(model) == widened == 40
+
+    def test_option_for_exact_kernels_changes_nothing(self, packaged: Run) -> None:
+        graph = graph_path(packaged.folder, "int8").read_bytes()
+        plain, exact = (
+            onnxruntime.InferenceSession(graph, session_options(1, exact=exact)).run(
+                ["logit"], {"image": IMAGES}
+            )[0]
+            for exact in (False, True)
+        )
+        np.testing.assert_array_equal(plain, exact)
+
     def test_logit_and_heatmap_are_computed_in_float(self, packaged: Run) -> None:
         graph = onnx.load(graph_path(packaged.folder, "int8")).graph
         producers = {name: node.op_type for node in graph.node for name in node.output}
@@ -97,6 +155,16 @@ class TestExport:
         write_weights(run, packaged.config, seed=1)
         export(packaged.config, run)
         assert sha256(int8) != digest
+
+    def test_is_redone_for_a_graph_of_wider_weights(self, packaged: Run, tmp_path: Path) -> None:
+        run = Path(shutil.copytree(packaged.folder, tmp_path / "run"))
+        record = run / "export" / "export.json"
+        fields = json.loads(record.read_text())
+        del fields["largest_weight"]  # as exports of eight bits have it
+        record.write_text(json.dumps(fields))
+        before = graph_path(run, "int8").stat().st_mtime_ns
+        export(packaged.config, run)
+        assert graph_path(run, "int8").stat().st_mtime_ns > before
 
     def test_restores_a_damaged_graph(self, packaged: Run, tmp_path: Path) -> None:
         run = Path(shutil.copytree(packaged.folder, tmp_path / "run"))

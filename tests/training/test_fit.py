@@ -141,13 +141,15 @@ class TestMaskCells:
         np.testing.assert_array_equal(load_cells(frame, tmp_path, half)[0], cells)
 
 
-def _after_backward(config: Config, number: int, monkeypatch: pytest.MonkeyPatch) -> Training:
+def _after_backward(
+    config: Config, number: int, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> Training:
     """What rank ``number`` of two holds before the first step of the optimiser."""
     rank = dataclasses.replace(ALONE, number=number, world=2)
     train = load_splits(config)["train"]
     images = TrainingImages(train, config)
     keys = next(iter(PairedBatches(train, config.fit, config.fit.seed, first=0, rank=rank)))
-    training = Training(config, ALONE)
+    training = Training(config, ALONE, precision)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as torchrun's ranks: sums in another order would differ
     with monkeypatch.context() as patch:
@@ -169,13 +171,15 @@ class TestMaskLoss:
         healthy, sick = images[0, 0][2], images[0, 1][2]
         assert not healthy.any()
         assert sick.isnan().all()
-        training = Training(config, ALONE)
+        training = Training(config, ALONE, torch.float32)
         batch = default_collate([images[0, 1]] * 2)
         loss = training.advance(*batch)
         logit_alone = dataclasses.replace(
             config, fit=dataclasses.replace(config.fit, mask_weight=0)
         )
-        expected = Training(logit_alone, ALONE).advance(batch[0], batch[1], torch.zeros(2, 4, 4))
+        expected = Training(logit_alone, ALONE, torch.float32).advance(
+            batch[0], batch[1], torch.zeros(2, 4, 4)
+        )
         assert loss == pytest.approx(expected)
 
 
@@ -183,7 +187,7 @@ class TestFit:
     def test_interrupted_run_ends_like_an_uninterrupted_one(
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fit(config, tmp_path / "whole")
+        fit(config, tmp_path / "whole", torch.float32)
         advance = Training.advance
 
         def stop_at_four(self: Training, *batch: torch.Tensor) -> float:
@@ -193,9 +197,9 @@ class TestFit:
 
         monkeypatch.setattr(Training, "advance", stop_at_four)
         with pytest.raises(KeyboardInterrupt):
-            fit(config, tmp_path / "cut")
+            fit(config, tmp_path / "cut", torch.float32)
         monkeypatch.undo()
-        fit(config, tmp_path / "cut")
+        fit(config, tmp_path / "cut", torch.float32)
         whole = load_network(tmp_path / "whole", config).state_dict()
         cut = load_network(tmp_path / "cut", config).state_dict()
         for name, value in whole.items():
@@ -214,7 +218,9 @@ class TestFit:
         command += ["--nproc-per-node", "2", "--no-python", "--"]
         command += [str(Path(sys.executable).with_name("cxr-train")), "fit", str(toml)]
         subprocess.run([*command, "--run", str(tmp_path / "two")], check=True)
-        first, second = (_after_backward(once, number, monkeypatch) for number in (0, 1))
+        recorded = torch.load(tmp_path / "two" / "weights.pt", weights_only=True)["precision"]
+        precision = getattr(torch, recorded)
+        first, second = (_after_backward(once, rank, precision, monkeypatch) for rank in (0, 1))
         for mine, other in zip(
             first.network.parameters(), second.network.parameters(), strict=True
         ):

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from training.verify import (
     check_heatmap,
     check_logits,
     check_quantisation,
+    check_weights,
     grad_cam,
     table,
     verify,
@@ -47,7 +49,7 @@ def reseal(model: Path, name: str) -> None:
 class TestVerify:
     def test_untouched_run_passes_what_holds_for_any_weights(self, packaged: Run) -> None:
         checks = verify(packaged.config, packaged.folder, packaged.model)
-        assert len(checks) == 6
+        assert len(checks) == 7
         # Random weights rank at random: AUROC after rounding is the one thing that may differ.
         assert [c.name for c in checks if not c.passed and "AUROC" not in c.name] == []
 
@@ -127,7 +129,32 @@ class TestGraphs:
         assert check_quantisation(float_graph, int8_graph, images, labels).measured >= 0
 
 
+class TestWeights:
+    def test_of_a_packaged_model_cannot_saturate(self, packaged: Run) -> None:
+        assert check_weights(packaged.model).passed
+
+    def test_beyond_seven_bits_fail(self, copy: Run) -> None:
+        model = onnx.load(copy.model / "model.onnx")
+        tensor = next(
+            tensor
+            for tensor in model.graph.initializer
+            if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4
+        )
+        wider = onnx.numpy_helper.to_array(tensor).copy()
+        wider.flat[0] = -65
+        tensor.CopyFrom(onnx.numpy_helper.from_array(wider, tensor.name))
+        onnx.save(model, copy.model / "model.onnx")
+        check = check_weights(copy.model)
+        assert (check.measured, check.passed) == (1, False)
+
+
 class TestGolden:
+    def test_of_every_shipped_model_replays_on_any_processor(self) -> None:
+        models = sorted((Path(__file__).resolve().parents[2] / "models").glob("*/*/"))
+        assert models
+        for model in models:
+            assert all(check.passed for check in check_golden(model))
+
     def test_replays(self, packaged: Run) -> None:
         assert all(check.passed for check in check_golden(packaged.model))
 

@@ -20,8 +20,9 @@ from service.errors import (
 )
 from service.http import upload
 from service.http.upload import File, UploadLimits, UploadMemory, discard, read_files
-from tests.serving import FORM, form, part
+from tests.serving import FORM, form, part, part_with
 
+NAMED = 'Content-Disposition: form-data; name="image"'
 LIMITS = UploadLimits(file_bytes=1000, files=2)
 
 
@@ -83,6 +84,40 @@ class TestFiles:
     def test_empty_file_name_is_a_file(self) -> None:
         assert files_of([form(part(b"x", filename=""))]) == [b"x"]
 
+    @pytest.mark.parametrize(
+        "file_name",
+        [
+            "; filename*=UTF-8''t%C3%B3rax.dcm",
+            ";filename*=utf-8'es'a.dcm",
+            "; FileName* = UTF-8''a.dcm",
+            "; filename*0=a; filename*1=b",
+            "; filename*0*=UTF-8''a; filename*1=b",
+            "; filename=\"a.dcm\"; filename*=UTF-8''a.dcm",
+            "; filename*=UTF-8''a.dcm; filename=a.dcm",
+            "; filename=a.dcm",
+            "; filename*=nonsense",
+        ],
+    )
+    def test_both_spellings_of_a_file_name_make_a_file(self, file_name: str) -> None:
+        assert files_of([form(part_with(b"x", NAMED + file_name))]) == [b"x"]
+
+    @pytest.mark.parametrize(
+        "media_type",
+        [
+            "application/dicom",
+            "application/dicom; transfer-syntax=1.2.840.10008.1.2.1",
+            "Application/DICOM",
+            "application/x-dicom",
+            "application/octet-stream",
+            "image/png",
+            "image/jpeg",
+        ],
+    )
+    def test_media_type_of_an_image_makes_a_file(self, media_type: str) -> None:
+        headers = NAMED, f"Content-Type: {media_type}"
+        assert files_of([form(part_with(b"x", *headers))]) == [b"x"]
+        assert files_of([form(part_with(b"x", *reversed(headers)))]) == [b"x"]
+
     def test_nothing_is_written_to_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("a temporary file was made")
@@ -101,6 +136,52 @@ class TestRefusals:
         with pytest.raises(NotAFile) as caught:
             files_of([form(part(text, filename=None))])
         assert "hostname" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "media_type",
+        [
+            "text/plain",
+            "text/plain; charset=utf-8",
+            "text/html",
+            "application/json",
+            "application/x-www-form-urlencoded",
+            "multipart/mixed; boundary=x",
+            "image",
+            "image/",
+            "x-image/png",
+            "",
+            ";image/png",
+            "text/plain; note=image/png",
+        ],
+    )
+    def test_text_part_with_a_media_type_is_no_file(self, media_type: str) -> None:
+        with pytest.raises(NotAFile):
+            files_of([form(part_with(b"/etc/hostname", NAMED, f"Content-Type: {media_type}"))])
+
+    @pytest.mark.parametrize(
+        "note",
+        [
+            '; note="; filename*=x"',
+            '; note="\\"; filename*=x"',
+            "; note=filename*=x",
+            "; xfilename*=x",
+            "; filename*x=y",
+            "; filename*",
+        ],
+    )
+    def test_what_only_looks_like_a_file_name_is_none(self, note: str) -> None:
+        with pytest.raises(NotAFile):
+            files_of([form(part_with(b"/etc/hostname", NAMED + note))])
+
+    def test_media_type_of_one_part_is_not_that_of_the_next(self) -> None:
+        image = part_with(b"x", NAMED, "Content-Type: image/png")
+        with pytest.raises(NotAFile):
+            files_of([form(image, part_with(b"y", NAMED))])
+
+    def test_file_in_another_field_is_still_named_as_such(self) -> None:
+        headers = 'Content-Disposition: form-data; name="note"', "Content-Type: image/png"
+        with pytest.raises(MissingImage, match="'image'"):
+            files_of([form(part_with(b"x", *headers))])
 
     def test_text_part_beside_a_file_is_refused(self) -> None:
         with pytest.raises(NotAFile):

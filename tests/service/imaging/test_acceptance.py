@@ -2,8 +2,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     JPEGLosslessSV1,
     SecondaryCaptureImageStorage,
 )
@@ -11,8 +12,6 @@ from pydicom.uid import (
 from service.errors import (
     MultipleFrames,
     NoPixelData,
-    NotAChest,
-    NotFrontal,
     UnsupportedModality,
     UnsupportedPixels,
 )
@@ -25,6 +24,14 @@ from tests.factories import (
 )
 
 LIMITS = Limits()
+
+
+def with_frames(text: bytes) -> bytes:
+    """Write Number of Frames as this text, which pydicom would not."""
+    text += b" " * (len(text) % 2)
+    place = (data := dicom_bytes()).index(b"\x28\0\x10\0US")
+    head = b"\x28\0\x08\0IS" + len(text).to_bytes(2, "little")
+    return data[:place] + head + text + data[place:]
 
 
 def read(data: bytes) -> Radiograph:
@@ -51,53 +58,74 @@ class TestRefusals:
             read(dicom_bytes(Modality=None))
 
     @pytest.mark.parametrize(
-        "part", ["CHEST", "THORAX", "chest pa", "LUNG", "THX", "CHEST_ABDOMEN"]
+        "tags",
+        [
+            {"PresentationIntentType": "FOR PROCESSING"},
+            {"PresentationIntentType": "for_processing"},
+            {"Modality": "DX", "SOPClassUID": DigitalXRayImageStorageForProcessing},
+        ],
     )
-    def test_chest_and_its_synonyms_are_read(self, part: str) -> None:
-        assert read(dicom_bytes(BodyPartExamined=part)).warnings == ()
-
-    @pytest.mark.parametrize("part", ["HAND", "ABDOMEN", "TSPINE", "KNEE"])
-    def test_other_body_part_is_named(self, part: str) -> None:
-        with pytest.raises(NotAChest, match=rf"\(0018,0015\) is '{part}'"):
-            read(dicom_bytes(BodyPartExamined=part))
-
-    @pytest.mark.parametrize("part", [None, ""])
-    def test_absent_body_part_is_a_warning(self, part: str | None) -> None:
-        (warning,) = read(dicom_bytes(BodyPartExamined=part)).warnings
-        assert "(0018,0015)" in warning
-
-    @pytest.mark.parametrize("view", ["LL", "RL", "LATERAL", "LLO", "LLD", "LAT"])
-    def test_other_view_is_named(self, view: str) -> None:
-        with pytest.raises(NotFrontal, match=rf"\(0018,5101\) is '{view}'"):
-            read(dicom_bytes(view=view))
+    def test_raw_detector_data_is_refused(self, tags: dict[str, Any]) -> None:
+        with pytest.raises(UnsupportedPixels, match=r"\(0008,0068\)"):
+            read(dicom_bytes(**tags))
 
     @pytest.mark.parametrize(
-        ("stated", "view"), [("PA", "PA"), ("AP", "AP"), ("ap", "AP"), ("AP SUPINE", "AP")]
+        "tags",
+        [
+            {"PresentationIntentType": "FOR PRESENTATION"},
+            {"Modality": "DX", "SOPClassUID": DigitalXRayImageStorageForPresentation},
+            {"ImageType": ["DERIVED", "SECONDARY"]},
+            {"ImageType": ["ORIGINAL", "PRIMARY", ""]},
+        ],
     )
-    def test_frontal_view_is_reported(self, stated: str, view: str) -> None:
-        assert read(dicom_bytes(view=stated)).view == view
+    def test_images_as_displayed_are_read(self, tags: dict[str, Any]) -> None:
+        assert read(dicom_bytes(**tags)).warnings == ()
 
-    @pytest.mark.parametrize("view", [None, ""])
-    def test_absent_view_is_a_warning(self, view: str | None) -> None:
-        radiograph = read(dicom_bytes(view=view))
-        assert radiograph.view is None
-        assert "(0018,5101)" in radiograph.warnings[0]
+    def test_localizer_is_refused(self) -> None:
+        with pytest.raises(UnsupportedModality, match=r"\(0008,0008\)"):
+            read(dicom_bytes(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
 
-    @pytest.mark.parametrize(("value", "view"), [("399348003", "AP"), ("R-10214", "PA")])
-    def test_view_code_stands_in_for_an_absent_view(self, value: str, view: str) -> None:
-        item = Dataset()
-        item.CodeValue = value
-        assert read(dicom_bytes(view=None, ViewCodeSequence=[item])).view == view
+    @pytest.mark.parametrize(
+        "text",
+        [b"0", b"1", b"01", b"+1", b" 1", b"1 ", b"1\0", b"1.0", b"+001. ", b"", b"  ", b"-0"],
+    )
+    def test_one_frame_in_any_spelling_is_read(self, text: bytes) -> None:
+        np.testing.assert_array_equal(read(with_frames(text)).pixels, read(dicom_bytes()).pixels)
 
-    def test_lateral_view_code_is_refused(self) -> None:
-        item = Dataset()
-        item.CodeValue = "399173006"
-        with pytest.raises(NotFrontal, match=r"\(0054,0220\)"):
-            read(dicom_bytes(view=None, ViewCodeSequence=[item]))
+    @pytest.mark.parametrize(
+        ("text", "fact"),
+        [
+            (b"2", "2"),
+            (b"+3", "3"),
+            (b" 012", "12"),
+            (b"2.0", "2"),
+            (b"123456789", "123,456,789"),
+            (b"-1", "not a number"),
+            (b"1.5", "not a number"),
+            (b"one", "not a number"),
+            (b"0x1", "not a number"),
+            (b"9" * 40, "not a number"),
+        ],
+    )
+    def test_other_numbers_of_frames_are_refused(self, text: bytes, fact: str) -> None:
+        with pytest.raises(MultipleFrames, match=rf"\(0028,0008\) is {fact}"):
+            read(with_frames(text))
 
-    def test_orientation_of_a_lateral_view_is_refused(self) -> None:
-        with pytest.raises(NotFrontal, match=r"\(0020,0020\)"):
-            read(dicom_bytes(view=None, PatientOrientation=["A", "F"]))
+    @pytest.mark.parametrize(
+        ("photometric", "shape", "contradictory"),
+        [
+            ("MONOCHROME1", "INVERSE", False),
+            ("MONOCHROME2", "IDENTITY", False),
+            ("MONOCHROME1", "IDENTITY", True),
+            ("MONOCHROME2", "INVERSE", True),
+            ("MONOCHROME2", "inverse ", True),
+        ],
+    )
+    def test_contradictory_polarity_is_a_warning(
+        self, photometric: str, shape: str, *, contradictory: bool
+    ) -> None:
+        data = dicom_bytes(photometric=photometric, PresentationLUTShape=shape)
+        assert any("(2050,0020)" in warning for warning in read(data).warnings) == contradictory
 
     def test_several_frames_are_refused(self) -> None:
         with pytest.raises(MultipleFrames, match=r"\(0028,0008\) is 3"):

@@ -14,7 +14,7 @@ from pydicom.uid import (
 )
 
 from service.errors import NotAnImage, ReadingError, TooManyBytes, TooManyPixels
-from service.imaging.decode import Limits, decode
+from service.imaging.decode import HEAD_BYTES, Limits, decode, format_of
 from service.imaging.radiograph import Radiograph
 from tests.factories import bare_dicom_bytes, chest, dicom_bytes, jpeg_bytes, png_bytes
 
@@ -72,6 +72,31 @@ class TestDispatch:
         assert decode(data, Limits(max_pixels=1440)).rows == 40
         with pytest.raises(TooManyPixels, match="1,439"):
             decode(data, Limits(max_pixels=1439))
+
+
+class TestFormat:
+    @pytest.mark.parametrize("name", FILES)
+    def test_the_first_bytes_suffice(self, name: str) -> None:
+        head = FILES[name][:HEAD_BYTES]
+        assert format_of(head) == format_of(FILES[name]) == decode(FILES[name], LIMITS).format
+
+    @pytest.mark.parametrize("first", [b"\x08\0\x16\0", b"\x08\0\x18\0", b"\x08\0\x60\0"])
+    def test_data_set_that_starts_anywhere_in_group_8_is_dicom(self, first: bytes) -> None:
+        for implicit_vr in (False, True):
+            data = bare_dicom_bytes(pixels=SMALL, implicit_vr=implicit_vr)
+            data = data[data.index(first) :]
+            if first == b"\x08\0\x60\0":  # nothing of the film is missing yet
+                assert decode(data, LIMITS).rows == 40
+            assert format_of(data[:HEAD_BYTES]) == "DICOM"
+
+    @pytest.mark.parametrize("vr", ["TM", "AE", "LT", "PN", "UL"])
+    def test_any_vr_may_come_first(self, vr: str) -> None:
+        head = b"\x08\0\x30\0" + vr.encode() + b"\x06\x00101010"
+        assert format_of(head + bytes(120)) == "DICOM"
+
+    @pytest.mark.parametrize("data", [b"", b"\x08\0", b"GIF89a" + bytes(200), b"path,label\n" * 20])
+    def test_other_content_has_no_format(self, data: bytes) -> None:
+        assert format_of(data) is None
 
 
 class TestHostileBytes:

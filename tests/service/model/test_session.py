@@ -10,11 +10,24 @@ import pytest
 from onnx import TensorProto, helper
 
 from service.errors import InvalidManifest, ModelUnavailable
-from service.model.session import Session, cores
+from service.model.session import (
+    EXACT_INT8,
+    PRODUCT,
+    GateSession,
+    Session,
+    cores,
+    saturates,
+    session_options,
+)
 from service.settings import PROVIDERS
 from tests.tiny_model import SPEC
 
 IMAGES = np.random.default_rng(0).random((3, 1, SPEC.size, SPEC.size), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Path:
+    return Path(__file__).resolve().parents[3] / "models" / "default" / "1"
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +127,51 @@ class TestOpening:
         graph = identity_graph(["n", 1, 64, 64], TensorProto.DOUBLE)
         with pytest.raises(InvalidManifest, match="float32"):
             Session(graph, threads=1)
+
+
+def logits_of(graph: bytes, *, exact: bool) -> np.ndarray:
+    """Of random images, with or without the kernels that cannot saturate."""
+    session = onnxruntime.InferenceSession(
+        graph, session_options(1, exact=exact), providers=["CPUExecutionProvider"]
+    )
+    images = np.random.default_rng(0).random((4, 1, *session.get_inputs()[0].shape[2:]))
+    return np.asarray(session.run(["logit"], {"image": images.astype(np.float32)})[0])
+
+
+class TestExactKernels:
+    def test_product_that_is_asked_for_is_what_the_comment_says(self) -> None:
+        shapes = {"a": ["m", "k"], "b": ["k", "n"], "sums": ["m", "n"]}
+        types = {"a": TensorProto.UINT8, "b": TensorProto.INT8, "sums": TensorProto.INT32}
+        a, b, sums = (
+            helper.make_tensor_value_info(name, types[name], shape)
+            for name, shape in shapes.items()
+        )
+        node = helper.make_node("MatMulInteger", ["a", "b"], ["sums"])
+        model = helper.make_model(
+            helper.make_graph([node], "sums", [a, b], [sums]),
+            opset_imports=[helper.make_opsetid("", 20)],
+            ir_version=10,
+        )
+        assert model.SerializeToString(deterministic=True) == PRODUCT
+
+    @pytest.mark.parametrize("exact", [False, True])
+    def test_option_is_that_of_onnxruntime(self, *, exact: bool) -> None:
+        options = session_options(1, exact=exact)
+        assert options.get_session_config_entry("session.x64quantprecision") == str(int(exact))
+
+    def test_every_graph_asks_for_them_where_the_processor_saturates(
+        self, graph: bytes, shipped: Path
+    ) -> None:
+        gate = (shipped / "gate.onnx").read_bytes()
+        for session in (Session(graph, threads=1), GateSession(gate)):
+            options = session._session.get_session_options()
+            assert options.get_session_config_entry(EXACT_INT8) == str(int(saturates()))
+
+    def test_processor_saturates_where_the_shipped_graph_says_so(self, shipped: Path) -> None:
+        """The shipped graph has weights beyond [-64, 64]."""
+        graph = (shipped / "model.onnx").read_bytes()
+        plain, exact = (logits_of(graph, exact=exact) for exact in (False, True))
+        assert (np.abs(plain - exact).max() > 1e-3) == saturates()
 
 
 @pytest.mark.parametrize(
