@@ -1,8 +1,9 @@
 """Which bits of a pixel are its value: Bits Stored, High Bit, Pixel Representation, padding.
 
 pixels -> [bits] -> grey
-Bits outside of these are nothing, the sign once more, or overlays of old files. Whatever else is
-there belongs to the picture: headers are wrong more often than pixels, and half a value is none.
+Bits outside of these are nothing, the sign once more, or overlays of old files; then they do not
+count. But headers are wrong more often than pixels, and half a value is none: where something else
+is there, of the two pictures the smoother one is the film.
 
 References
 ----------
@@ -16,12 +17,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from service.imaging.acceptance import Layout, integer
+from service.imaging.codestreams import Samples, roughness
 from service.imaging.dicom_file import OVERLAY_GROUPS
-from service.imaging.pixels import Samples
 
-DEEPER = (
-    "Pixels have bits outside of Bits Stored (0028,0101) and High Bit (0028,0102); all were read."
-)
+OUTSIDE = "Pixels have bits outside of Bits Stored (0028,0101) and High Bit (0028,0102)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +56,11 @@ def understand(pixels: Samples, header: Dataset, layout: Layout) -> Patterns:
     if _fits(pixels, patterns, stored, padding, outside, layout):
         return Patterns(stored=stored, padding=padding)
     whole = patterns - (patterns >> (allocated - 1) << allocated) if layout.signed else patterns
-    return Patterns(
-        stored=whole, padding=padded(patterns, whole, header, layout), warnings=(DEEPER,)
-    )
+    unit = 1 << (layout.high_bit + 1 - layout.bits_stored)
+    if roughness(stored[pixels] * unit) <= roughness(whole[pixels]):
+        return Patterns(stored=stored, padding=padding, warnings=(f"{OUTSIDE}; ignored.",))
+    padding = padded(patterns, whole, header, layout)
+    return Patterns(stored=whole, padding=padding, warnings=(f"{OUTSIDE}; all were read.",))
 
 
 def extracted(patterns: NDArray[np.int32], layout: Layout) -> NDArray[np.int32]:

@@ -6,7 +6,9 @@ like any other, so here a stream that is short, or longer than its picture, is a
 were chosen by correctness first, then by speed (benchmarks/decode.py).
 """
 
+import logging
 import re
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import imagecodecs
@@ -32,16 +34,24 @@ from service.errors import CorruptImage, MultipleFrames, TruncatedImage
 from service.imaging.jpeg import END_MARKER, Frame, check_jpeg, frame_of, missing_parts
 from service.imaging.jpeg2000 import check_jpeg2000
 
+logging.getLogger("imagecodecs").setLevel(logging.CRITICAL)
+
 Samples = NDArray[Any]  # uint8, uint16 or int16; (H, W) or (H, W, 3)
 
 JPEG: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
 JPEG_LS: Final = frozenset({JPEGLSLossless, JPEGLSNearLossless})
 JPEG_2000: Final = frozenset({JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL})
 
-# What a decoder cannot decode as part of a picture: it has no markers in it, and the bits that a
-# decoder makes up for itself, zeros, are the fewest in it.
-FILLER = b"\xfe" * 16
-TAIL = 16  # bytes that encoders may leave between the last pixel and the end marker
+TEXTURE = bytes(range(1, 17))  # where a stream holds none
+NO_MARKER = re.compile(rb"[^\xff]{16}")
+VARIED = 12  # different bytes in a piece that is not of a constant part of the picture
+PIECES = 4  # one may decode to what is there: codes begin in the middle of its bytes
+TAIL = 4  # bytes that encoders may leave between the last pixel and the end marker
+BEYOND = "The lossless JPEG leaves its precision: some encoders write it so, or it is damaged."
+ROWS_APART = 4  # a quarter of the rows tells which picture is smoother
+ZEROED = "The JPEG 2000 codestream holds a long run of zeros: a part of it may be lost."
+ZEROS = bytes(16)  # arithmetic coding does not write as many
+START_OF_DATA = b"\xff\x93"  # of a tile-part (ITU-T T.800 A.4.3)
 J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 A.4.1, A.5.1)
 
 
@@ -80,14 +90,16 @@ def read_header(stream: bytes, syntax: UID) -> Codestream:
     return header
 
 
-def decode_codestream(stream: bytes, syntax: UID) -> Samples:
+def decode_codestream(stream: bytes, syntax: UID) -> tuple[Samples, tuple[str, ...]]:
     """Decode a codestream for which :func:`read_header` passed.
 
     Returns
     -------
-    numpy.ndarray
+    pixels
         Shape (H, W) or (H, W, 3): the components as stored, colours not converted; of JPEG 2000
         the inverse of the codestream's own colour transformation.
+    warnings
+        What may be a sign of damage.
 
     Raises
     ------
@@ -97,13 +109,19 @@ def decode_codestream(stream: bytes, syntax: UID) -> Samples:
         If it goes on behind its picture, or the decoder rejects it.
     """
     if syntax in JPEG_2000:
-        return _by_imagecodecs(imagecodecs.jpeg2k_decode, stream[stream.find(J2K_START) :])
+        pixels = _by_imagecodecs(imagecodecs.jpeg2k_decode, stream[stream.find(J2K_START) :])
+        return pixels, (ZEROED,) if ZEROS in stream[stream.find(START_OF_DATA) :] else ()
     if syntax in JPEG_LS:
-        return _by_imagecodecs(imagecodecs.jpegls_decode, stream)
+        return _by_imagecodecs(imagecodecs.jpegls_decode, stream), ()
     frame = frame_of(stream)
     if frame.precision == 8 and frame.components == 1 and not frame.lossless:
-        return decode_jpeg(stream, "GRAY")[..., 0]
-    return _probed(stream, frame)
+        return decode_jpeg(stream, "GRAY")[..., 0], ()
+    pixels = _probed(stream, frame)
+    if not frame.lossless:
+        return pixels, ()
+    # Predictions add up modulo 2^16 (ITU-T T.81 H.1.2.1); some encoders subtract modulo 2^P.
+    reduced: Samples = pixels & pixels.dtype.type((1 << frame.precision) - 1)
+    return reduced, () if np.array_equal(reduced, pixels) else (BEYOND,)
 
 
 def decode_jpeg(stream: bytes, colours: str) -> NDArray[np.uint8]:
@@ -162,16 +180,30 @@ def _probed(stream: bytes, frame: Frame) -> Samples:
     """Decode a JPEG by a decoder that tells nothing of what it lacks, and find that out.
 
     Whatever is put in front of the end marker does not matter to a stream that is whole, and what
-    it ends with does.
+    it ends with does. A piece of the stream's own middle is not what a decoder makes up, zeros.
     """
     _check_parts(stream)
     body, end = stream[: -len(END_MARKER)], END_MARKER
-    pixels = _raw_jpeg(body + end, frame)
-    if not np.array_equal(pixels, _raw_jpeg(body + FILLER + end, frame)):
+    pieces = _textures(body)
+    kept = body[:-TAIL].rstrip(b"\xff")  # which would make a marker of the filler
+    pixels = _raw_jpeg(stream, frame)
+    if not np.array_equal(pixels, _raw_jpeg(body + b"".join(pieces) + end, frame)):
         raise TruncatedImage("the JPEG ends before its picture does. Send it again.")
-    if np.array_equal(pixels, _raw_jpeg(body[:-TAIL] + FILLER + end, frame)):
+    if all(np.array_equal(pixels, _raw_jpeg(kept + piece + end, frame)) for piece in pieces):
         raise CorruptImage("the JPEG goes on after its picture: it is damaged. Send it again.")
     return pixels
+
+
+def _textures(body: bytes) -> list[bytes]:
+    """Pieces of entropy-coded data that are not of a constant part of the picture."""
+    pieces = (piece.group() for piece in NO_MARKER.finditer(body, len(body) // 2))
+    varied = (piece for piece in pieces if len(set(piece)) >= VARIED)
+    return list(islice(varied, PIECES)) or [TEXTURE]
+
+
+def roughness(pixels: Samples) -> int:
+    """Sum of the steps between neighbours in a row, of a part of the rows: least for a film."""
+    return int(np.abs(np.diff(pixels[::ROWS_APART].astype(np.int32), axis=1)).sum(dtype=np.int64))
 
 
 def _raw_jpeg(stream: bytes, frame: Frame) -> Samples:
@@ -179,10 +211,7 @@ def _raw_jpeg(stream: bytes, frame: Frame) -> Samples:
     same: dict[str, object] = {}
     if frame.components == 3:  # equal spaces: no conversion
         same = {"colorspace": "RGB", "outcolorspace": "RGB"}
-    pixels = _by_imagecodecs(imagecodecs.jpeg8_decode, stream, **same)
-    if frame.lossless:  # predictions add up modulo 2^16 (ITU-T T.81 H.1.2.1), and then to 2^P
-        pixels &= pixels.dtype.type((1 << frame.precision) - 1)
-    return pixels
+    return _by_imagecodecs(imagecodecs.jpeg8_decode, stream, **same)
 
 
 def _by_imagecodecs(decode: Any, stream: bytes, **options: object) -> Samples:

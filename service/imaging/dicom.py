@@ -57,6 +57,7 @@ def _read(file: DicomFile, max_pixels: int) -> Radiograph:
     layout = acceptance.pixel_layout(header, max_pixels)
     polarity = acceptance.check_polarity(header)
     pixels, pixel_warnings = _grey(file, value, layout)
+    warnings += [view_warning, polarity, file.end_warning(value), *pixel_warnings]
     return Radiograph(
         pixels=pixels,
         format="DICOM",
@@ -64,7 +65,7 @@ def _read(file: DicomFile, max_pixels: int) -> Radiograph:
         view=view,
         pixel_spacing_mm=acceptance.pixel_spacing(header),
         transfer_syntax=str(file.transfer_syntax),
-        warnings=tuple(w for w in [*warnings, view_warning, polarity, *pixel_warnings] if w),
+        warnings=tuple(warning for warning in warnings if warning),
     )
 
 

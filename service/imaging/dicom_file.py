@@ -25,6 +25,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from pydicom.valuerep import VR
 
 from service.errors import CorruptImage, NoPixelData, TooManyBytes, TruncatedImage
 from service.imaging.bounded import MAX_VALUE_BYTES, BoundedReader
@@ -53,6 +54,7 @@ PREFIX_END = 132  # PS3.10 7.1: 128 bytes of preamble, then DICM
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = Tag("PixelData")
 PIXEL_TAGS = {PIXEL_DATA, Tag("FloatPixelData"), Tag("DoubleFloatPixelData")}
+VRS = frozenset(VR)  # value representations
 MAX_ELEMENTS = 20_000  # a radiograph has a few hundred; more would only cost time
 
 HEADER_KEYWORDS = (
@@ -172,6 +174,24 @@ class DicomFile:
                 f"{len(value):,}. Send the complete file."
             )
         return value[:length]
+
+    def end_warning(self, value: memoryview) -> str | None:
+        """Warn where the value of Pixel Data is followed by what is no data element.
+
+        Bytes that were written twice, or behind a part that is lost, push others out of the value.
+        """
+        implicit, little = self.header.original_encoding
+        start = self.pixel_offset + (8 if implicit else 12)
+        order = "<" if little else ">"
+        (length,) = struct.unpack_from(f"{order}L", self.body, start - 4)
+        rest = self.body[start + len(value) :]
+        if length == UNDEFINED_LENGTH or not rest:
+            return None
+        if len(rest) >= 8 and struct.unpack(f"{order}HH", rest[:4]) > (0x7FE0, 0x0010):
+            (length,) = struct.unpack(f"{order}L", rest[4:8])
+            if length <= len(rest) if implicit else rest[4:6].decode("latin-1") in VRS:
+                return None
+        return "Pixel Data (7FE0,0010) is followed by other bytes: the file may be damaged."
 
 
 def is_dicom(data: bytes) -> bool:

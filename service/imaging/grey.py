@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from service.errors import CorruptImage, UnsupportedPixels
 from service.imaging.acceptance import YBR, Layout, code
-from service.imaging.bits import DEEPER, Patterns, understand
+from service.imaging.bits import OUTSIDE, Patterns, understand
 from service.imaging.bounded import first_item
 from service.imaging.dicom_file import MALFORMED
 from service.imaging.lut import read_lut
@@ -97,7 +97,7 @@ def colour_pixels(pixels: Samples, layout: Layout) -> tuple[FloatImage, list[str
     """Turn (H, W, 3) RGB or YBR pixels into luma (PS3.3 C.7.6.3.1.2)."""
     white = float(2**layout.bits_stored - 1)
     if pixels.max() > white or layout.high_bit != layout.bits_stored - 1:
-        raise UnsupportedPixels(f"{DEEPER[:-15]}. Send a grey image.")
+        raise UnsupportedPixels(f"{OUTSIDE}. Send a grey image.")
     if layout.photometric in YBR:  # where a plugin already gave RGB, it says so
         centre = (white + 1) / 2
         chroma = np.abs(pixels[::8, ::8, 1:].astype(np.float32) - centre)

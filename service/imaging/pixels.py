@@ -9,7 +9,6 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -34,13 +33,12 @@ from service.imaging.codestreams import (
     JPEG_2000,
     JPEG_LS,
     Codestream,
+    Samples,
     decode_codestream,
     read_header,
 )
 from service.imaging.encapsulation import ITEM, codestream_of
 from service.imaging.jpeg import END_MARKER
-
-Samples = NDArray[Any]  # uint8 or uint16; (H, W) or (H, W, 3)
 
 NATIVE: Final = frozenset(
     {
@@ -128,7 +126,9 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> St
             "the codestream does not have the Rows (0028,0010), Columns (0028,0011) and Samples "
             "per Pixel (0028,0002) of its header. Send the image again."
         )
-    return _of_codestream(decode_codestream(codestream, syntax), header, layout)
+    pixels, warnings = decode_codestream(codestream, syntax)
+    stored = _of_codestream(pixels, header, layout)
+    return replace(stored, warnings=(*stored.warnings, *warnings))
 
 
 def _of_codestream(pixels: Samples, header: Codestream, layout: Layout) -> StoredPixels:
@@ -164,9 +164,9 @@ def _of_codestream(pixels: Samples, header: Codestream, layout: Layout) -> Store
 
 def _native(value: memoryview, syntax: UID, layout: Layout, vr: str) -> StoredPixels:
     warnings: tuple[str, ...] = ()
-    pixel_count = layout.rows * layout.columns
-    if layout.photometric == "YBR_FULL_422" and len(value) >= 3 * pixel_count:
-        layout = replace(layout, photometric="YBR_FULL")  # chroma is not shared
+    unshared = replace(layout, photometric="YBR_FULL")  # each pixel with chroma of its own
+    if layout.photometric == "YBR_FULL_422" and len(value) >= unshared.frame_bytes:
+        layout = unshared
     expected = layout.frame_bytes
     if len(value) > expected + 1 and value[:4] == struct.pack("<L", ITEM):
         value = memoryview(codestream_of(value))

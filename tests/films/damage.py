@@ -239,14 +239,16 @@ def outcome(before: Answer, after: Answer) -> str:
     return "other probability" if moved > NOTABLE else "other logit"
 
 
-# Encoding and damage -> why no reader can tell.
-UNTOLD = {
-    ("native", "zeroed"): "Uncompressed values have no checksum, and black is a value.",
+# Encodings and damages that no reader can always tell, and why.
+CODES = "Huffman codes have no checksum: other codes can end at the same bit."
+ZEROS = "Uncompressed values have no checksum, and black is a value."
+UNTOLD = {("native", "zeroed"): ZEROS} | {
+    ("JPEG", damage): CODES for damage in ("zeroed", "cut out", "repeated")
 }
 
 
 def untold(finding: Finding) -> str:
-    """Why this damage cannot be told in principle; empty where it can."""
+    """Why this damage cannot always be told; empty where it can."""
     for (name, kind), reason in UNTOLD.items():
         if finding.name.startswith(name) and finding.kind.startswith(kind):
             return reason
