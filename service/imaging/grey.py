@@ -130,9 +130,8 @@ def modality_values(
     item = first_item(header, "ModalityLUTSequence")
     if item is not None:
         return read_lut(item, "LUTDescriptor", "LUTData").map(stored.astype(float), counts > 0)
-    slope = _float(header, "RescaleSlope") or 1.0
     intercept = _float(header, "RescaleIntercept") or 0.0
-    return stored.astype(np.float64) * slope + intercept
+    return stored.astype(np.float64) * _slope(header) + intercept
 
 
 def voi_curve(
@@ -168,19 +167,19 @@ def _windowed(values: Values, counts: NDArray[np.int64], header: Dataset) -> Val
     if centre is None or width is None or width <= 0:
         return None
     function = code(header, "VOILUTFunction").upper() or "LINEAR"
-    curve = window(values, centre, width, function, step=_step(values))
+    step = 1.0 if "ModalityLUTSequence" in header else min(1.0, abs(_slope(header)))
+    curve = window(values, centre, width, function, step=step)
     present = counts > 0
     shown = present & (curve > 0) & (curve < 1)
-    levels = min(LEAST_LEVELS, np.unique(values[present]).size - 2)
+    levels = min(LEAST_LEVELS, int(present.sum()) - 2)
     if shown.sum() < levels or counts[shown].sum() < LEAST_SHOWN * counts.sum():
         return None
     return curve
 
 
-def _step(values: Values) -> float:
-    """Distance of two modality values; 1 where it is more, or they are all the same."""
-    steps = np.diff(np.unique(values))
-    return min(1.0, float(steps.min())) if steps.size else 1.0
+def _slope(header: Dataset) -> float:
+    """Rescale Slope (0028,1053); 1 where there is none, or it is 0."""
+    return _float(header, "RescaleSlope") or 1.0
 
 
 def window(
