@@ -18,7 +18,7 @@ from tests.factories import Pixels, png_bytes
 from training.export import export_float, write_graph
 from training.network import PneumoniaNet
 
-SPEC = InputSpec(size=64, crop=0.9, equalise=True, least_side=64, mean=0.5, std=0.29)
+SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
 POINT = OperatingPoint(name="balanced", threshold=0.5, sensitivity=0.9, specificity=0.8)
 GATE = Gate(graph="gate.onnx", threshold=0.5)
 CARD = "# Tiny\n\nRandom weights. Research use only.\n"

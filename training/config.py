@@ -216,8 +216,7 @@ class Config:
         if "folder" in dataset:
             dataset["folder"] = Path(dataset["folder"])
         table["dataset"] = _section(DatasetConfig, "dataset", dataset)
-        spec = table.get("input", {})
-        table["input"] = _section(InputSpec, "input", {"least_side": spec.get("size", 0)} | spec)
+        table["input"] = _section(InputSpec, "input", table.get("input", {}))
         table["augment"] = _section(AugmentConfig, "augment", table.get("augment", {}))
         table["fit"] = _section(FitConfig, "fit", table.get("fit", {}))
         table["companions"] = tuple(

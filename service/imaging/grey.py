@@ -13,9 +13,9 @@ from service.errors import CorruptImage, UnsupportedPixels
 from service.imaging.acceptance import YBR, Layout, code
 from service.imaging.bits import OUTSIDE, Patterns, understand
 from service.imaging.bounded import first_item
+from service.imaging.codestreams import Samples
 from service.imaging.dicom_file import MALFORMED
 from service.imaging.lut import read_lut
-from service.imaging.pixels import Samples
 from service.imaging.radiograph import FloatImage
 
 Values = NDArray[np.float64]  # one entry for every code a pixel can have

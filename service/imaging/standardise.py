@@ -4,9 +4,7 @@ bytes -> decode -> [standardise] -> session -> calibration
 Used by service.model.reader and training.dataset, and nowhere re-implemented.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,42 +27,27 @@ class InputSpec:
     equalise
         Whether grey values are replaced by their rank (histogram equalisation), which makes the
         input independent of window, gamma and exposure.
-    least_side
-        Fewest pixels of a radiograph's side that are read: below it, what is missing is read as
-        disease.
     mean, std
         What the network subtracts and divides by; part of the graph, kept here for the record.
+    least_side
+        Fewest pixels of a radiograph's side that are read: below it, what is missing is read as
+        disease. 0, as in manifests that do not name it, stands for ``size``.
     """
 
     size: int
     crop: float
     equalise: bool
-    least_side: int
     mean: float
     std: float
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> "InputSpec":
-        """Take the fields of a manifest or configuration.
-
-        One that names no ``least_side``, as older ones do, reads no film smaller than its input.
-
-        Raises
-        ------
-        InvalidManifest
-            If a value is impossible.
-        TypeError
-            If a field is missing or unknown.
-        """
-        return cls(**({"least_side": fields.get("size", 0)} | dict(fields)))
+    least_side: int = 0
 
     def __post_init__(self) -> None:
         if self.size < 32 or self.size % 32:
             raise InvalidManifest(f"input size {self.size} is not a positive multiple of 32")
         if not 0 < self.crop <= 1:
             raise InvalidManifest(f"input crop {self.crop} is not in (0, 1]")
-        if self.least_side < 1:
-            raise InvalidManifest(f"input least side {self.least_side} is below 1")
+        if self.least_side < 0:
+            raise InvalidManifest(f"input least side {self.least_side} is below 0")
         if self.std <= 0:
             raise InvalidManifest(f"input std {self.std} is not positive")
 
@@ -110,10 +93,11 @@ def standardise(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Ge
     TooSmall
         If a side has fewer pixels than the model reads.
     """
-    if min(radiograph.rows, radiograph.columns) < spec.least_side:
+    least = spec.least_side or spec.size
+    if min(radiograph.rows, radiograph.columns) < least:
         raise TooSmall(
             f"the image has {radiograph.rows} x {radiograph.columns} pixels; at least "
-            f"{spec.least_side} a side are read. Send it at its original size."
+            f"{least} a side are read. Send it at its original size."
         )
     resized, geometry = resample(radiograph, spec)
     tensor = equalise(resized) if spec.equalise else stretch(resized)

@@ -98,7 +98,7 @@ class Manifest:
                 raise InvalidManifest(
                     f"manifest schema {version!r} is not {SCHEMA_VERSION}; update nanocxr"
                 )
-            fields["input"] = InputSpec.of(fields["input"])
+            fields["input"] = InputSpec(**fields["input"])
             fields["calibration"] = Calibration(**fields["calibration"])
             fields["operating_points"] = tuple(
                 OperatingPoint(**point) for point in fields["operating_points"]

@@ -32,7 +32,7 @@ from training.gate.pictures import SIDE as PICTURE
 from training.generate.phantom.render import draw_pair, source_digest
 
 DEFAULT = Path(__file__).resolve().parents[2] / "models/default/1"
-SPEC = InputSpec(size=64, crop=0.9, equalise=True, least_side=64, mean=0.5, std=0.29)
+SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
 
 
 class TestLateral:

@@ -57,7 +57,7 @@ def test_files_are_copied_as_they_are_with_label_and_source(data: Path, tmp_path
 
 def test_training_reads_them(data: Path) -> None:
     rows = pd.read_parquet(data / "manifest.parquet")
-    spec = InputSpec(size=32, crop=1.0, equalise=False, least_side=32, mean=0.5, std=0.25)
+    spec = InputSpec(size=32, crop=1.0, equalise=False, mean=0.5, std=0.25)
     images, labels = load_tensors(rows, data, spec)
     assert images.shape == (5, 1, 32, 32)
     assert labels.tolist() == rows.label.tolist()

@@ -20,7 +20,7 @@ from tests.factories import Pixels, chest, dicom_bytes
 
 FILM = chest()  # 12 bits in 16
 WINDOW: dict[str, Any] = {"WindowCenter": 2048, "WindowWidth": 4096}
-RIGHT = FILM / np.float32(4095)
+RIGHT = (FILM / np.float32(4095)).astype(np.float32)
 
 
 def jpeg2000_bytes(pixels: Pixels) -> bytes:
