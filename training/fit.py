@@ -26,6 +26,7 @@ from training.ranks import Rank, join
 
 WARM_UP = 0.05  # of all steps
 LOADERS = 2
+LONG = 100  # steps from which it is worth measuring which precision is faster
 
 
 def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None:
@@ -41,7 +42,7 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
         What to train, and where.
     precision
         Of forward and backward passes, bfloat16 or float32; None for the faster one, measured for
-        each network.
+        each network, and for float32 where there are fewer than 100 steps to save time on.
     """
     with join() as rank:
         for own, folder in config.networks(run):
@@ -108,7 +109,9 @@ class Training:
         self.network = network.to(rank.device).to(memory_format=torch.channels_last)
         fit, size = config.fit, config.input.size
         shape = (fit.batch // rank.world, len(fit.views), size, size)
-        self.precision = precision or choose_precision(self.network, shape, rank)
+        if precision is None and config.fit.steps >= LONG:
+            precision = choose_precision(self.network, shape, rank)
+        self.precision = precision or torch.float32
         both = _WithMask(self.network)
         self._forward: nn.Module = DistributedDataParallel(both) if rank.world > 1 else both
         averaging = get_ema_multi_avg_fn(config.fit.average)  # type: ignore[no-untyped-call]

@@ -47,15 +47,14 @@ def understand(pixels: Samples, header: Dataset, layout: Layout) -> Patterns:
 
     ``layout`` is that of the pixels, ``header`` gives padding and overlays.
     """
-    allocated = 8 * pixels.dtype.itemsize
-    patterns = np.arange(1 << allocated, dtype=np.int32)
+    patterns = np.arange(1 << 8 * pixels.dtype.itemsize, dtype=np.int32)
     value_bits = (1 << (layout.high_bit + 1)) - (1 << (layout.high_bit + 1 - layout.bits_stored))
     outside = ~value_bits & ~_overlay_bits(header, layout) & (len(patterns) - 1)
     stored = extracted(patterns, layout)
     padding = padded(patterns, stored, header, layout)
     if _fits(pixels, patterns, stored, padding, outside, layout):
         return Patterns(stored=stored, padding=padding)
-    whole = patterns - (patterns >> (allocated - 1) << allocated) if layout.signed else patterns
+    whole = _with_sign(patterns, layout)
     unit = 1 << (layout.high_bit + 1 - layout.bits_stored)
     if roughness(stored[pixels] * unit) <= roughness(whole[pixels]):
         return Patterns(stored=stored, padding=padding, warnings=(f"{OUTSIDE}; ignored.",))
@@ -85,8 +84,15 @@ def padded(
         return np.zeros(patterns.shape, dtype=bool)
     last = integer(header, "PixelPaddingRangeLimit")
     ends = [_as_pixel(end, layout) for end in (first, first if last is None else last)]
-    values = stored if max(map(abs, ends)) < 1 << layout.bits_stored else patterns
+    inside = max(map(abs, ends)) < 1 << layout.bits_stored
+    values = stored if inside else _with_sign(patterns, layout)
     return (values >= min(ends)) & (values <= max(ends))
+
+
+def _with_sign(patterns: NDArray[np.int32], layout: Layout) -> NDArray[np.int32]:
+    """All bits of each pattern as one number, which has a sign if the pixels have."""
+    half = len(patterns) // 2
+    return np.where(patterns >= half, patterns - 2 * half, patterns) if layout.signed else patterns
 
 
 def _as_pixel(value: int, layout: Layout) -> int:

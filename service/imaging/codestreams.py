@@ -183,9 +183,10 @@ def _probed(stream: bytes, frame: Frame) -> Samples:
     it ends with does. A piece of the stream's own middle is not what a decoder makes up, zeros.
     """
     _check_parts(stream)
-    body, end = stream[: -len(END_MARKER)], END_MARKER
+    # Fill bytes before the end marker (T.81 B.1.1.2) would make a marker of what is put there.
+    body, end = stream[: -len(END_MARKER)].rstrip(b"\xff"), END_MARKER
     pieces = _textures(body)
-    kept = body[:-TAIL].rstrip(b"\xff")  # which would make a marker of the filler
+    kept = body[:-TAIL].rstrip(b"\xff")
     pixels = _raw_jpeg(stream, frame)
     if not np.array_equal(pixels, _raw_jpeg(body + b"".join(pieces) + end, frame)):
         raise TruncatedImage("the JPEG ends before its picture does. Send it again.")

@@ -114,7 +114,7 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> St
         patterns = _by_pydicom(source, syntax, layout, plugin="pylibjpeg")
         return StoredPixels(patterns=patterns, layout=layout)
     end = codestream.rfind(END_MARKER)
-    if end >= 0 and not codestream[end + 2 :].strip(b"\0\xff"):  # padding of the item
+    if end >= 0 and not codestream[end + 2 :].strip(b"\0\xff \r\n"):  # padding of the item
         codestream = codestream[: end + 2]
     header = read_header(codestream, syntax)
     if (header.rows, header.columns, header.samples) != (
@@ -168,8 +168,9 @@ def _native(value: memoryview, syntax: UID, layout: Layout, vr: str) -> StoredPi
     if layout.photometric == "YBR_FULL_422" and len(value) >= unshared.frame_bytes:
         layout = unshared
     expected = layout.frame_bytes
-    if len(value) > expected + 1 and value[:4] == struct.pack("<L", ITEM):
-        value = memoryview(codestream_of(value))
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    if len(value) > expected + 1 and value[:4] == struct.pack(f"{order}HH", *ITEM):
+        value = memoryview(codestream_of(value, order))
         warnings = ("Pixel Data (7FE0,0010) is uncompressed, and yet in items.",)
     _check_length(len(value), expected, layout)
     source = value[: expected + expected % 2]  # the rest is padding

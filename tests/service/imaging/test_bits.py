@@ -111,6 +111,12 @@ class TestPadding:
         assert pixels[20:-20].min() < 0.01
         assert pixels[20:-20].max() > 0.99
 
+    def test_the_smallest_number_is_recognised(self) -> None:
+        film = np.pad(FILM.astype(np.int16) - 2048, 20, constant_values=-32768)
+        pixels, _ = read(dicom_bytes(film, bits_stored=12, PixelPaddingValue=-32768))
+        assert (pixels[:20] == 0).all()
+        assert np.corrcoef(pixels[20:-20, 20:-20].ravel(), RIGHT.ravel())[0, 1] > 0.999
+
     def test_one_that_no_value_can_have_hides_nothing(self) -> None:
         plain, _ = read(dicom_bytes(FILM, bits_stored=12, **WINDOW))
         padded, _ = read(dicom_bytes(FILM, bits_stored=12, PixelPaddingValue=0xFFFF, **WINDOW))

@@ -85,12 +85,19 @@ class TestDamage:
         else:
             assert warnings
 
-    @pytest.mark.parametrize("padding", [b"\0" * 64, b"\xff\xff", b"\0"])
+    @pytest.mark.parametrize("padding", [b"\0" * 64, b"\xff\xff", b"\0", b"  ", b"\r\n"])
     def test_padding_behind_the_end_does_not_matter(self, name: str, padding: bytes) -> None:
         syntax, stream = STREAMS[name]
         np.testing.assert_array_equal(
             read(syntax, stream + padding).pixels, read(syntax, stream).pixels
         )
+
+
+@pytest.mark.parametrize("name", ["JPEG Baseline", "JPEG Extended", "JPEG Lossless"])
+def test_fill_bytes_before_the_end_marker_do_not_matter(name: str) -> None:
+    syntax, stream = STREAMS[name]
+    filled = stream[:-2] + b"\xff" + END  # as dcmtk evens the length
+    np.testing.assert_array_equal(read(syntax, filled).pixels, read(syntax, stream).pixels)
 
 
 class TestJpegFile:

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLosslessSV1
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGLosslessSV1
 
 from service.errors import CorruptImage, MultipleFrames, TruncatedImage
 from service.imaging.decode import BAND_WARNING, Limits, decode
@@ -68,6 +68,18 @@ class TestNative:
         data = dicom_bytes(FILM, bits_stored=12)
         head = data[: data.index(b"\xe0\x7f\x10\0")]
         return head + b"\xe0\x7f\x10\0OW\0\0" + struct.pack("<L", len(value)) + value + behind
+
+    def test_of_big_endian_in_items_they_are_read_with_a_warning(self) -> None:
+        data = dicom_bytes(FILM, bits_stored=12, transfer_syntax=ExplicitVRBigEndian)
+        head = data[: data.index(b"\x7f\xe0\0\x10")]
+        value = FILM.astype(">u2").tobytes()
+        items = b"".join(
+            b"\xff\xfe\xe0\0" + struct.pack(">L", len(item)) + item
+            for item in (b"", value[:1000], value[1000:])
+        )
+        packed = decode(head + b"\x7f\xe0\0\x10OW\0\0\xff\xff\xff\xff" + items, Limits())
+        np.testing.assert_array_equal(packed.pixels, decode(data, Limits()).pixels)
+        assert any("in items" in warning for warning in packed.warnings)
 
     def test_in_items_they_are_read_with_a_warning(self) -> None:
         plain = decode(self.native(FILM.tobytes()), Limits())
