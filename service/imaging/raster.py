@@ -187,7 +187,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
     """Convert any mode of a PNG or JPEG; float32 (H, W) in [0, 1]."""
     if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey
-        return _scaled(np.asarray(image), _white(np.asarray(image))), []
+        samples = np.asarray(image)
+        return _scaled(samples, _white(samples)), []
     if image.mode == "P" or (image.mode == "RGB" and image.has_transparency_data):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode == "CMYK":
