@@ -61,13 +61,13 @@ LARGEST_SEED = 300_000  # bytes; a larger file costs time and is hostile in no o
 
 def seeds() -> list[bytes]:
     """Honest files: made on the spot in each format and syntax, and pydicom's that are small."""
-    pixels = chest(96, 80)
+    pixels = chest(144, 136)
     made = [dicom_bytes(pixels, transfer_syntax=syntax, WindowCenter=2000) for syntax in SYNTAXES]
-    made.append(dicom_bytes(chest(96, 80, bits=8), transfer_syntax=JPEGBaseline8Bit))
-    made += [png_bytes(pixels), png_bytes(chest(96, 80, bits=8), mode="P")]
-    made += [jpeg_bytes(chest(96, 80, bits=8)), jpeg_bytes(chest(96, 80, bits=8), progressive=True)]
+    made.append(dicom_bytes(chest(144, 136, bits=8), transfer_syntax=JPEGBaseline8Bit))
+    made += [png_bytes(pixels), png_bytes(chest(144, 136, bits=8), mode="P")]
+    made += [jpeg_bytes(chest(144, 136, bits=8)), jpeg_bytes(chest(144, 136, bits=8), progressive=True)]
     rgba = BytesIO()
-    Image.fromarray(chest(96, 80, bits=8)).convert("RGBA").save(rgba, "PNG")
+    Image.fromarray(chest(144, 136, bits=8)).convert("RGBA").save(rgba, "PNG")
     made.append(rgba.getvalue())
     folders = [Path(DATA_ROOT, "test_files"), external_data_sources()["pydicom-data"].data_path]
     paths = sorted(path for folder in folders for path in Path(str(folder)).rglob("*.dcm"))
