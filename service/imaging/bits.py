@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from service.imaging.acceptance import Layout, integer
 from service.imaging.codestreams import Samples
-from service.imaging.dicom_file import OVERLAY_GROUPS
+from service.imaging.header_elements import OVERLAY_GROUPS
 
 OUTSIDE = "Pixels have bits outside of Bits Stored (0028,0101) and High Bit (0028,0102)"
 ROWS_APART = 4  # a quarter of the rows tells which picture is smoother
