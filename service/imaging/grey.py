@@ -99,7 +99,7 @@ def colour_pixels(pixels: Samples, layout: Layout) -> tuple[FloatImage, list[str
     white = float(2**layout.bits_stored - 1)
     if pixels.max() > white or layout.high_bit != layout.bits_stored - 1:
         raise UnsupportedPixels(f"{OUTSIDE}. Send a grey image.")
-    if layout.photometric in YBR:  # where a plugin already gave RGB, it says so
+    if layout.photometric in YBR:
         centre = (white + 1) / 2
         chroma = np.abs(pixels[::8, ::8, 1:].astype(np.float32) - centre)
         coloured = float(chroma.mean()) > NOTABLE_COLOUR * white

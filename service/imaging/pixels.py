@@ -215,7 +215,7 @@ def _by_pydicom(
         "photometric_interpretation": layout.photometric,
         "planar_configuration": layout.planar,
         "bits_allocated": layout.bits_allocated,
-        "bits_stored": layout.bits_allocated,  # which bits count, service.imaging.grey decides
+        "bits_stored": layout.bits_allocated,  # which bits count, service.imaging.bits decides
         "pixel_representation": 0,
         "pixel_keyword": "PixelData",
         "view_only": native,
