@@ -136,9 +136,10 @@ class DicomFile:
         rest = memoryview(self.body)[start + len(value) :]
         if length == UNDEFINED_LENGTH or not rest:
             return None
-        if len(rest) >= 8 and struct.unpack(f"{order}HH", rest[:4]) > (0x7FE0, 0x0010):
-            (length,) = struct.unpack(f"{order}L", rest[4:8])
-            if length <= len(rest) if implicit else bytes(rest[4:6]) in KNOWN_VRS:
+        *tag, length = struct.unpack_from(f"{order}HHL", rest) if len(rest) >= 8 else (0, 0, 0)
+        if [0x7FE0, 0x0010] < tag < [0xFFFE, 0]:
+            known = length == UNDEFINED_LENGTH or length <= len(rest)
+            if known if implicit else bytes(rest[4:6]) in KNOWN_VRS:
                 return None
         return "Pixel Data (7FE0,0010) is followed by other bytes: the file may be damaged."
 
