@@ -48,7 +48,6 @@ VARIED = 12  # different bytes in a piece that is not of a constant part of the 
 PIECES = 4  # one may decode to what is there: codes begin in the middle of its bytes
 TAIL = 4  # bytes that encoders may leave between the last pixel and the end marker
 BEYOND = "The lossless JPEG leaves its precision: some encoders write it so, or it is damaged."
-ROWS_APART = 4  # a quarter of the rows tells which picture is smoother
 ZEROED = "The JPEG 2000 codestream holds a long run of zeros: a part of it may be lost."
 ZEROS = bytes(16)  # arithmetic coding does not write as many
 START_OF_DATA = b"\xff\x93"  # of a tile-part (ITU-T T.800 A.4.3)
@@ -200,11 +199,6 @@ def _textures(body: bytes) -> list[bytes]:
     pieces = (piece.group() for piece in NO_MARKER.finditer(body, len(body) // 2))
     varied = (piece for piece in pieces if len(set(piece)) >= VARIED)
     return list(islice(varied, PIECES)) or [TEXTURE]
-
-
-def roughness(pixels: Samples) -> int:
-    """Sum of the steps between neighbours in a row, of a part of the rows: least for a film."""
-    return int(np.abs(np.diff(pixels[::ROWS_APART].astype(np.int32), axis=1)).sum(dtype=np.int64))
 
 
 def _raw_jpeg(stream: bytes, frame: Frame) -> Samples:

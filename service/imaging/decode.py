@@ -12,6 +12,7 @@ import numpy as np
 from service.errors import NotAnImage, TooManyBytes
 from service.imaging.dicom import read_dicom
 from service.imaging.dicom_file import PREFIX_END, is_dicom
+from service.imaging.png import SIGNATURE as PNG_SIGNATURE
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.raster import read_jpeg, read_png
 from service.observe.stages import stage
@@ -21,10 +22,7 @@ BYTES_A_PIXEL = 48  # of all copies at once
 BAND = 0.1  # of the rows; the widest in 465 real films is below
 BAND_ROWS, BAND_COLUMNS = 200, 4  # how many rows, and each which column, are looked at
 BAND_WARNING = "A band of rows holds nothing but one value: a part of the picture may be missing."
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"  # PNG specification (W3C), 5.2
 JPEG_SIGNATURE = b"\xff\xd8\xff"  # ITU-T T.81, B.1.1.3: SOI and the start of the next marker
-
-
 HEAD_BYTES = PREFIX_END  # what format_of looks at
 
 Format = Literal["DICOM", "PNG", "JPEG"]

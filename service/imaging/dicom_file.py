@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydicom import config
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
@@ -25,10 +24,10 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pydicom.valuerep import VR
 
 from service.errors import CorruptImage, NoPixelData, TooManyBytes, TruncatedImage
 from service.imaging.bounded import MAX_VALUE_BYTES, BoundedReader
+from service.imaging.header_elements import HEADER_TAGS, SHORT_VALUES
 from service.imaging.unknown_vr import KNOWN_VRS, byte_order
 
 # pydicom quotes offending values in its warnings and logs, and a value may identify a patient.
@@ -54,57 +53,7 @@ PREFIX_END = 132  # PS3.10 7.1: 128 bytes of preamble, then DICM
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = Tag("PixelData")
 PIXEL_TAGS = {PIXEL_DATA, Tag("FloatPixelData"), Tag("DoubleFloatPixelData")}
-VRS = frozenset(VR)  # value representations
 MAX_ELEMENTS = 20_000  # a radiograph has a few hundred; more would only cost time
-
-HEADER_KEYWORDS = (
-    "ImageType",
-    "SOPClassUID",
-    "Modality",
-    "PresentationIntentType",
-    "AnatomicRegionSequence",
-    "BodyPartExamined",
-    "ViewPosition",
-    "ViewCodeSequence",
-    "PatientOrientation",
-    "ImagerPixelSpacing",
-    "PixelSpacing",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "ModalityLUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "PresentationLUTShape",
-    *(
-        f"{colour}PaletteColorLookupTable{part}"
-        for colour in ("Red", "Green", "Blue")
-        for part in ("Descriptor", "Data")
-    ),
-)
-# (60xx,0100) and (60xx,0102): where old files keep overlays in the unused bits of pixels.
-OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
-HEADER_TAGS: list[BaseTag | int] = [
-    *(Tag(tag) for tag in map(tag_for_keyword, HEADER_KEYWORDS) if tag is not None),
-    *(Tag(group, element) for group in OVERLAY_GROUPS for element in (0x0100, 0x0102)),
-]
-LONG_VALUES = {  # bounded where they are used
-    Tag(keyword) for keyword in HEADER_KEYWORDS if keyword.endswith(("Sequence", "Data"))
-}
-SHORT_VALUES = {*HEADER_TAGS, Tag("SpecificCharacterSet")} - LONG_VALUES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +63,7 @@ class DicomFile:
     Attributes
     ----------
     header
-        The elements of ``HEADER_KEYWORDS`` that are present.
+        The elements of ``HEADER_TAGS`` that are present.
     transfer_syntax
         Of the data set.
     body
@@ -184,12 +133,13 @@ class DicomFile:
         start = self.pixel_offset + (8 if implicit else 12)
         order = "<" if little else ">"
         (length,) = struct.unpack_from(f"{order}L", self.body, start - 4)
-        rest = self.body[start + len(value) :]
+        rest = memoryview(self.body)[start + len(value) :]
         if length == UNDEFINED_LENGTH or not rest:
             return None
-        if len(rest) >= 8 and struct.unpack(f"{order}HH", rest[:4]) > (0x7FE0, 0x0010):
-            (length,) = struct.unpack(f"{order}L", rest[4:8])
-            if length <= len(rest) if implicit else rest[4:6].decode("latin-1") in VRS:
+        *tag, length = struct.unpack_from(f"{order}HHL", rest) if len(rest) >= 8 else (0, 0, 0)
+        if [0x7FE0, 0x0010] < tag < [0xFFFE, 0]:
+            known = length == UNDEFINED_LENGTH or length <= len(rest)
+            if known if implicit else bytes(rest[4:6]) in KNOWN_VRS:
                 return None
         return "Pixel Data (7FE0,0010) is followed by other bytes: the file may be damaged."
 

@@ -30,6 +30,7 @@ COLOUR_WARNING = "The image is coloured; only its luma is read. A radiograph has
 # A window that shows fewer grey values, or less of the picture, leaves black and white of it.
 LEAST_LEVELS = 16
 LEAST_SHOWN = 0.05
+LARGEST = 1e100  # of a slope, an intercept or a window: products of larger ones overflow
 WINDOW_WARNING = "Window Center (0028,1050) and Width (0028,1051) are unusable and were replaced."
 LUT_WARNING = "The VOI LUT (0028,3010) is unusable and was replaced."
 
@@ -98,7 +99,7 @@ def colour_pixels(pixels: Samples, layout: Layout) -> tuple[FloatImage, list[str
     white = float(2**layout.bits_stored - 1)
     if pixels.max() > white or layout.high_bit != layout.bits_stored - 1:
         raise UnsupportedPixels(f"{OUTSIDE}. Send a grey image.")
-    if layout.photometric in YBR:  # where a plugin already gave RGB, it says so
+    if layout.photometric in YBR:
         centre = (white + 1) / 2
         chroma = np.abs(pixels[::8, ::8, 1:].astype(np.float32) - centre)
         coloured = float(chroma.mean()) > NOTABLE_COLOUR * white
@@ -256,9 +257,9 @@ def looked_up(patterns: Samples, curve: Values) -> FloatImage:
 
 
 def _float(header: Dataset, keyword: str) -> float | None:
-    """Return the first value as a finite number; None where there is none."""
+    """Return the first value as a number; None where there is none, or none to calculate with."""
     try:
         number = float(code(header, keyword))
     except ValueError:
         return None
-    return number if np.isfinite(number) else None
+    return number if abs(number) < LARGEST else None

@@ -31,7 +31,7 @@ LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 SOF_OF_JPEG_LS = 0xF7
 JPEG_LS = frozenset({0xF7, 0xF8})  # ITU-T T.87: SOF55, LSE
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # neither stuffed, nor a fill byte, nor RST
-RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+RESTARTS = tuple(bytes([0xFF, kind]) for kind in range(0xD0, 0xD8))
 # Hierarchical images, which have sizes of their own, and marker codes that some decoders skip with
 # their content and others without it.
 REFUSED = frozenset({0xC8, 0xDE, 0xDF, *range(0xF0, 0xFE)})
@@ -167,7 +167,7 @@ def _scans(data: bytes) -> Iterator[Scan]:
                 first=first,
                 last=last,
                 low_bit=bits & 15,
-                restarts=len(RESTART.findall(coded)),
+                restarts=sum(map(coded.count, RESTARTS)),
                 interval=interval,
             )
 

@@ -1,6 +1,6 @@
 """Bounds on the structure of a JPEG 2000 codestream before a decoder takes it apart.
 
-bytes -> [structure] -> pixels
+items -> [structure] -> codestreams
 A codestream of 200 bytes can ask for an image of 40 million precincts, or of a thousand million
 packets, all of them empty: OpenJPEG then works for hours, or fills gigabytes. The sizes of image,
 tiles, precincts and code-blocks say beforehand what it will cost.

@@ -48,6 +48,7 @@ NATIVE: Final = frozenset(
         DeflatedExplicitVRLittleEndian,
     }
 )
+MAX_PRECISION = 16  # bits; JPEG 2000 has up to 38, and a table of all patterns is made of them
 READ: Final = NATIVE | JPEG | JPEG_LS | JPEG_2000 | {RLELossless}
 
 
@@ -104,7 +105,7 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> St
     CorruptImage
         If the codestream cannot be decoded, or contradicts the header.
     UnsupportedPixels
-        If the values can be understood in two ways.
+        If the codestream has more bits than are read, or its values have two meanings.
     """
     if syntax in NATIVE:
         return _native(value, syntax, layout, vr)
@@ -117,18 +118,25 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> St
     if end >= 0 and not codestream[end + 2 :].strip(b"\0\xff \r\n"):  # padding of the item
         codestream = codestream[: end + 2]
     header = read_header(codestream, syntax)
-    if (header.rows, header.columns, header.samples) != (
-        layout.rows,
-        layout.columns,
-        layout.samples,
-    ):
+    _check_codestream(header, layout)
+    pixels, warnings = decode_codestream(codestream, syntax)
+    stored = _of_codestream(pixels, header, layout)
+    return replace(stored, warnings=(*stored.warnings, *warnings))
+
+
+def _check_codestream(header: Codestream, layout: Layout) -> None:
+    """Refuse a codestream that says another size than the header, or more bits than are read."""
+    size = (layout.rows, layout.columns, layout.samples)
+    if (header.rows, header.columns, header.samples) != size:
         raise CorruptImage(
             "the codestream does not have the Rows (0028,0010), Columns (0028,0011) and Samples "
             "per Pixel (0028,0002) of its header. Send the image again."
         )
-    pixels, warnings = decode_codestream(codestream, syntax)
-    stored = _of_codestream(pixels, header, layout)
-    return replace(stored, warnings=(*stored.warnings, *warnings))
+    if header.precision > MAX_PRECISION:
+        raise UnsupportedPixels(
+            f"the codestream has {header.precision} bits a sample; at most {MAX_PRECISION} are "
+            "read. Send the image uncompressed."
+        )
 
 
 def _of_codestream(pixels: Samples, header: Codestream, layout: Layout) -> StoredPixels:
@@ -207,7 +215,7 @@ def _by_pydicom(
         "photometric_interpretation": layout.photometric,
         "planar_configuration": layout.planar,
         "bits_allocated": layout.bits_allocated,
-        "bits_stored": layout.bits_allocated,  # which bits count, service.imaging.grey decides
+        "bits_stored": layout.bits_allocated,  # which bits count, service.imaging.bits decides
         "pixel_representation": 0,
         "pixel_keyword": "PixelData",
         "view_only": native,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.errors import CorruptImage, TruncatedImage
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"  # PNG specification (W3C), 5.2
 LEVEL = 1
 SUB = 1  # filter: each byte less that of the pixel to the left
 COLOUR_TYPES = {1: 0, 3: 2}  # channels -> grey, RGB

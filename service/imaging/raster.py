@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
 from service.imaging.codestreams import check_whole, decode_jpeg, decode_png
 from service.imaging.grey import LUMA, colour_warnings
-from service.imaging.jpeg import check_jpeg
+from service.imaging.jpeg import END_MARKER, check_jpeg
 from service.imaging.png import inflated
 from service.imaging.radiograph import FloatImage, Radiograph
 
@@ -40,7 +40,6 @@ BROKEN = (  # what Pillow raises on malformed content
     zlib.error,
 )
 PNG_END = b"IEND\xae\x42\x60\x82"  # the last chunk's type and CRC
-JPEG_END = b"\xff\xd9"
 MAX_CHUNKS = 1000  # besides the pixels; Pillow inflates a profile or text of up to 1 MiB for each
 MAX_PIXEL_CHUNKS = 100_000  # 8 KiB each, as libpng writes them, would be 800 MiB
 MAX_EXIF_BYTES = 65_536  # what a JPEG can hold in one segment
@@ -86,7 +85,7 @@ def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
     What libjpeg only warns of is an error here: its picture is not the one that was stored.
     """
     check_jpeg(data)
-    return _read(data, max_pixels, "JPEG", JPEG_END)
+    return _read(data, max_pixels, "JPEG", END_MARKER)
 
 
 def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes) -> Radiograph:

@@ -45,14 +45,11 @@ class Version:
         The file.
     shown
         Grey values that it states, up to a positive factor and an offset.
-    refusals
-        Codes of the documented refusals that may answer it; mostly none.
     """
 
     name: str
     data: bytes
     shown: NDArray[np.generic]
-    refusals: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ def _fault(version: Version, answer: Answer, right: Answer) -> str:
     if right.logit is None:
         raise ValueError(f"the film itself is refused: {right.refusal}")
     if answer.logit is None:
-        return "" if answer.refusal in version.refusals else answer.refusal
+        return answer.refusal
     if abs(answer.logit - right.logit) < SAME:
         return ""
     return f"logit {answer.logit:.3f}, not {right.logit:.3f}; warnings {list(answer.warnings)}"

@@ -40,7 +40,6 @@ from tests.films.grey import DEPTHS, FORMS, NATIVE, Form, photometric
 SOF0, SOF1 = b"\xff\xc0", b"\xff\xc1"
 PIXEL_DATA = b"\xe0\x7f\x10\0OW"
 OVERLAY = element(0x6000, 0x0100, b"US", b"\x10\0") + element(0x6000, 0x0102, b"US", b"\x0f\0")
-HIGH_BIT_REFUSED = frozenset({"unsupported_pixels"})  # retired since 2011: read, or refused
 
 
 def in_syntax(
@@ -118,7 +117,7 @@ def _natives(film: Film) -> Iterator[Version]:
             PixelRepresentation=int(form.signed),
             HighBit=15,
         )
-        yield Version(f"native/{name}/{form}/High Bit 15", data, film, HIGH_BIT_REFUSED)
+        yield Version(f"native/{name}/{form}/High Bit 15", data, film)
 
 
 def _with_bits_above(film: Film, form: Form, syntax: str, above: Pixels) -> bytes:

@@ -84,7 +84,10 @@ def test_measuring_changes_neither_network_nor_random_numbers(network: Pneumonia
         assert torch.equal(value, before[name])
 
 
-def test_a_run_is_the_same_whether_its_precision_was_measured_or_given(config: Config) -> None:
+def test_a_run_is_the_same_whether_its_precision_was_measured_or_given(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fit.LONG", config.fit.steps)
     measured = Training(config, ALONE)
     given = Training(config, ALONE, measured.precision)
     train = load_splits(config)["train"]
@@ -98,6 +101,10 @@ def test_a_run_is_the_same_whether_its_precision_was_measured_or_given(config: C
     assert losses[0] == losses[1]
     for name, value in measured.network.state_dict().items():
         assert torch.equal(value, given.network.state_dict()[name])
+
+
+def test_a_run_too_short_to_gain_from_it_measures_nothing(config: Config) -> None:
+    assert Training(config, ALONE).precision is torch.float32
 
 
 def test_both_precisions_learn_alike(config: Config, tmp_path: Path) -> None:

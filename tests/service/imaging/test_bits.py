@@ -1,5 +1,6 @@
 """Which bits of a pixel are its value, and what is done where the header is wrong about it."""
 
+import tracemalloc
 from typing import Any
 
 import imagecodecs
@@ -15,6 +16,7 @@ from pydicom.uid import (
 from service.errors import UnsupportedPixels
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage
+from tests.bombs import element
 from tests.encoders import jpeg_lossless_bytes
 from tests.factories import Pixels, chest, dicom_bytes
 
@@ -86,6 +88,24 @@ class TestBitsAbove:
         pixels, warnings = read(dicom_bytes(drawn, bits_stored=12, **WINDOW))
         np.testing.assert_allclose(pixels, RIGHT, atol=1e-6)
         assert any("ignored" in warning for warning in warnings)
+
+    @pytest.mark.parametrize(
+        ("vr", "position"),
+        [(b"US", b"\xff\xff"), (b"SS", b"\xff\xff"), (b"UL", b"\0\0\0\x10"), (b"IS", b"99999999")],
+    )
+    def test_an_overlay_beyond_the_pixel_is_none(self, vr: bytes, position: bytes) -> None:
+        data = dicom_bytes(FILM, bits_stored=12, **WINDOW)
+        place = data.index(b"\xe0\x7f\x10\0")
+        overlay = element(0x6000, 0x0100, b"US", b"\x10\0") + element(0x6000, 0x0102, vr, position)
+        tracemalloc.start()
+        try:
+            pixels, warnings = read(data[:place] + overlay + data[place:])
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        np.testing.assert_allclose(pixels, RIGHT, atol=1e-6)
+        assert warnings == ()
+        assert peak < 8 << 20
 
     @pytest.mark.parametrize("ones", [0, 0xF000])
     def test_negative_values_with_and_without_their_sign_above(self, ones: int) -> None:

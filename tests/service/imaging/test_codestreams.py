@@ -1,6 +1,7 @@
 """Compressed frames are decoded whole, exactly, or not at all."""
 
 import struct
+import tracemalloc
 from io import BytesIO
 from typing import Any
 
@@ -18,7 +19,13 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from service.errors import CorruptImage, ReadingError, TruncatedImage, UndecodableImage
+from service.errors import (
+    CorruptImage,
+    ReadingError,
+    TruncatedImage,
+    UndecodableImage,
+    UnsupportedPixels,
+)
 from service.imaging.codestreams import BEYOND, ZEROED
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import Radiograph
@@ -122,6 +129,17 @@ class TestJpegFile:
         with pytest.raises(TruncatedImage):
             decode(data[: len(data) * 9 // 10] + END, Limits())
 
+    def test_restart_markers_are_counted_and_not_collected(self) -> None:
+        data = jpeg_bytes(SMALL)
+        markers = b"\xff\xd0" * 500_000
+        tracemalloc.start()
+        try:
+            decode(data[:-2] + markers + END, Limits())
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 10 * len(markers)
+
     def test_pixels_are_those_of_another_decoder(self) -> None:
         for data in (jpeg_bytes(SMALL), jpeg_bytes(np.stack([SMALL] * 3, axis=-1))):
             expected = np.asarray(Image.open(BytesIO(data)).convert("L")) / np.float32(255)
@@ -178,6 +196,14 @@ class TestJpeg2000:
         half = len(stream) // 2
         damaged = stream[:half] + bytes(64) + stream[half + 64 :]
         assert ZEROED in read(syntax, damaged).warnings
+
+    @pytest.mark.parametrize("bits", [17, 24, 32])
+    def test_more_bits_than_a_film_has_are_refused(self, bits: int) -> None:
+        syntax, stream = STREAMS["JPEG 2000"]
+        deep = bytearray(stream)
+        deep[stream.index(b"\xff\x51") + 40] = bits - 1  # Ssiz
+        with pytest.raises(UnsupportedPixels, match=f"{bits} bits a sample"):
+            read(syntax, bytes(deep))
 
     def test_a_lost_tile_is_missed(self) -> None:
         buffer = BytesIO()

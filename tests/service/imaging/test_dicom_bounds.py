@@ -103,3 +103,23 @@ class TestBounds:
     def test_pixel_data_shorter_than_the_image_is_truncated(self) -> None:
         with pytest.raises(TruncatedImage, match="Rows x Columns"):
             read(dicom_bytes(chest(64, 64), Rows=65))
+
+
+class TestBehindPixelData:
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    def test_bytes_that_are_no_element_are_warned_of(self, syntax: str) -> None:
+        whole = dicom_bytes(transfer_syntax=syntax)
+        for rest in (b"\xff" * 600, bytes(512), b"\0" * 3, whole[-600:]):
+            warnings = read(whole + rest).warnings
+            assert any("followed by other bytes" in warning for warning in warnings)
+
+    @pytest.mark.parametrize("content", [bytes(512), None])
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    def test_elements_are_not(self, syntax: str, content: bytes | None) -> None:
+        whole = dicom_bytes(transfer_syntax=syntax)
+        vr = b"" if syntax == ImplicitVRLittleEndian else b"SQ\0\0"
+        length = 0xFFFFFFFF if content is None else len(content)
+        end = b"\xfe\xff\xdd\xe0" + bytes(4)
+        tag = struct.pack("<HH", 0xFFFA, 0xFFFA)  # Digital Signatures Sequence
+        behind = tag + vr + struct.pack("<L", length) + (end if content is None else content)
+        assert read(whole + behind).warnings == read(whole).warnings

@@ -15,6 +15,7 @@ from service.errors import (
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import Radiograph
 from service.imaging.standardise import InputSpec, standardise
+from tests.bombs import element
 from tests.factories import (
     Pixels,
     chest,
@@ -51,6 +52,13 @@ class TestPresentation:
         plain = read(dicom_bytes(RAMP)).pixels
         data = dicom_bytes(RAMP, RescaleSlope=-1, RescaleIntercept=255)
         np.testing.assert_allclose(read(data).pixels, 1 - plain, atol=0.01)
+
+    @pytest.mark.parametrize("slope", ["1e308", "-1e305", "inf", "nan"])
+    def test_a_slope_that_nothing_can_be_multiplied_by_is_none(self, slope: str) -> None:
+        data = dicom_bytes(RAMP)
+        place = data.index(b"\xe0\x7f\x10\0")
+        scaled = data[:place] + element(0x0028, 0x1053, b"DS", slope.encode()) + data[place:]
+        np.testing.assert_array_equal(read(scaled).pixels, read(data).pixels)
 
     def test_only_the_first_window_counts(self) -> None:
         one = read(dicom_bytes(RAMP, WindowCenter=100, WindowWidth=50))
