@@ -65,7 +65,10 @@ def seeds() -> list[bytes]:
     made = [dicom_bytes(pixels, transfer_syntax=syntax, WindowCenter=2000) for syntax in SYNTAXES]
     made.append(dicom_bytes(chest(144, 136, bits=8), transfer_syntax=JPEGBaseline8Bit))
     made += [png_bytes(pixels), png_bytes(chest(144, 136, bits=8), mode="P")]
-    made += [jpeg_bytes(chest(144, 136, bits=8)), jpeg_bytes(chest(144, 136, bits=8), progressive=True)]
+    made += [
+        jpeg_bytes(chest(144, 136, bits=8)),
+        jpeg_bytes(chest(144, 136, bits=8), progressive=True),
+    ]
     rgba = BytesIO()
     Image.fromarray(chest(144, 136, bits=8)).convert("RGBA").save(rgba, "PNG")
     made.append(rgba.getvalue())

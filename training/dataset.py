@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage
+from service.imaging.raster import read_png
 from service.imaging.standardise import Geometry, InputSpec, standardise
 from training.augment import augment
 from training.config import Config, FitConfig
@@ -68,9 +69,14 @@ def load_cells(frame: pd.DataFrame, folder: Path, spec: InputSpec) -> FloatImage
     cells = []
     for path, name in zip(frame["path"], frame["mask"], strict=True):
         _, geometry = standardise(decode((folder / path).read_bytes(), Limits()), spec)
-        mask = decode((folder / name).read_bytes(), Limits()).pixels
+        mask = load_mask(folder / name)
         cells.append(lesion_cells(mask, geometry, spec))
     return np.stack(cells)
+
+
+def load_mask(path: Path) -> FloatImage:
+    """Lesion coverage (h, w) in [0, 1] of a PNG; no film, so that its grey values stay."""
+    return read_png(path.read_bytes(), Limits().max_pixels).pixels
 
 
 def lesion_cells(mask: FloatImage, geometry: Geometry, spec: InputSpec) -> FloatImage:
@@ -134,7 +140,7 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def _load_mask(self, name: str) -> FloatImage:
         if not name:
             return np.zeros((64, 64), np.float32)
-        return decode((self._folder / name).read_bytes(), Limits()).pixels
+        return load_mask(self._folder / name)
 
 
 class PairedBatches(Sampler[list[tuple[int, int]]]):

@@ -227,6 +227,9 @@ def integer(header: Dataset, element: str | tuple[int, int]) -> int | None:
         return None
     try:
         value = header[tag].value
+        if isinstance(value, bytes):  # written as OW or UN
+            little = header.original_encoding[1] is not False
+            return int.from_bytes(value[:2], "little" if little else "big")
         return int(value[0] if isinstance(value, MultiValue) else value)
     except MALFORMED:
         return None

@@ -4,24 +4,20 @@ bytes -> [decode] -> standardise -> session -> calibration
 What a file is, its content decides; names and media types are not looked at.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from service.errors import NotAnImage, TooManyBytes
 from service.imaging.dicom import read_dicom
 from service.imaging.dicom_file import PREFIX_END, is_dicom
+from service.imaging.plausible import plausible
 from service.imaging.png import SIGNATURE as PNG_SIGNATURE
-from service.imaging.radiograph import FloatImage, Radiograph
+from service.imaging.radiograph import Radiograph
 from service.imaging.raster import read_jpeg, read_png
 from service.observe.stages import stage
 
 MIB = 1024 * 1024
 BYTES_A_PIXEL = 48  # of all copies at once
-BAND = 0.1  # of the rows; the widest in 465 real films is below
-BAND_ROWS, BAND_COLUMNS = 200, 4  # how many rows, and each which column, are looked at
-BAND_WARNING = "A band of rows holds nothing but one value: a part of the picture may be missing."
 JPEG_SIGNATURE = b"\xff\xd8\xff"  # ITU-T T.81, B.1.1.3: SOI and the start of the next marker
 HEAD_BYTES = PREFIX_END  # what format_of looks at
 
@@ -99,17 +95,4 @@ def decode(data: bytes, limits: Limits) -> Radiograph:
         case _:
             fact = "the content is not an image that is read" if data else "the file is empty"
             raise NotAnImage(f"{fact}. Send a DICOM, PNG or JPEG file.")
-    if _has_band(radiograph.pixels):
-        return replace(radiograph, warnings=(*radiograph.warnings, BAND_WARNING))
-    return radiograph
-
-
-def _has_band(pixels: FloatImage) -> bool:
-    """Whether a band of rows, each of one value, crosses the picture: lost pixels are written so.
-
-    A picture that is nothing else is left to the gate.
-    """
-    sample = pixels[:: max(1, len(pixels) // BAND_ROWS), ::BAND_COLUMNS]
-    varied = np.flatnonzero((sample != sample[:, :1]).any(axis=1))
-    between = np.diff(varied, prepend=-1, append=len(sample)) - 1
-    return len(varied) > 0 and bool(between.max() >= BAND * len(sample))
+    return plausible(radiograph)

@@ -51,6 +51,7 @@ MALFORMED = (  # what pydicom raises on a malformed data set
 
 PREFIX_END = 132  # PS3.10 7.1: 128 bytes of preamble, then DICM
 UNDEFINED_LENGTH = 0xFFFFFFFF
+BLOCK = 512  # bytes
 PIXEL_DATA = Tag("PixelData")
 PIXEL_TAGS = {PIXEL_DATA, Tag("FloatPixelData"), Tag("DoubleFloatPixelData")}
 MAX_ELEMENTS = 20_000  # a radiograph has a few hundred; more would only cost time
@@ -128,13 +129,15 @@ class DicomFile:
         """Warn where the value of Pixel Data is followed by what is no data element.
 
         Bytes that were written twice, or behind a part that is lost, push others out of the value.
+        Zeros that fill the last block of a storage system are nothing.
         """
         implicit, little = self.header.original_encoding
         start = self.pixel_offset + (8 if implicit else 12)
         order = "<" if little else ">"
         (length,) = struct.unpack_from(f"{order}L", self.body, start - 4)
         rest = memoryview(self.body)[start + len(value) :]
-        if length == UNDEFINED_LENGTH or not rest:
+        blocks = len(self.body) % BLOCK == 0 and len(rest) < BLOCK and not any(rest)
+        if length == UNDEFINED_LENGTH or not rest or blocks:
             return None
         *tag, length = struct.unpack_from(f"{order}HHL", rest) if len(rest) >= 8 else (0, 0, 0)
         if [0x7FE0, 0x0010] < tag < [0xFFFE, 0]:

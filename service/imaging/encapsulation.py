@@ -20,7 +20,7 @@ ITEM = (0xFFFE, 0xE000)  # PS3.5 7.5
 STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")  # JPEG, JPEG 2000, JP2
 
 
-def codestream_of(value: memoryview, order: str = "<") -> bytes:
+def codestream_of(value: memoryview, order: str = "<", length: int = 0) -> bytes:
     """Join the fragments of one frame.
 
     Parameters
@@ -29,6 +29,8 @@ def codestream_of(value: memoryview, order: str = "<") -> bytes:
         Of Pixel Data (7FE0,0010), from its first item on; it may go on behind the last one.
     order
         Of the bytes in tags and lengths, ``"<"`` or ``">"``.
+    length
+        Of the frame, where it is known: items that have it together hold no offset table.
 
     Raises
     ------
@@ -38,7 +40,8 @@ def codestream_of(value: memoryview, order: str = "<") -> bytes:
         If the file ends within one.
     """
     items = _items(value, order)
-    if len(items) > 1 and not bytes(items[0][:8]).startswith(STARTS):
+    alone = len(items) == 1 or sum(map(len, items)) == length
+    if items and not alone and not bytes(items[0][:8]).startswith(STARTS):
         if len(items[0]) > MAX_OFFSETS_BYTES:
             raise CorruptImage("the Basic Offset Table in Pixel Data (7FE0,0010) is too long.")
         items = items[1:]

@@ -8,6 +8,7 @@ float64, and one pass over the image.
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from service.errors import CorruptImage, UnsupportedPixels
 from service.imaging.acceptance import YBR, Layout, code
@@ -15,7 +16,7 @@ from service.imaging.bits import OUTSIDE, Patterns, understand
 from service.imaging.bounded import first_item
 from service.imaging.codestreams import Samples
 from service.imaging.dicom_file import MALFORMED
-from service.imaging.lut import read_lut
+from service.imaging.lut import UnusableLut, read_lut
 from service.imaging.radiograph import FloatImage
 
 Values = NDArray[np.float64]  # one entry for every code a pixel can have
@@ -30,6 +31,7 @@ COLOUR_WARNING = "The image is coloured; only its luma is read. A radiograph has
 # A window that shows fewer grey values, or less of the picture, leaves black and white of it.
 LEAST_LEVELS = 16
 LEAST_SHOWN = 0.05
+ENDS = 0.01  # of the range: black and white
 LARGEST = 1e100  # of a slope, an intercept or a window: products of larger ones overflow
 WINDOW_WARNING = "Window Center (0028,1050) and Width (0028,1051) are unusable and were replaced."
 LUT_WARNING = "The VOI LUT (0028,3010) is unusable and was replaced."
@@ -130,9 +132,11 @@ def modality_values(
     """Apply the Modality LUT, else Rescale Slope and Intercept (PS3.3 C.11.1); slope 0 is none."""
     item = first_item(header, "ModalityLUTSequence")
     if item is not None:
-        return read_lut(item, "LUTDescriptor", "LUTData").map(stored.astype(float), counts > 0)
-    intercept = _float(header, "RescaleIntercept") or 0.0
-    return stored.astype(np.float64) * _slope(header) + intercept
+        values = read_lut(item, "LUTDescriptor", "LUTData").map(stored.astype(float), counts > 0)
+        if not _shows_a_film(values, counts):
+            raise UnusableLut("it leaves next to nothing")
+        return values
+    return stored.astype(np.float64) * _slope(header) + _rescaled_by(header, "RescaleIntercept", 0)
 
 
 def voi_curve(
@@ -151,36 +155,52 @@ def voi_curve(
         item = first_item(header, "VOILUTSequence")
         if item is not None:
             lut = read_lut(item, "LUTDescriptor", "LUTData")
-            return lut.map(values, counts > 0) / lut.white, []
+            curve = lut.map(values, counts > 0) / lut.white
+            if _shows_a_film(curve, counts):
+                return curve, []
+            warnings.append(LUT_WARNING)
     except MALFORMED:
         warnings.append(LUT_WARNING)
     if "WindowCenter" not in header and "WindowWidth" not in header:
         return robust_window(values, counts), warnings
-    curve = _windowed(values, counts, header)
-    if curve is None:
+    windowed = _windowed(values, header)
+    if windowed is None or not _shows_a_film(windowed, counts):
         return robust_window(values, counts), [*warnings, WINDOW_WARNING]
-    return curve, warnings
+    return windowed, warnings
 
 
-def _windowed(values: Values, counts: NDArray[np.int64], header: Dataset) -> Values | None:
-    """Apply the header's window; None where there is none, or it shows next to nothing."""
+def _windowed(values: Values, header: Dataset) -> Values | None:
+    """Apply the header's window; None where there is none that can be."""
     centre, width = _float(header, "WindowCenter"), _float(header, "WindowWidth")
     if centre is None or width is None or width <= 0:
         return None
     function = code(header, "VOILUTFunction").upper() or "LINEAR"
     step = 1.0 if "ModalityLUTSequence" in header else min(1.0, abs(_slope(header)))
-    curve = window(values, centre, width, function, step=step)
+    return window(values, centre, width, function, step=step)
+
+
+def _shows_a_film(curve: Values, counts: NDArray[np.int64]) -> bool:
+    """Whether a table or window leaves greys between the darkest and the brightest pixel."""
     present = counts > 0
-    shown = present & (curve > 0) & (curve < 1)
-    levels = min(LEAST_LEVELS, int(present.sum()) - 2)
-    if shown.sum() < levels or counts[shown].sum() < LEAST_SHOWN * counts.sum():
-        return None
-    return curve
+    found, often = curve[present], counts[present]
+    low, high = found.min(), found.max()
+    inner = (found > low + ENDS * (high - low)) & (found < high - ENDS * (high - low))
+    levels = min(LEAST_LEVELS, int(present.sum()) // 2 - 1)
+    enough = inner.sum() >= levels and np.unique(found[inner]).size >= levels
+    return bool(enough and often[inner].sum() >= LEAST_SHOWN * often.sum())
 
 
 def _slope(header: Dataset) -> float:
     """Rescale Slope (0028,1053); 1 where there is none, or it is 0."""
-    return _float(header, "RescaleSlope") or 1.0
+    return _rescaled_by(header, "RescaleSlope", 1) or 1.0
+
+
+def _rescaled_by(header: Dataset, keyword: str, default: float) -> float:
+    """One of the numbers of rescaling; raises CorruptImage where it is none to calculate with."""
+    number = _float(header, keyword)
+    if number is None and code(header, keyword):
+        raise CorruptImage(f"{keyword} {Tag(keyword)} is not a number. Send it again.")
+    return default if number is None else number
 
 
 def window(
@@ -243,7 +263,7 @@ def is_inverted(header: Dataset, photometric: str) -> bool:
     MONOCHROME1 and Presentation LUT Shape INVERSE state the same fact: DX objects carry both
     (PS3.3 table C.8-71), and both together invert once.
     """
-    return photometric == "MONOCHROME1" or code(header, "PresentationLUTShape") == "INVERSE"
+    return photometric == "MONOCHROME1" or code(header, "PresentationLUTShape").upper() == "INVERSE"
 
 
 def looked_up(patterns: Samples, curve: Values) -> FloatImage:
@@ -259,7 +279,7 @@ def looked_up(patterns: Samples, curve: Values) -> FloatImage:
 def _float(header: Dataset, keyword: str) -> float | None:
     """Return the first value as a number; None where there is none, or none to calculate with."""
     try:
-        number = float(code(header, keyword))
+        number = float(code(header, keyword).replace(",", "."))  # a decimal comma is a mistake
     except ValueError:
         return None
     return number if abs(number) < LARGEST else None

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from service.imaging.bounded import MAX_VALUE_BYTES, byte_length
 
+BYTE = 8  # bits
 MAX_ENTRIES = 65536
 MAX_DATA_BYTES = 2 * MAX_ENTRIES
 
@@ -51,10 +52,6 @@ class Lut:
         present
             Which of them occur: they tell whether ``first`` has a sign.
 
-        Raises
-        ------
-        UnusableLut
-            If all that occurs gets the same entry.
         """
         whole = np.rint(values).astype(np.int64)
         low, high = whole[present].min(), whole[present].max()
@@ -62,10 +59,8 @@ class Lut:
             (self.first, self.first - MAX_ENTRIES),
             key=lambda start: min(high, start + len(self.entries) - 1) - max(low, start),
         )
-        mapped = self.entries[np.clip(whole - first, 0, len(self.entries) - 1)]
-        if high > low and np.ptp(mapped[present]) == 0:
-            raise UnusableLut("all values get the same entry")
-        return mapped.astype(np.float64)
+        places = np.clip(whole - first, 0, len(self.entries) - 1)
+        return self.entries[places].astype(np.float64)
 
 
 def read_lut(dataset: Dataset, descriptor: str, data: str) -> Lut:
@@ -93,14 +88,14 @@ def read_lut(dataset: Dataset, descriptor: str, data: str) -> Lut:
     ):
         raise UnusableLut("more than 65,536 entries")
     count, first, bits = (int(value) & 0xFFFF for value in dataset[descriptor].value)
-    entries = _entries(dataset, data, count or MAX_ENTRIES)
+    entries = _entries(dataset, data, count or MAX_ENTRIES, packed=bits <= BYTE)
     bits = max(bits, int(entries.max(initial=0)).bit_length())  # deeper than said
     if not 1 <= bits <= 16:
         raise UnusableLut("no bits")
     return Lut(first=first, entries=entries, white=(1 << bits) - 1)
 
 
-def _entries(dataset: Dataset, keyword: str, count: int) -> NDArray[np.int64]:
+def _entries(dataset: Dataset, keyword: str, count: int, *, packed: bool) -> NDArray[np.int64]:
     element: object = dataset.get_item(keyword)
     big = isinstance(element, RawDataElement) and not element.is_little_endian
     value = dataset[keyword].value
@@ -110,6 +105,6 @@ def _entries(dataset: Dataset, keyword: str, count: int) -> NDArray[np.int64]:
         words = np.atleast_1d(np.asarray(value, np.int64)) & 0xFFFF
     if len(words) == count:
         return words.astype(np.int64)
-    if len(words) == (count + 1) // 2:  # a byte an entry, the first in the low half of a word
+    if packed and len(words) == (count + 1) // 2:  # a byte an entry, low half first
         return words.astype("<u2").view(np.uint8)[:count].astype(np.int64)
     raise UnusableLut("another number of entries than the descriptor says")

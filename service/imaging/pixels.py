@@ -178,7 +178,7 @@ def _native(value: memoryview, syntax: UID, layout: Layout, vr: str) -> StoredPi
     expected = layout.frame_bytes
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     if len(value) > expected + 1 and value[:4] == struct.pack(f"{order}HH", *ITEM):
-        value = memoryview(codestream_of(value, order))
+        value = memoryview(codestream_of(value, order, expected))
         warnings = ("Pixel Data (7FE0,0010) is uncompressed, and yet in items.",)
     _check_length(len(value), expected, layout)
     source = value[: expected + expected % 2]  # the rest is padding

@@ -39,6 +39,7 @@ from training.curate.quality import Fault, find_fault
 from training.curate.report import write_report
 from training.curate.similar import embed, fingerprint, near_duplicates, outliers
 from training.curate.watermark import Sparkle, confirm, find_sparkle
+from training.dataset import load_mask
 from training.generate.manifest import (
     GENERATION,
     MANIFEST,
@@ -226,7 +227,7 @@ def _crop_one(source: Path, out: Path, row: Row, places: Mapping[Size, Sequence[
     content = encode_png(cropped.pixels)
     replace_file(out / "images" / name, content)
     if row["mask"]:
-        mask = _grey(decode((source / str(row["mask"])).read_bytes(), Limits()).pixels)
+        mask = _grey(load_mask(source / str(row["mask"])))
         small = crop_mask(mask, cropped.box, grey.shape[0], grey.shape[1])
         replace_file(out / "masks" / name, encode_png(small))
     return facts | {

@@ -7,7 +7,8 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGLosslessSV1
 
 from service.errors import CorruptImage, MultipleFrames, TruncatedImage
-from service.imaging.decode import BAND_WARNING, Limits, decode
+from service.imaging.decode import Limits, decode
+from service.imaging.plausible import BAND_WARNING
 from tests.encoders import jpeg_lossless_bytes
 from tests.factories import chest, dicom_bytes
 
@@ -109,12 +110,15 @@ class TestNative:
         warnings = decode(self.native(FILM.tobytes(), behind), Limits()).warnings
         assert any("followed by" in warning for warning in warnings) == warned
 
-    @pytest.mark.parametrize("rows", [10, 40])
-    def test_a_band_of_zeros_is_warned_of(self, rows: int) -> None:
+    @pytest.mark.parametrize(
+        ("first", "rows", "warned"),
+        [(100, 1, False), (100, 4, True), (0, 20, False), (0, 30, True), (226, 30, True)],
+    )
+    def test_a_band_of_zeros_is_warned_of(self, first: int, rows: int, *, warned: bool) -> None:
         film = FILM.copy()
-        film[100 : 100 + rows] = 0
+        film[first : first + rows] = 0
         warnings = decode(self.native(film.tobytes()), Limits()).warnings
-        assert (BAND_WARNING in warnings) == (rows == 40)
+        assert (BAND_WARNING in warnings) == warned
 
 
 @pytest.mark.parametrize("samples", [np.uint8, np.uint16])

@@ -53,12 +53,21 @@ class TestPresentation:
         data = dicom_bytes(RAMP, RescaleSlope=-1, RescaleIntercept=255)
         np.testing.assert_allclose(read(data).pixels, 1 - plain, atol=0.01)
 
-    @pytest.mark.parametrize("slope", ["1e308", "-1e305", "inf", "nan"])
-    def test_a_slope_that_nothing_can_be_multiplied_by_is_none(self, slope: str) -> None:
-        data = dicom_bytes(RAMP)
+    @pytest.mark.parametrize("slope", ["1e308", "-1e305", "inf", "nan", "half"])
+    def test_a_slope_that_nothing_can_be_multiplied_by_is_refused(self, slope: str) -> None:
+        with pytest.raises(CorruptImage, match=r"RescaleSlope \(0028,1053\)"):
+            read(self.scaled(slope))
+
+    @pytest.mark.parametrize(("slope", "same"), [("0,5", "0.5"), ("0", "1"), ("", "1")])
+    def test_a_decimal_comma_is_read_and_no_slope_is_1(self, slope: str, same: str) -> None:
+        expected = read(self.scaled(same)).pixels
+        np.testing.assert_array_equal(read(self.scaled(slope)).pixels, expected)
+
+    def scaled(self, slope: str) -> bytes:
+        data = dicom_bytes(RAMP, WindowCenter=64, WindowWidth=128)
         place = data.index(b"\xe0\x7f\x10\0")
-        scaled = data[:place] + element(0x0028, 0x1053, b"DS", slope.encode()) + data[place:]
-        np.testing.assert_array_equal(read(scaled).pixels, read(data).pixels)
+        value = slope.encode() + b" " * (len(slope) % 2)
+        return data[:place] + element(0x0028, 0x1053, b"DS", value) + data[place:]
 
     def test_only_the_first_window_counts(self) -> None:
         one = read(dicom_bytes(RAMP, WindowCenter=100, WindowWidth=50))
