@@ -133,7 +133,7 @@ class TestFiles:
 
     def test_films_out_of_memory_are_read_again(self, shown: Screen) -> None:
         names = [f"{seed}.png" for seed in range(14)]
-        shown.read(**{name.replace(".", "_"): png_bytes(chest(64, 64)) for name in names})
+        shown.read(**{name.replace(".", "_"): png_bytes(chest(144, 144)) for name in names})
         assert len(shown.uploads()) == 14
         shown.option("1.png").click()
         expect(shown.page.locator("#canvas")).to_be_visible()
