@@ -55,6 +55,14 @@ REPLICATES_OPTION = click.option(
     help="Also give PPV and NPV where this share of patients has pneumonia.",
 )  # fmt: skip
 @click.option(
+    "--weights", metavar="COLUMN",
+    help="Column of sampling weights, to read a sample in the mix of its population.",
+)  # fmt: skip
+@click.option(
+    "--within", metavar="COLUMN",
+    help="Also give the AUROC over pairs of the same value of this column, e.g. of the same view.",
+)  # fmt: skip
+@click.option(
     "--model", type=READABLE_FOLDER,
     help="Folder of the model that gave the scores, for its operating points [default: "
     "models/default/1 if it is that model].",
@@ -69,6 +77,8 @@ def evaluate(  # noqa: PLR0913  one argument an option
     boxes: Path | None,
     patient: str | None,
     prevalence: float | None,
+    weights: str | None,
+    within: str | None,
     model: Path | None,
     replicates: int,
 ) -> None:
@@ -80,6 +90,11 @@ def evaluate(  # noqa: PLR0913  one argument an option
     other number. With --patient all of these are by bootstrap over patients, and DeLong's interval
     becomes Obuchowski's for clustered images.
 
+    With --weights every number but the counts is weighted, and so are its intervals: the bootstrap
+    draws images with their weights, DeLong's variance is that of weighted placements, the weights
+    taken as fixed, and Wilson's intervals are those of Kish's effective number of images, which is
+    printed. docs/evaluation.md shows how to make such a column.
+
     A second table has the operating points of the model, where its folder is known.
 
     Example:
@@ -87,6 +102,7 @@ def evaluate(  # noqa: PLR0913  one argument an option
     \b
         cxr evaluate scores.parquet --by source --json measures.json
         cxr evaluate scores.parquet --by view --prevalence 0.05 --report report.html
+        cxr evaluate scores.parquet --weights rsna_mix --within dataset_view
     """  # noqa: D301  click needs the \b itself
     with one_line_errors():
         scored = open_scores(scores)
@@ -96,10 +112,12 @@ def evaluate(  # noqa: PLR0913  one argument an option
             points=operating_points(scored.model, model, Settings.from_env().model),
             call_name=scored.model.operating_point if scored.model else "call",
             prevalence=prevalence,
+            weights=weights,
+            within=within,
         )
         measures = measure_strata(scored.table, by, method)
         pointing = None if boxes is None else point(scored.table, pd.read_csv(boxes))
-    click.echo(to_table(measures))
+    click.echo(to_table(measures, method))
     if method.points or prevalence is not None:
         click.echo("\n" + operating_table(measures))
     if pointing is not None:

@@ -22,8 +22,11 @@ from clients.intervals import (
     percentile_interval,
 )
 from clients.operating import OperatingMeasures, Resampling, measure_calls
+from clients.proportions import effective_size
 from clients.reliability import Bin, expected_calibration_error, reliability
 from clients.scored import EvaluationError
+from clients.weighting import sampling_weights
+from clients.within import area_within
 from service.findings.calibration import OperatingPoint
 
 REPLICATES = 2000
@@ -48,6 +51,10 @@ class Method:
         Name of the operating point that decided ``call``.
     prevalence
         In (0, 1): PPV and NPV are also given for this frequency of pneumonia.
+    weights
+        Column of sampling weights: every share and every area counts images by them.
+    within
+        Column of strata: the AUROC is also given over pairs of the same stratum alone.
     """
 
     replicates: int = REPLICATES
@@ -56,6 +63,8 @@ class Method:
     points: tuple[OperatingPoint, ...] = ()
     call_name: str = "call"
     prevalence: float | None = None
+    weights: str | None = None
+    within: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +83,16 @@ class Measures:
         Patients they are of; None where no column names them.
     refused
         Images with a label that got an error code instead of a probability; not measured.
+    effective
+        Images of equal weight that would tell as much (Kish); None where no weights are used.
     prevalence
-        Fraction of positives; also the AUPR of a reader who guesses.
+        Fraction of positives (of their weight); also the AUPR of a reader who guesses.
     auroc, aupr
         Interval by stratified bootstrap, over patients where they are known.
     auroc_delong
         The same value, interval by DeLong (by Obuchowski where patients are known).
+    auroc_within
+        Over the pairs of the same stratum of :attr:`Method.within`, pooled; None without it.
     sensitivity, specificity
         At the operating point that decided ``call``.
     operating_points
@@ -92,10 +105,12 @@ class Measures:
     images: int
     patients: int | None
     refused: int
+    effective: float | None
     positives: int
     prevalence: float | None
     auroc: Interval | None
     auroc_delong: Interval | None
+    auroc_within: Interval | None
     aupr: Interval | None
     sensitivity: Interval | None
     specificity: Interval | None
@@ -128,10 +143,13 @@ def evaluate(
     ------
     EvaluationError
         If a column is missing, no row has a label, or a label is not 0 or 1.
+    WeightError
+        If an image that is measured has no positive finite weight.
     """
     method = method or Method()
     columns = [name for joined in by for name in joined.split(",")]
-    labelled = labelled_rows(scores, columns + ([method.patient] if method.patient else []))
+    columns += [name for name in (method.patient, method.within) if name is not None]
+    labelled = labelled_rows(scores, columns)
     return [measure(rows, stratum, method) for stratum, rows in strata(labelled, by)]
 
 
@@ -185,6 +203,7 @@ def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Meas
         replicates=method.replicates,
         seed=method.seed,
         patients=patient_numbers(read, method.patient),
+        weights=sampling_weights(read, method.weights),
     )
     called = (read["call"] == "pneumonia").to_numpy()
     calls = measure_calls(
@@ -196,26 +215,34 @@ def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Meas
         prevalence=method.prevalence,
     )
     auroc, auroc_delong, aupr = _areas(labels, probabilities, resampling)
-    patients = resampling.patients
+    patients, weights = resampling.patients, resampling.weights
     return Measures(
         stratum=stratum,
         images=labels.size,
         patients=None if patients is None else int(np.unique(patients).size),
         refused=len(rows) - labels.size,
+        effective=None if method.weights is None else _effective(weights, labels.size),
         positives=int(labels.sum()),
-        prevalence=float(labels.mean()) if labels.size else None,
+        prevalence=float(np.average(labels, weights=weights)) if labels.size else None,
         auroc=auroc,
         auroc_delong=auroc_delong,
+        auroc_within=None
+        if method.within is None
+        else area_within(labels, probabilities, read[method.within], resampling),
         aupr=aupr,
         sensitivity=calls.sensitivity,
         specificity=calls.specificity,
         operating_points=_at_points(labels, probabilities, resampling, method) or (calls,),
-        brier=float(brier_score_loss(labels, probabilities, labels=[0, 1]))
+        brier=float(brier_score_loss(labels, probabilities, sample_weight=weights, labels=[0, 1]))
         if labels.size
         else None,
-        ece=expected_calibration_error(labels, probabilities) if labels.size else None,
-        reliability=reliability(labels, probabilities),
+        ece=expected_calibration_error(labels, probabilities, weights) if labels.size else None,
+        reliability=reliability(labels, probabilities, weights),
     )
+
+
+def _effective(weights: FloatArray | None, images: int) -> float:
+    return float(images) if weights is None else effective_size(weights)
 
 
 def _at_points(
@@ -239,19 +266,20 @@ def _areas(
 ) -> tuple[Interval | None, Interval | None, Interval | None]:
     if np.unique(labels).size < 2:
         return None, None, None
-    patients = resampling.patients
+    patients, weights = resampling.patients, resampling.weights
     resampled = bootstrap(
         labels,
         probabilities,
         patients,
+        weights=weights,
         replicates=resampling.replicates,
         seed=resampling.seed,
     )
-    auroc = float(roc_auc_score(labels, probabilities))
-    aupr = float(average_precision_score(labels, probabilities))
+    auroc = float(roc_auc_score(labels, probabilities, sample_weight=weights))
+    aupr = float(average_precision_score(labels, probabilities, sample_weight=weights))
     return (
         percentile_interval(auroc, resampled.auroc),
-        delong_interval(labels, probabilities, patients),
+        delong_interval(labels, probabilities, patients, weights),
         percentile_interval(aupr, resampled.average_precision),
     )
 

@@ -106,11 +106,16 @@ def to_png(figure: Figure, *, dpi: int = 200) -> bytes:
     return buffer.getvalue()
 
 
-def roc_figure(labels: IntArray, probabilities: FloatArray, measures: Measures) -> Figure:
+def roc_figure(
+    labels: IntArray,
+    probabilities: FloatArray,
+    measures: Measures,
+    weights: FloatArray | None = None,
+) -> Figure:
     """ROC curve with the model's operating points and their intervals."""
     figure = new_figure(4.6, 4.4)
     axes = figure.subplots()
-    false, true, _ = roc_curve(labels, probabilities)
+    false, true, _ = roc_curve(labels, probabilities, sample_weight=weights)
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="guessing")
     axes.plot(false, true, color=SERIES[0], linewidth=1.8, label=_area("AUROC", measures.auroc))
     for number, point in enumerate(measures.operating_points, start=1):
@@ -123,12 +128,15 @@ def roc_figure(labels: IntArray, probabilities: FloatArray, measures: Measures) 
 
 
 def precision_recall_figure(
-    labels: IntArray, probabilities: FloatArray, measures: Measures
+    labels: IntArray,
+    probabilities: FloatArray,
+    measures: Measures,
+    weights: FloatArray | None = None,
 ) -> Figure:
     """Precision against recall, with the prevalence that a reader who guesses reaches."""
     figure = new_figure(4.6, 4.4)
     axes = figure.subplots()
-    precision, recall, _ = precision_recall_curve(labels, probabilities)
+    precision, recall, _ = precision_recall_curve(labels, probabilities, sample_weight=weights)
     prevalence = measures.prevalence or 0.0
     axes.axhline(
         prevalence, color=FAINT, linestyle="--", linewidth=1, label=f"guessing {prevalence:.3f}"

@@ -3,7 +3,8 @@
 Everything here works on arrays of one length n: ``labels`` (0 or 1), ``scores`` (any real number,
 higher means more like pneumonia) and, where several images can be of one patient, ``patients``
 (a number for each patient, 0 upwards). Without ``patients`` every image is a patient of its own.
-Both classes must be present.
+``weights`` (positive, of any scale) are sampling weights: an image counts as its weight says, and
+is drawn with it. Without them all images count alike. Both classes must be present.
 """
 
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, rankdata
+from scipy.stats import norm
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 LEVEL = 0.95
 CELLS_AT_ONCE = 4_000_000  # resampled values held in memory at a time, 32 MB for each array
@@ -29,8 +31,10 @@ class Interval:
     high: float
 
 
-def placements(labels: IntArray, scores: FloatArray) -> FloatArray:
-    """Fraction of the other class that each image is ranked correctly against.
+def placements(
+    labels: IntArray, scores: FloatArray, weights: FloatArray | None = None
+) -> FloatArray:
+    """Fraction of the other class (of its weight) that each image is ranked correctly against.
 
     Returns
     -------
@@ -41,22 +45,28 @@ def placements(labels: IntArray, scores: FloatArray) -> FloatArray:
     References
     ----------
     Sun & Xu, Fast Implementation of DeLong's Algorithm, IEEE Signal Processing Letters 21 (2014)
-    1389-1393: midranks give the placements in O(n log n) instead of O(m (n - m)).
+    1389-1393: sorting gives the placements in O(n log n) instead of O(m (n - m)); sums of weights
+    up to each score take the place of midranks.
     """
+    weights = np.ones(labels.size) if weights is None else weights
     positive = labels == 1
-    above, below = scores[positive], scores[~positive]
-    ranks = rankdata(scores)
-    found = np.empty(labels.size)
-    found[positive] = (ranks[positive] - rankdata(above)) / below.size
-    found[~positive] = 1.0 - (ranks[~positive] - rankdata(below)) / above.size
-    return found
+    values, at = np.unique(scores, return_inverse=True)
+    up_to = []  # weight of each class below each score, half of ties counted
+    for chosen in (positive, ~positive):
+        held = np.bincount(at[chosen], weights=weights[chosen], minlength=values.size)
+        up_to.append((np.cumsum(held) - held / 2) / held.sum())
+    placed: FloatArray = np.where(positive, up_to[1][at], 1.0 - up_to[0][at])
+    return placed
 
 
 def delong(
-    labels: IntArray, scores: FloatArray, patients: IntArray | None = None
+    labels: IntArray,
+    scores: FloatArray,
+    patients: IntArray | None = None,
+    weights: FloatArray | None = None,
 ) -> tuple[float, float]:
     """Area under the ROC curve and its variance; NaN where a class has one patient."""
-    return _area(labels, placements(labels, scores), patients)
+    return _area(labels, placements(labels, scores, weights), patients, weights)
 
 
 def delong_difference(
@@ -69,8 +79,16 @@ def delong_difference(
     return _area(labels, placements(labels, first) - placements(labels, second), patients)
 
 
-def _area(labels: IntArray, placed: FloatArray, patients: IntArray | None) -> tuple[float, float]:
+def _area(
+    labels: IntArray,
+    placed: FloatArray,
+    patients: IntArray | None,
+    weights: FloatArray | None = None,
+) -> tuple[float, float]:
     """Mean placement, and its variance by DeLong, or by Obuchowski where patients are given.
+
+    With weights the area is a ratio of weighted sums, and its variance that of the linearised
+    ratio: each patient's weighted surplus of placement, the weights taken as fixed.
 
     References
     ----------
@@ -79,15 +97,15 @@ def _area(labels: IntArray, placed: FloatArray, patients: IntArray | None) -> tu
     with one image a patient it is DeLong's variance.
     """
     patients = np.arange(labels.size) if patients is None else patients
+    weights = np.ones(labels.size) if weights is None else weights
     positive = labels == 1
-    area = float(placed[positive].mean())
+    area = float(np.average(placed[positive], weights=weights[positive]))
     surplus = []  # of each patient's sum over what its images would have at the mean placement
     counts = []  # patients that have images of the class
     for chosen in (positive, ~positive):
-        images = np.bincount(patients[chosen], minlength=patients.max() + 1)
-        sums = np.bincount(patients[chosen], weights=placed[chosen], minlength=images.size)
-        surplus.append((sums - images * area) / chosen.sum())
-        counts.append(int((images > 0).sum()))
+        own = weights[chosen] * (placed[chosen] - area) / weights[chosen].sum()
+        surplus.append(np.bincount(patients[chosen], weights=own, minlength=patients.max() + 1))
+        counts.append(int(np.unique(patients[chosen]).size))
     if min(counts) < 2:
         return area, float("nan")
     variance = sum(
@@ -99,13 +117,16 @@ def _area(labels: IntArray, placed: FloatArray, patients: IntArray | None) -> tu
 
 
 def delong_interval(
-    labels: IntArray, scores: FloatArray, patients: IntArray | None = None
+    labels: IntArray,
+    scores: FloatArray,
+    patients: IntArray | None = None,
+    weights: FloatArray | None = None,
 ) -> Interval | None:
     """Give the normal interval around the area under the ROC curve, cut to [0, 1].
 
     None where a class has one patient.
     """
-    area, variance = delong(labels, scores, patients)
+    area, variance = delong(labels, scores, patients, weights)
     if np.isnan(variance):
         return None
     reach = float(norm.ppf(0.5 + LEVEL / 2)) * variance**0.5
@@ -119,12 +140,6 @@ def normal_p_value(difference: float, variance: float) -> float:
     return float(2 * norm.sf(abs(difference) / variance**0.5))
 
 
-def proportion_interval(hits: int, total: int) -> Interval:
-    """Wilson's score interval of ``hits`` out of ``total`` (at least 1)."""
-    ends = binomtest(hits, total).proportion_ci(confidence_level=LEVEL, method="wilson")
-    return Interval(value=hits / total, low=float(ends.low), high=float(ends.high))
-
-
 @dataclass(frozen=True, slots=True)
 class Resampled:
     """Measures of bootstrap replicates, each of shape (replicates,)."""
@@ -134,9 +149,16 @@ class Resampled:
 
 
 def draws(
-    labels: IntArray, patients: IntArray | None, *, replicates: int, seed: int
+    labels: IntArray,
+    patients: IntArray | None,
+    *,
+    weights: FloatArray | None = None,
+    replicates: int,
+    seed: int,
 ) -> Iterator[FloatArray]:
     """Yield how often each replicate holds each image: arrays of shape (some, n), as memory allows.
+
+    With weights it is the weight of an image times how often it is held.
 
     Patients are drawn with replacement, with all their images, among those whose images are all
     positive, all negative, or both: every replicate keeps the number of patients of each kind, so
@@ -157,7 +179,8 @@ def draws(
         for stratum in strata:
             if stratum.size:
                 counts[:, stratum] = _counts(rng, rows, stratum.size)
-        yield counts[:, patients]
+        times = counts[:, patients]
+        yield times if weights is None else times * weights
 
 
 def _counts(rng: np.random.Generator, rows: int, size: int) -> IntArray:
@@ -171,34 +194,55 @@ def bootstrap(
     scores: FloatArray,
     patients: IntArray | None = None,
     *,
+    weights: FloatArray | None = None,
     replicates: int,
     seed: int,
 ) -> Resampled:
-    """AUROC and average precision of resampled sets of images, see :func:`draws`.
+    """AUROC and average precision of resampled sets of images, see :func:`draws`."""
+    parts = draws(labels, patients, weights=weights, replicates=replicates, seed=seed)
+    measured = [_measure(*histograms(labels, scores, times)) for times in parts]
+    return Resampled(*(np.concatenate(parts) for parts in zip(*measured, strict=True)))
 
-    Images are sorted once; a replicate only weighs them, so nothing is sorted again.
+
+def histograms(
+    labels: IntArray, scores: FloatArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Weight of positives and of negatives at each score, best score first.
+
+    Parameters
+    ----------
+    weights
+        Shape (replicates, n). Images are sorted once for all replicates, which only weigh them.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Both of shape (replicates, different scores).
     """
-    order = np.argsort(-scores, kind="stable")  # best score first
+    order = np.argsort(-scores, kind="stable")
     sorted_scores = scores[order]
     starts = np.flatnonzero(np.r_[True, sorted_scores[1:] != sorted_scores[:-1]])
     positive = labels[order] == 1
-    measured = []
-    for times in draws(labels, patients, replicates=replicates, seed=seed):
-        weights = times[:, order]
-        measured.append(
-            _measure(
-                np.add.reduceat(weights * positive, starts, axis=1),
-                np.add.reduceat(weights * ~positive, starts, axis=1),
-            )
-        )
-    return Resampled(*(np.concatenate(parts) for parts in zip(*measured, strict=True)))
+    weights = weights[:, order]
+    return (
+        np.add.reduceat(weights * positive, starts, axis=1),
+        np.add.reduceat(weights * ~positive, starts, axis=1),
+    )
+
+
+def pairs_won(positives: FloatArray, negatives: FloatArray) -> FloatArray:
+    """Weight of the pairs that histograms rank rightly, half of ties counted: (replicates,)."""
+    true = np.cumsum(positives, axis=1)
+    won: FloatArray = (negatives * (true - positives / 2)).sum(axis=1)
+    return won
 
 
 def bootstrap_rates(
     labels: IntArray,
-    called: NDArray[np.bool_],
+    called: BoolArray,
     patients: IntArray | None = None,
     *,
+    weights: FloatArray | None = None,
     replicates: int,
     seed: int,
 ) -> FloatArray:
@@ -211,7 +255,7 @@ def bootstrap_rates(
     """
     cells = np.stack([called & (labels == 1), called & (labels == 0)])
     cells = np.concatenate([cells, np.stack([~called & (labels == 1), ~called & (labels == 0)])])
-    parts = draws(labels, patients, replicates=replicates, seed=seed)
+    parts = draws(labels, patients, weights=weights, replicates=replicates, seed=seed)
     return np.concatenate([times @ cells.T.astype(np.float64) for times in parts])
 
 
@@ -234,8 +278,8 @@ def _measure(positives: FloatArray, negatives: FloatArray) -> tuple[FloatArray, 
     """AUROC and average precision of histograms (replicates, bins), best score first."""
     true = np.cumsum(positives, axis=1)
     false = np.cumsum(negatives, axis=1)
-    pairs = true[:, -1] * false[:, -1]
-    auroc = (negatives * (true - positives / 2)).sum(axis=1) / pairs
-    called = np.maximum(true + false, 1.0)  # 0 only where nothing was drawn, and true is 0 too
+    auroc = pairs_won(positives, negatives) / (true[:, -1] * false[:, -1])
+    # 0 only where nothing was drawn, and true is 0 too
+    called = np.maximum(true + false, np.finfo(np.float64).tiny)
     precision = (positives * true / called).sum(axis=1) / true[:, -1]
     return auroc, precision

@@ -6,16 +6,16 @@ scores + operating points of the manifest -> [operating] -> evaluate
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clients.intervals import (
+    BoolArray,
     FloatArray,
     IntArray,
     Interval,
     bootstrap_rates,
     percentile_interval,
-    proportion_interval,
 )
+from clients.proportions import share_interval
 
 # Columns of the four-field table, as bootstrap_rates orders them.
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = range(4)
@@ -29,11 +29,14 @@ class Resampling:
     ----------
     patients
         Shape (n,): number of each image's patient, or None where images are independent.
+    weights
+        Shape (n,): sampling weights, or None where images count alike.
     """
 
     replicates: int
     seed: int
     patients: IntArray | None
+    weights: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ class OperatingMeasures:
         Calibrated probability from which on an image is called; None where only the calls are
         known.
     called
-        Images called pneumonia.
+        Images called pneumonia; counted, not weighted.
     ppv, npv
         Among these images, at their own prevalence.
     at_prevalence
@@ -94,7 +97,7 @@ def predictive_values(
 
 def measure_calls(
     labels: IntArray,
-    called: NDArray[np.bool_],
+    called: BoolArray,
     resampling: Resampling,
     *,
     name: str,
@@ -103,7 +106,8 @@ def measure_calls(
 ) -> OperatingMeasures:
     """Measure the calls of one operating point.
 
-    Intervals are Wilson's where images are independent, else by bootstrap over patients.
+    Intervals are Wilson's where images are independent (of Kish's effective size where they have
+    weights), else by bootstrap over patients.
     Those at a given prevalence are by bootstrap.
 
     Parameters
@@ -118,37 +122,40 @@ def measure_calls(
             labels,
             called,
             resampling.patients,
+            weights=resampling.weights,
             replicates=resampling.replicates,
             seed=resampling.seed,
         )
-    table = [int((called & (labels == value)).sum()) for value in (1, 0)]
-    table += [int((~called & (labels == value)).sum()) for value in (1, 0)]
+    ill, weights = labels == 1, resampling.weights
     clustered = drawn if resampling.patients is not None else None
 
-    def rate(hit: int, other: int) -> Interval | None:
-        return _rate(table, clustered, hit, other)
+    def rate(hits: BoolArray, among: BoolArray, hit: int, other: int) -> Interval | None:
+        if not among.any():
+            return None
+        share = share_interval(hits[among], None if weights is None else weights[among])
+        if clustered is None:
+            return share
+        return percentile_interval(share.value, _shares(clustered, hit, other))
 
     return OperatingMeasures(
         name=name,
         threshold=threshold,
         called=int(called.sum()),
-        sensitivity=rate(TRUE_POSITIVE, FALSE_NEGATIVE),
-        specificity=rate(TRUE_NEGATIVE, FALSE_POSITIVE),
-        ppv=rate(TRUE_POSITIVE, FALSE_POSITIVE),
-        npv=rate(TRUE_NEGATIVE, FALSE_NEGATIVE),
+        sensitivity=rate(called, ill, TRUE_POSITIVE, FALSE_NEGATIVE),
+        specificity=rate(~called, ~ill, TRUE_NEGATIVE, FALSE_POSITIVE),
+        ppv=rate(ill, called, TRUE_POSITIVE, FALSE_POSITIVE),
+        npv=rate(~ill, ~called, TRUE_NEGATIVE, FALSE_NEGATIVE),
         at_prevalence=None
         if prevalence is None or drawn is None
-        else _at_prevalence(np.array(table, dtype=np.float64), drawn, prevalence),
+        else _at_prevalence(_table(ill, called, weights), drawn, prevalence),
     )
 
 
-def _rate(table: list[int], drawn: FloatArray | None, hit: int, other: int) -> Interval | None:
-    total = table[hit] + table[other]
-    if not total:
-        return None
-    if drawn is None:
-        return proportion_interval(table[hit], total)
-    return percentile_interval(table[hit] / total, _shares(drawn, hit, other))
+def _table(ill: BoolArray, called: BoolArray, weights: FloatArray | None) -> FloatArray:
+    """Weights of the four fields, in the order of the columns above."""
+    cells = np.stack([called & ill, called & ~ill, ~called & ill, ~called & ~ill])
+    summed: FloatArray = cells @ (np.ones(ill.size) if weights is None else weights)
+    return summed
 
 
 def _shares(tables: FloatArray, hit: int, other: int) -> FloatArray:

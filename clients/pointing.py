@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from clients.intervals import Interval, proportion_interval
+from clients.intervals import Interval
+from clients.proportions import proportion_interval
 
 BOX = ("path", "x", "y", "width", "height")
 

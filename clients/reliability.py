@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.intervals import FloatArray, IntArray, Interval, proportion_interval
+from clients.intervals import FloatArray, IntArray, Interval
+from clients.proportions import share_interval
 
 BINS = 15  # as in Guo et al. 2017, arXiv 1706.04599
 
@@ -19,6 +20,8 @@ class Bin:
         Mean probability.
     frequency
         Fraction of positives, Wilson's interval.
+
+    With weights both are weighted; ``images`` are counted.
     """
 
     images: int
@@ -31,31 +34,44 @@ def _bin_of(probabilities: FloatArray) -> IntArray:
     return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
 
 
-def reliability(labels: IntArray, probabilities: FloatArray) -> tuple[Bin, ...]:
+def reliability(
+    labels: IntArray, probabilities: FloatArray, weights: FloatArray | None = None
+) -> tuple[Bin, ...]:
     """Return the bins that hold an image, lowest first; arguments of shape (n,)."""
     bins = _bin_of(probabilities)
     return tuple(
         Bin(
             images=int(inside.sum()),
-            confidence=float(probabilities[inside].mean()),
-            frequency=proportion_interval(int(labels[inside].sum()), int(inside.sum())),
+            confidence=float(
+                np.average(
+                    probabilities[inside], weights=None if weights is None else weights[inside]
+                )
+            ),
+            frequency=share_interval(
+                labels[inside] == 1, None if weights is None else weights[inside]
+            ),
         )
         for inside in (bins == number for number in np.unique(bins))
     )
 
 
-def expected_calibration_error(labels: IntArray, probabilities: FloatArray) -> float:
+def expected_calibration_error(
+    labels: IntArray, probabilities: FloatArray, weights: FloatArray | None = None
+) -> float:
     """Mean distance between confidence and frequency over 15 equal bins, weighted by images.
 
     Parameters
     ----------
     labels, probabilities
         Shape (n,), n at least 1.
+    weights
+        Shape (n,): what each image counts, where they do not count alike.
 
     References
     ----------
     Guo et al. 2017, arXiv 1706.04599, for the probability of the positive class.
     """
     bins = _bin_of(probabilities)
-    surplus = np.bincount(bins, weights=probabilities - labels, minlength=BINS)
-    return float(np.abs(surplus).sum() / labels.size)
+    weights = np.ones(labels.size) if weights is None else weights
+    surplus = np.bincount(bins, weights=weights * (probabilities - labels), minlength=BINS)
+    return float(np.abs(surplus).sum() / weights.sum())

@@ -25,6 +25,8 @@ from clients.figures import (
 from clients.intervals import FloatArray, Interval
 from clients.pointing import Pointing
 from clients.scored import Scored
+from clients.tables import weights_note
+from clients.weighting import sampling_weights
 
 DEFAULT_TITLE = "Evaluation of pneumonia scores"
 
@@ -60,10 +62,11 @@ def evaluation_page(
     return render(
         "evaluation.html",
         title=DEFAULT_TITLE,
-        facts=_facts(scored, measures[0]),
+        facts=_facts(scored, measures[0], method),
         measures=measures,
         rows=[Row(row.title, row) for row in measures],
-        figures=_figures(scored, measures),
+        figures=_figures(scored, measures, method),
+        within=method.within,
         prevalence=method.prevalence,
         points_note=_points_note(method),
         pointing=pointing,
@@ -89,13 +92,25 @@ def method_note(method: Method) -> str:
     units = "patients (all images of one together)" if method.patient is not None else "images"
     analytic = "Obuchowski's for clustered images" if method.patient is not None else "DeLong's"
     rates = "the same bootstrap" if method.patient is not None else "Wilson's method"
-    return (
+    note = (
         f"Intervals are 95 %. AUROC and AUPR: percentiles of {method.replicates} bootstrap "
         f"replicates over {units} within each class, seed {method.seed}; AUROC also by the normal "
         f"interval with the variance of {analytic} method. Sensitivity, specificity, PPV and NPV: "
         f"{rates}; at a given prevalence by Bayes' theorem with bootstrap intervals. ECE: 15 equal "
         "bins. Refused images have no reading and are in no other number."
     )
+    if method.within is not None:
+        note += (
+            f" AUROC within {method.within}: over pairs of images of the same {method.within} "
+            "alone, by the same bootstrap."
+        )
+    if method.weights is not None:
+        note += (
+            f" {weights_note(method.weights)} The bootstrap draws images with their weights; "
+            "DeLong's variance is that of weighted placements, the weights taken as fixed; "
+            "Wilson's intervals are those of the effective number. Histograms count images."
+        )
+    return note
 
 
 def words(name: str, value: Interval | None) -> str:
@@ -105,12 +120,15 @@ def words(name: str, value: Interval | None) -> str:
     return f"{name} {value.value:.3f}, 95 % interval {value.low:.3f} to {value.high:.3f}"
 
 
-def _facts(scored: Scored, whole: Measures) -> str:
+def _facts(scored: Scored, whole: Measures, method: Method) -> str:
     model = scored.model
     which = "model not named in the file"
     if model is not None:
         which = f"model {model}, SHA-256 {model.sha256[:12]}"
-    return f"{which}; {whole.images} images, {whole.refused} refused"
+    facts = f"{which}; {whole.images} images, {whole.refused} refused"
+    if whole.effective is not None:
+        facts += f"; weighted by {method.weights}, as good as {whole.effective:.1f} equal images"
+    return facts
 
 
 def _points_note(method: Method) -> str:
@@ -122,23 +140,26 @@ def _points_note(method: Method) -> str:
     )
 
 
-def _figures(scored: Scored, measures: Sequence[Measures]) -> dict[str, list[Drawing]]:
+def _figures(
+    scored: Scored, measures: Sequence[Measures], method: Method
+) -> dict[str, list[Drawing]]:
     rows = labelled_rows(scored.table, ())
     read = rows[rows["error"].isna()]
     labels = read["label"].to_numpy(np.int64)
     probabilities = read["probability"].to_numpy(np.float64)
+    weights = sampling_weights(read, method.weights)
     whole = measures[0]
     found: dict[str, list[Drawing]] = {"discrimination": [], "calibration": [], "groups": []}
     with styled():
         if whole.auroc is not None:
             found["discrimination"] = [
                 drawing(
-                    roc_figure(labels, probabilities, whole), "roc",
+                    roc_figure(labels, probabilities, whole, weights), "roc",
                     "ROC curve. Marks: operating points with their 95 % intervals.",
                     f"ROC curve: {words('AUROC', whole.auroc)}.",
                 ),
                 drawing(
-                    precision_recall_figure(labels, probabilities, whole), "pr",
+                    precision_recall_figure(labels, probabilities, whole, weights), "pr",
                     "Precision and recall. Dashed: prevalence, which guessing reaches.",
                     f"Precision-recall curve: {words('AUPR', whole.aupr)}; "
                     f"guessing reaches {whole.prevalence:.3f}.",

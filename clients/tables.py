@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from clients.evaluate import Measures
+from clients.evaluate import Measures, Method
 from clients.intervals import Interval
 
 
@@ -18,13 +18,30 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def to_table(measures: Sequence[Measures]) -> str:
+def to_table(measures: Sequence[Measures], method: Method) -> str:
     """Aligned plain text, one line a stratum; ``-`` where a measure is undefined."""
     header = [
         "stratum", "images", "refused", "positive", "AUROC [bootstrap]", "[DeLong]",
         "AUPR [bootstrap]", "guess", "sensitivity", "specificity", "Brier", "ECE",
     ]  # fmt: skip
-    return aligned([header, *(_cells(row) for row in measures)])
+    lines = [header, *(_cells(row) for row in measures)]
+    if method.within is not None:
+        within = [f"AUROC within {method.within}"]
+        within += [format_interval(row.auroc_within) for row in measures]
+        lines = [[*line[:6], cell, *line[6:]] for line, cell in zip(lines, within, strict=True)]
+    if method.weights is None:
+        return aligned(lines)
+    effective = ["effective", *(f"{row.effective:.1f}" for row in measures)]
+    lines = [[*line[:2], cell, *line[2:]] for line, cell in zip(lines, effective, strict=True)]
+    return f"{aligned(lines)}\n{weights_note(method.weights)}"
+
+
+def weights_note(column: str) -> str:
+    """What sampling weights did, in words."""
+    return (
+        f"Images count by their weights in the column {column}; images, refused, positive and "
+        "called are counted. effective: Kish's number of images of equal weight that tell as much."
+    )
 
 
 def operating_table(measures: Sequence[Measures]) -> str:

@@ -11,6 +11,7 @@ from clients.pointing import PointingError
 from clients.score import ScoringError
 from clients.scored import EvaluationError
 from clients.sdk import ChestXrayError
+from clients.weighting import WeightError
 from service.errors import ReadingError
 
 NOTICE = "Research software, not a medical device."
@@ -24,9 +25,14 @@ WRITABLE_FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End a command with one line and exit status 1 where something is refused or missing."""
+    """End a command with one line and exit status 1 where something is refused or missing.
+
+    Weights that are none are a wrong argument: exit status 2.
+    """
     try:
         yield
+    except WeightError as error:
+        raise click.BadParameter(str(error), param_hint="--weights") from error
     except (
         ChestXrayError, DatasetError, EvaluationError, PointingError, ReadingError, ScoringError,
     ) as error:  # fmt: skip

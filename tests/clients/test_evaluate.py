@@ -11,8 +11,8 @@ from sklearn.metrics import (
 )
 
 from clients.evaluate import Measures, Method, evaluate, to_json
-from clients.intervals import proportion_interval
 from clients.operating import predictive_values
+from clients.proportions import proportion_interval
 from clients.reliability import expected_calibration_error, reliability
 from clients.scored import EvaluationError
 from clients.tables import to_table
@@ -229,7 +229,7 @@ class TestTable:
         )
 
     def test_columns_are_aligned(self) -> None:
-        lines = to_table(self.measures()).splitlines()
+        lines = to_table(self.measures(), Method()).splitlines()
         assert len({len(line) for line in lines}) == 1
         assert [line.split()[0] for line in lines[1:]] == ["all", "source=north", "source=south"]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from sklearn.metrics import roc_auc_score
 
 from clients.cli import cli
 from tests.clients.samples import frame, two_normals
@@ -133,6 +134,30 @@ class TestEvaluationPage:
         assert "var(--ink)" in drawings
         assert "var(--series-0)" in drawings
         assert not re.search(r"#[0-9a-f]{6}\b", drawings)
+
+
+class TestWeightedPage:
+    def test_says_which_weights_how_much_they_leave_and_what_is_within(
+        self, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "report.html"
+        weights = np.where(np.arange(100) < 50, 3.0, 1.0)
+        result = run(
+            "evaluate", scores(tmp_path, w=weights.astype(str)), "--weights", "w",
+            "--within", "source", "--report", out, "--replicates", 20,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        text = out.read_text(encoding="utf-8")
+        page = check_self_contained(text)
+        assert "weighted by w, as good as 80.0 equal images" in text  # 200 ** 2 / 500
+        assert {"effective", "80.0", "AUROC within source"} <= set(page.cells)
+        table = pd.read_parquet(tmp_path / "scores.parquet")
+        area = roc_auc_score(table["label"], table["probability"], sample_weight=weights)
+        assert f"ROC curve: AUROC {area:.3f}" in " ".join(page.descriptions)
+
+    def test_is_silent_without_them(self, text: str) -> None:
+        assert "effective" not in text
+        assert "AUROC within" not in text
 
 
 class TestEvaluateCommand:
