@@ -80,7 +80,8 @@ def evaluate(  # noqa: PLR0913  one argument an option
     other number. With --patient all of these are by bootstrap over patients, and DeLong's interval
     becomes Obuchowski's for clustered images.
 
-    A second table has the operating points of the model, where its folder is known.
+    A second table has the operating points of the model, where its folder is known, unless the
+    scores were made with a site's calibration, which has points of its own.
 
     Example:
 
@@ -93,7 +94,9 @@ def evaluate(  # noqa: PLR0913  one argument an option
         method = Method(
             replicates=replicates,
             patient=patient,
-            points=operating_points(scored.model, model, Settings.from_env().model),
+            points=()
+            if scored.site_calibrated
+            else operating_points(scored.model, model, Settings.from_env().model),
             call_name=scored.model.operating_point if scored.model else "call",
             prevalence=prevalence,
         )

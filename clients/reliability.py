@@ -4,9 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.intervals import FloatArray, IntArray, Interval, proportion_interval
+from clients.intervals import (
+    FloatArray,
+    IntArray,
+    Interval,
+    draws,
+    percentile_interval,
+    proportion_interval,
+)
+from clients.operating import Resampling
 
 BINS = 15  # as in Guo et al. 2017, arXiv 1706.04599
+LEAST_PROBABILITY = 1e-12  # a certainty that is wrong would cost an infinite likelihood
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +68,44 @@ def expected_calibration_error(labels: IntArray, probabilities: FloatArray) -> f
     bins = _bin_of(probabilities)
     surplus = np.bincount(bins, weights=probabilities - labels, minlength=BINS)
     return float(np.abs(surplus).sum() / labels.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbabilityMeasures:
+    """How far probabilities are from labels; lower is better. Intervals are by bootstrap.
+
+    Attributes
+    ----------
+    ece
+        Expected calibration error.
+    nll
+        Mean negative log-likelihood in nats.
+    """
+
+    ece: Interval
+    brier: Interval
+    nll: Interval
+
+
+def measure_probabilities(
+    labels: IntArray, probabilities: FloatArray, resampling: Resampling
+) -> ProbabilityMeasures:
+    """Measure probabilities of shape (n,) of labels of both classes."""
+    told = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    squares = (probabilities - labels) ** 2
+    losses = -np.log(np.where(labels == 1, told, 1 - told))
+    surplus = np.zeros((labels.size, BINS))
+    surplus[np.arange(labels.size), _bin_of(probabilities)] = probabilities - labels
+    sums = np.column_stack([surplus, squares, losses])
+    drawn = draws(
+        labels, resampling.patients, replicates=resampling.replicates, seed=resampling.seed
+    )
+    parts = [times @ sums / times.sum(axis=1, keepdims=True) for times in drawn]
+    means = np.concatenate(parts)
+    return ProbabilityMeasures(
+        ece=percentile_interval(
+            expected_calibration_error(labels, probabilities), np.abs(means[:, :BINS]).sum(axis=1)
+        ),
+        brier=percentile_interval(float(squares.mean()), means[:, BINS]),
+        nll=percentile_interval(float(losses.mean()), means[:, BINS + 1]),
+    )
