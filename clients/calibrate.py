@@ -19,7 +19,11 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from clients.evaluate import REPLICATES, SEED, patient_numbers
 from clients.intervals import FloatArray, IntArray, Interval, delong_interval
 from clients.operating import OperatingMeasures, Resampling, measure_calls
-from clients.reliability import ProbabilityMeasures, measure_probabilities
+from clients.reliability import (
+    ProbabilityMeasures,
+    least_calibration_error,
+    measure_probabilities,
+)
 from clients.scored import EvaluationError, ModelReference, open_scores
 from service.findings.calibration import Calibration, OperatingPoint
 from service.findings.fitting import TARGET, choose_operating_points, mean_loss, platt_targets
@@ -94,6 +98,8 @@ class Fitted:
     ----------
     before, after
         With the probabilities of the scores, and cross-validated.
+    least
+        ECE of so many films if the probabilities after were perfect.
     points
         Cross-validated, in the order of ``site``.
     area
@@ -103,6 +109,7 @@ class Fitted:
     site: SiteFile
     before: ProbabilityMeasures
     after: ProbabilityMeasures
+    least: Interval
     points: tuple[OperatingMeasures, ...]
     area: Interval | None
 
@@ -119,8 +126,8 @@ def open_films(files: Sequence[Path], asked: Asked) -> Films:
     scored = [open_scores(file) for file in files]
     model = _only({found.model for found in scored})
     table = pd.concat([found.table for found in scored], ignore_index=True)
-    missing = [name for name in (*REQUIRED, asked.label, asked.patient) if name not in table]
-    missing = [name for name in missing if name is not None]
+    patient = [] if asked.patient is None else [asked.patient]
+    missing = [name for name in (*REQUIRED, asked.label, *patient) if name not in table]
     if missing:
         raise EvaluationError(f"no column {', '.join(missing)} in the scores")
     labelled = table[table[asked.label].notna()]
@@ -168,7 +175,8 @@ def _labels(column: "pd.Series[str]") -> IntArray:
     numbers = pd.to_numeric(column, errors="coerce")
     if not numbers.isin([0, 1]).all():
         raise EvaluationError("a label is neither 0 nor 1")
-    return numbers.to_numpy(dtype=np.int64)
+    labels: IntArray = numbers.to_numpy(dtype=np.int64)
+    return labels
 
 
 def fit(logits: FloatArray, labels: IntArray) -> Calibration:
@@ -225,6 +233,7 @@ def calibrate(films: Films, asked: Asked) -> Fitted:
         site=_site(films, calibration, measured),
         before=measure_probabilities(films.labels, films.probabilities, resampling),
         after=measure_probabilities(films.labels, held_out, resampling),
+        least=least_calibration_error(held_out, replicates=asked.replicates, seed=SEED),
         points=measured,
         area=delong_interval(films.labels, films.logits, films.patients),
     )

@@ -51,7 +51,8 @@ def calibrate(  # noqa: PLR0913  one argument an option
     Films without a label or without a reading, and files that come twice, are left out and counted.
     At least 20 films (with --patient: patients) of either class are needed, 100 are recommended.
     What is printed, and stored with the points, is cross-validated: each film is measured with what
-    was fitted to others. Intervals are as those of `cxr evaluate`.
+    was fitted to others. Intervals are as those of `cxr evaluate`. The ECE of few films is not 0
+    even where probabilities are perfect: a line says what it would be then.
 
     Exit status: 0 written; 1 refused, nothing is written; 2 wrong usage.
 
@@ -104,6 +105,7 @@ def _text(films: Films, found: Fitted, asked: Asked) -> str:
                 ["probabilities", "ECE", "Brier", "NLL"],
                 _measures("before", found.before),
                 _measures(f"after, {FOLDS} folds", found.after),
+                ["if they were perfect", format_interval(found.least), "", ""],
             ]
         ),
         "",

@@ -17,7 +17,11 @@ from clients.calibrate import fit
 from clients.cli import cli
 from clients.intervals import FloatArray, IntArray
 from clients.operating import Resampling
-from clients.reliability import expected_calibration_error, measure_probabilities
+from clients.reliability import (
+    expected_calibration_error,
+    least_calibration_error,
+    measure_probabilities,
+)
 from clients.score import METADATA
 from service.model.manifest import Manifest
 from service.model.site import SiteCalibration
@@ -99,8 +103,15 @@ def test_measures_have_their_intervals_around_them() -> None:
     )
     assert found.ece.value == expected_calibration_error(labels, probabilities)
     assert found.brier.value == pytest.approx(((probabilities - labels) ** 2).mean())
-    for measured in (found.brier, found.nll):
+    for measured in (found.ece, found.brier, found.nll):
         assert measured.low < measured.value < measured.high
+
+
+def test_few_films_have_a_calibration_error_however_perfect_the_probabilities() -> None:
+    probabilities = np.random.default_rng(1).random(20_000)
+    few = least_calibration_error(probabilities[:150], replicates=200, seed=1)
+    many = least_calibration_error(probabilities, replicates=50, seed=1)
+    assert many.value < 0.02 < few.low < few.value < few.high
 
 
 class TestCommand:
