@@ -12,6 +12,7 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
+from clients.cli_calibrate import calibrate
 from clients.cli_evaluate import compare, evaluate
 from clients.datasets import LAYOUTS, Dataset, Layout, layout_of, open_dataset
 from clients.engines import open_engine
@@ -85,6 +86,10 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
     "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Read with the model of this folder [default: models/default/1].",
 )  # fmt: skip
+@click.option(
+    "--calibration", type=READABLE_FILE,
+    help="Probabilities and calls by this file of `cxr calibrate` [default: CXR_CALIBRATION].",
+)  # fmt: skip
 @click.option("--embeddings", is_flag=True, help="Also keep the embedding of each image.")
 def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> None:
     """Score every image of DATASET: one row an image, in a Parquet file.
@@ -111,8 +116,11 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
         cxr score labels.csv --out scores.parquet --ray-address auto
     """  # noqa: D301  click needs the \b itself
     url, ray_address, model = options["url"], options["ray_address"], options["model"]
-    if url is not None and (model is not None or ray_address is not None or options["embeddings"]):
-        raise click.UsageError("--url excludes --model, --ray-address and --embeddings.")
+    excluded = ("model", "ray_address", "embeddings", "calibration")
+    if url is not None and any(options[name] for name in excluded):
+        raise click.UsageError(
+            "--url excludes --model, --ray-address, --embeddings and --calibration."
+        )
     with one_line_errors():
         listed = open_dataset(dataset, layout=layout, all_classes=options["all_classes"])
         for warning in listed.warnings:
@@ -120,7 +128,11 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
         done = len(done_names(parts_folder(out)))
         with (
             open_engine(
-                url=url, ray_address=ray_address, model=model, embeddings=options["embeddings"]
+                url=url,
+                ray_address=ray_address,
+                model=model,
+                embeddings=options["embeddings"],
+                calibration=options["calibration"],
             ) as engine,
             tqdm(total=len(listed.items), initial=done, unit="image", disable=None) as bar,
         ):
@@ -247,5 +259,6 @@ def _every_image(dataset: Path) -> Dataset:
     return open_dataset(dataset, layout=layout, all_classes=layout == "rsna")
 
 
+cli.add_command(calibrate)
 cli.add_command(evaluate)
 cli.add_command(compare)

@@ -95,7 +95,8 @@ def evaluate(  # noqa: PLR0913  one argument an option
     taken as fixed, and Wilson's intervals are those of Kish's effective number of images, which is
     printed. docs/evaluation.md shows how to make such a column.
 
-    A second table has the operating points of the model, where its folder is known.
+    A second table has the operating points of the model, where its folder is known, unless the
+    scores were made with a site's calibration, which has points of its own.
 
     Example:
 
@@ -109,7 +110,9 @@ def evaluate(  # noqa: PLR0913  one argument an option
         method = Method(
             replicates=replicates,
             patient=patient,
-            points=operating_points(scored.model, model, Settings.from_env().model),
+            points=()
+            if scored.site_calibrated
+            else operating_points(scored.model, model, Settings.from_env().model),
             call_name=scored.model.operating_point if scored.model else "call",
             prevalence=prevalence,
             weights=weights,

@@ -56,6 +56,7 @@ class RayEngine:
     ) -> None:
         reader = Reader(bundle, limits=settings.limits, threads=1)  # a broken model ends here
         self.model = ModelIdentity.of(bundle.manifest)
+        self.calibration = reader.calibration.sha256
         self.embedding_size = reader.embedding_size if embeddings else None
         self._settings = settings
         _check_that_something_listens(address)

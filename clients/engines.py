@@ -12,7 +12,12 @@ from service.settings import Settings
 
 @contextmanager
 def open_engine(
-    *, url: str | None, ray_address: str | None, model: Path | None, embeddings: bool
+    *,
+    url: str | None,
+    ray_address: str | None,
+    model: Path | None,
+    embeddings: bool,
+    calibration: Path | None = None,
 ) -> Iterator[Engine]:
     """Open the service at ``url``, else the cluster at ``ray_address``, else this computer.
 
@@ -24,6 +29,8 @@ def open_engine(
         Model folder; that of the settings where None. A service has its own.
     embeddings
         Whether scores carry the embedding; a service sends none.
+    calibration
+        A site's calibration of the model; that of the settings where None. A service has its own.
 
     Raises
     ------
@@ -38,7 +45,9 @@ def open_engine(
     from service.model.bundle import Bundle  # noqa: PLC0415
 
     settings = Settings.from_env()
-    bundle = Bundle.open(model or settings.model, settings.model_key)
+    bundle = Bundle.open(
+        model or settings.model, settings.model_key, calibration or settings.calibration
+    )
     if ray_address is not None:
         try:
             from clients.cluster import RayEngine  # noqa: PLC0415  Ray is an extra

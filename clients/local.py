@@ -60,6 +60,7 @@ class LocalEngine:
         )
         self._decoders = Decoders(cores_used, limits=settings.limits, spec=bundle.manifest.input)
         self.model = ModelIdentity.of(bundle.manifest)
+        self.calibration = self._reader.calibration.sha256
         self.embedding_size = self._reader.embedding_size if embeddings else None
 
     def __enter__(self) -> Self:

@@ -136,7 +136,7 @@ def _points_note(method: Method) -> str:
         return "Thresholds on the calibrated probability, as the model's manifest has them."
     return (
         "Only the calls in the file are known: the model's folder, with its operating points, was "
-        "not at hand (--model)."
+        "not at hand (--model), or the scores were made with a site's calibration."
     )
 
 

@@ -26,7 +26,9 @@ class RestEngine:
 
     def __init__(self, client: ChestXrayClient) -> None:
         self._client = client
-        self.model = ModelIdentity.of(client.model().manifest)
+        served = client.model()
+        self.model = ModelIdentity.of(served.manifest)
+        self.calibration = served.calibration.sha256 if served.calibration else None
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
         """Score in the order in which answers come."""
@@ -60,6 +62,10 @@ class RestEngine:
         milliseconds = (time.perf_counter() - start) * 1000
         if reading.model.sha256 != self.model.sha256:
             raise ScoringError("the service changed its model during the run; start a new --out")
+        if (reading.calibration.sha256 if reading.calibration else None) != self.calibration:
+            raise ScoringError(
+                "the service changed its calibration during the run; start a new --out"
+            )
         sex, age_band = sex_and_age_band(content)
         return Score(
             sha256=sha256,

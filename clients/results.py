@@ -26,6 +26,17 @@ class ModelReference(_Result):
     sha256: str
 
 
+class CalibrationReference(_Result):
+    """What a probability was calibrated on: "synthetic" images, or ``films`` of a "site".
+
+    ``sha256`` is that of the site's file.
+    """
+
+    name: str
+    sha256: str | None = None
+    films: int | None = None
+
+
 class ImageFacts(_Result):
     """What the service saw in the file.
 
@@ -58,6 +69,8 @@ class Prediction(_Result):
         What ``operating_point`` makes of it.
     warnings
         What a reader of the result should know about the file.
+    calibration
+        On what the probability was calibrated; None where the service is older than that.
     """
 
     probability: Probability
@@ -67,6 +80,7 @@ class Prediction(_Result):
     model: ModelReference
     input: ImageFacts
     warnings: tuple[str, ...] = ()
+    calibration: CalibrationReference | None = None
 
 
 class Problem(_Result):
@@ -80,7 +94,11 @@ class Problem(_Result):
 
 
 class ModelInfo(_Result):
-    """The served model: its manifest, and its card in Markdown."""
+    """The served model: its manifest, its card in Markdown, and the calibration in use.
+
+    ``calibration`` is None where the service is older than that: the manifest's.
+    """
 
     manifest: Manifest
     card: str
+    calibration: CalibrationReference | None = None

@@ -3,7 +3,7 @@
 open_dataset -> [engine -> parts -> merge] -> evaluate
 An engine turns items into rows, in any order. Rows are collected in parts, each written at once or
 not at all; what the parts hold is never scored again. The folder of parts is tied to the model's
-digest and to the dataset's, so two runs cannot be mixed.
+digest, to a site's calibration and to the dataset's digest, so two runs cannot be mixed.
 """
 
 import json
@@ -98,6 +98,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def calibration(self) -> str | None:
+        """SHA-256 of the site's calibration behind the probabilities; None: the model's own."""
+        ...
+
+    @property
     def embedding_size(self) -> int | None:
         """Numbers in the embedding of each score; None where scores carry none."""
         ...
@@ -132,11 +137,14 @@ def score(
     Raises
     ------
     ScoringError
-        If ``out`` or its parts belong to another model or dataset, or the engine left images out.
+        If ``out`` or its parts belong to another model, calibration or dataset, or the engine left
+        images out.
     """
     run: dict[str, Any] = {"model": asdict(engine.model), "dataset": dataset.sha256}
     if engine.embedding_size is not None:
         run["embedding"] = engine.embedding_size
+    if engine.calibration is not None:
+        run["calibration"] = engine.calibration
     folder = parts_folder(out)
     if out.exists():
         _check_same_run(_run_of(out), run, out)
@@ -201,8 +209,8 @@ def _run_of(out: Path) -> Any:
 def _check_same_run(found: Any, run: dict[str, Any], where: Path) -> None:
     if found != run:
         raise ScoringError(
-            f"{where} holds scores of another model or dataset, or other columns. Delete it, or "
-            "choose another --out."
+            f"{where} holds scores of another model or dataset, with another calibration, or other "
+            "columns. Delete it, or choose another --out."
         )
 
 

@@ -38,10 +38,14 @@ class ModelReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """Rows of a score file without embeddings, and the model where the file names it."""
+    """Rows of a score file without embeddings, and the model where the file names it.
+
+    ``site_calibrated``: the manifest's thresholds are not those of these probabilities.
+    """
 
     table: pd.DataFrame
     model: ModelReference | None
+    site_calibrated: bool = False
 
 
 def open_scores(path: Path) -> Scored:
@@ -56,7 +60,11 @@ def open_scores(path: Path) -> Scored:
     if run is None:
         return Scored(table=table, model=None)
     keys = ("name", "version", "sha256", "operating_point")
-    return Scored(table=table, model=ModelReference(**{key: run["model"][key] for key in keys}))
+    return Scored(
+        table=table,
+        model=ModelReference(**{key: run["model"][key] for key in keys}),
+        site_calibrated="calibration" in run,
+    )
 
 
 def read_embeddings(path: Path) -> NDArray[np.float32] | None:

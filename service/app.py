@@ -127,16 +127,18 @@ def open_reader(settings: Settings) -> Reader | ModelUnavailable:
             threads=settings.threads,
             provider=settings.provider,
             key=settings.model_key,
+            calibration=settings.calibration,
         )
     except ModelUnavailable as error:
         logger.error("No model in %s (%s): %s", settings.model, error.code, error)  # noqa: TRY400
         return error
     metrics.MODEL_INFO.labels(*astuple(reader.model), reader.provider).set(1)
     logger.info(
-        "Model %s %s, SHA-256 %s, on %s, %s. %s",
+        "Model %s %s, SHA-256 %s, calibration %s, on %s, %s. %s",
         reader.model.name,
         reader.model.version,
         reader.model.sha256[:12],
+        reader.calibration,
         reader.provider,
         this_processor(),
         INTENDED_USE,

@@ -36,7 +36,9 @@ ReadingError
     ├── ModelCorrupt                 SHA-256 differs from the manifest
     ├── ModelUnsigned                a signature is asked for, and there is none
     ├── ModelSignatureInvalid        the signature is not that of the manifest
-    └── InvalidManifest
+    ├── InvalidManifest
+    ├── InvalidCalibration           the site's calibration cannot be used
+    └── CalibrationMismatch          the site's calibration is that of another model
 
 Messages say the fact (a DICOM tag, a size) and the remedy. They never hold a patient's values:
 a tag's value is quoted only when it is a code of the standard (modality, view, body part, UID of
@@ -286,3 +288,15 @@ class InvalidManifest(ModelUnavailable):
     """The manifest cannot be read or contradicts itself."""
 
     code = "invalid_manifest"
+
+
+class InvalidCalibration(ModelUnavailable):
+    """The site's calibration cannot be read or contradicts itself."""
+
+    code = "invalid_calibration"
+
+
+class CalibrationMismatch(ModelUnavailable):
+    """The site's calibration was made with another model."""
+
+    code = "calibration_mismatch"

@@ -12,6 +12,7 @@ from service.errors import ReadingError
 from service.findings.calibration import Call
 from service.imaging.radiograph import View
 from service.model.reader import Reader, Reading
+from service.model.site import Source
 from service.observe.request import current
 
 INTENDED_USE = (
@@ -31,11 +32,12 @@ class OperatingPointFacts(Wire):
     name: str = Field(description="Name, unique in the manifest.", examples=["balanced"])
     threshold: float = Field(ge=0, le=1, description="On the calibrated probability.")
     sensitivity: float = Field(
-        ge=0, le=1, description="On the synthetic calibration images, not on patients."
+        ge=0,
+        le=1,
+        description="On the images of the calibration: synthetic ones, not patients, unless "
+        "``calibration`` is a site's; then on the site's films, held out.",
     )
-    specificity: float = Field(
-        ge=0, le=1, description="On the synthetic calibration images, not on patients."
-    )
+    specificity: float = Field(ge=0, le=1, description="Likewise.")
 
 
 class ModelReference(Wire):
@@ -45,6 +47,31 @@ class ModelReference(Wire):
     version: str = Field(description="Model version.", examples=["1"])
     sha256: str = Field(
         pattern="^[0-9a-f]{64}$", description="SHA-256 of the ONNX graph, hexadecimal."
+    )
+
+
+class CalibrationReference(Wire):
+    """What the probability and the operating point were fitted to."""
+
+    name: Source = Field(
+        description="``synthetic``: the model's own; ``site``: films of the site, by its file."
+    )
+    sha256: str | None = Field(
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the site's file; null for the model's own.",
+    )
+    films: int | None = Field(
+        ge=1, description="Films of the site it was fitted to; null for the model's own."
+    )
+
+
+class CalibrationInUse(CalibrationReference):
+    """The calibration that readings are made with; the manifest has the model's own."""
+
+    temperature: float = Field(gt=0, description="Of the logit.")
+    bias: float = Field(description="probability = sigmoid(logit / temperature + bias).")
+    operating_points: tuple[OperatingPointFacts, ...] = Field(
+        description="All of them; the default one of the manifest decides ``call``."
     )
 
 
@@ -76,7 +103,7 @@ class Prediction(Wire):
     probability: float = Field(
         ge=0,
         le=1,
-        description="Calibrated probability of pneumonia (calibrated on synthetic images).",
+        description="Calibrated probability of pneumonia; see ``calibration`` for on what.",
     )
     familiarity: float | None = Field(
         ge=0,
@@ -86,6 +113,7 @@ class Prediction(Wire):
     )
     call: Call = Field(description="``pneumonia`` at or above the operating point's threshold.")
     operating_point: OperatingPointFacts
+    calibration: CalibrationReference
     model: ModelReference
     input: InputFacts
     warnings: tuple[str, ...] = Field(
@@ -101,6 +129,7 @@ class Prediction(Wire):
             familiarity=reading.familiarity,
             call=reading.call,
             operating_point=OperatingPointFacts(**asdict(reading.operating_point)),
+            calibration=CalibrationReference(**asdict(reading.calibration)),
             model=ModelReference(**asdict(reading.model)),
             input=InputFacts(**asdict(reading.radiograph)),
             warnings=reading.warnings,
@@ -148,6 +177,7 @@ class ModelInfo(Wire):
     manifest: dict[str, Any] = Field(
         description="manifest.json: input, calibration, operating points, SHA-256s, provenance."
     )
+    calibration: CalibrationInUse
     card: str = Field(description="The model card, Markdown.")
     provider: str = Field(
         description="Execution provider of onnxruntime.", examples=["CPUExecutionProvider"]
@@ -159,6 +189,13 @@ class ModelInfo(Wire):
         """Describe the model that ``reader`` reads with."""
         return cls(
             manifest=reader.manifest.to_dict(),
+            calibration=CalibrationInUse(
+                **asdict(reader.calibration),
+                **asdict(reader.scaling),
+                operating_points=tuple(
+                    OperatingPointFacts(**asdict(point)) for point in reader.operating_points
+                ),
+            ),
             card=reader.card,
             provider=reader.provider,
             intended_use=INTENDED_USE,

@@ -50,6 +50,9 @@ class Settings:
     model_key
         Public key (Ed25519, PEM) that the model's signature is checked with, None for no check;
         ``CXR_MODEL_KEY``.
+    calibration
+        File of ``cxr calibrate`` whose probabilities and thresholds take the place of the model's
+        own, None for the latter; ``CXR_CALIBRATION``.
     """
 
     model: Path
@@ -64,6 +67,7 @@ class Settings:
     allow_anonymous: bool = False
     cors_origins: tuple[str, ...] = ()
     model_key: Path | None = None
+    calibration: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -86,6 +90,7 @@ class Settings:
             allow_anonymous=_flag(environ, "CXR_ALLOW_ANONYMOUS"),
             cors_origins=_origins(environ, "CXR_CORS_ORIGINS"),
             model_key=_path(environ, "CXR_MODEL_KEY"),
+            calibration=_path(environ, "CXR_CALIBRATION"),
         )
 
 

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.findings.calibration import Calibration, OperatingPoint
+from service.findings.fitting import choose_operating_points
 from service.model.bundle import Bundle
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from service.model.signature import SIGNATURE
 from training.calibrate import (
-    choose_operating_points,
     fit_temperature,
     negative_log_likelihood,
     probabilities,

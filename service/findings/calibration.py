@@ -37,7 +37,8 @@ class Calibration:
 class OperatingPoint:
     """A threshold on the calibrated probability, with what it reached where it was chosen.
 
-    ``sensitivity`` and ``specificity`` are those on the synthetic calibration split.
+    ``sensitivity`` and ``specificity`` are those on the synthetic calibration split; in a site's
+    calibration, those on films of the site that the threshold was not chosen on.
     """
 
     name: str

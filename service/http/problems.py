@@ -57,6 +57,8 @@ STATUS: Mapping[type[ReadingError], HTTPStatus] = {
     errors.ModelUnsigned: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelSignatureInvalid: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InvalidManifest: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.InvalidCalibration: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CalibrationMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 # What the frameworks below answer themselves: status -> code and detail.

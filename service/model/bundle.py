@@ -12,6 +12,7 @@ from pathlib import Path
 from service.errors import InvalidManifest, ModelCorrupt, ModelUnavailable
 from service.model.manifest import Manifest
 from service.model.signature import check_signature
+from service.model.site import SiteCalibration
 
 MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
@@ -32,6 +33,8 @@ class Bundle:
         The model card, Markdown; empty where the manifest names none.
     golden
         The golden readings, JSON; empty where the manifest names none.
+    site
+        The calibration of a site that takes the place of the manifest's; None for the latter.
     """
 
     manifest: Manifest
@@ -39,6 +42,7 @@ class Bundle:
     gate: bytes | None
     card: str
     golden: bytes
+    site: SiteCalibration | None = None
 
     @property
     def sha256(self) -> str:
@@ -46,7 +50,9 @@ class Bundle:
         return self.manifest.sha256[self.manifest.graph]
 
     @classmethod
-    def open(cls, folder: Path, key: Path | None = None) -> "Bundle":
+    def open(
+        cls, folder: Path, key: Path | None = None, calibration: Path | None = None
+    ) -> "Bundle":
         """Read and verify a model folder.
 
         Parameters
@@ -55,6 +61,8 @@ class Bundle:
             Holds ``manifest.json`` and every file the manifest names.
         key
             Public key that must have signed the manifest; None for no such check.
+        calibration
+            File of ``cxr calibrate`` to read with; None for the model's own calibration.
 
         Raises
         ------
@@ -66,6 +74,8 @@ class Bundle:
             If a file's SHA-256 is not the manifest's.
         InvalidManifest
             If the manifest is not readable, contradicts itself or names a file elsewhere.
+        InvalidCalibration, CalibrationMismatch
+            If ``calibration`` cannot be used, or is that of another model.
         """
         if not (folder / MANIFEST).is_file():
             raise ModelUnavailable(
@@ -84,6 +94,7 @@ class Bundle:
             gate=content[manifest.gate.graph] if manifest.gate else None,
             card=content.get(CARD, b"").decode(errors="replace"),
             golden=content.get(GOLDEN, b""),
+            site=None if calibration is None else SiteCalibration.open(calibration, manifest),
         )
 
 

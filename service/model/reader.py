@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidManifest, UnfamiliarImage
-from service.findings.calibration import Call, OperatingPoint
+from service.findings.calibration import Calibration, Call, OperatingPoint
 from service.imaging.decode import Limits
 from service.imaging.overlay import PictureFormat, draw_heatmap
 from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_with_picture
@@ -20,6 +20,7 @@ from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
 from service.model.manifest import Manifest
 from service.model.session import AUTO, GateSession, Session
+from service.model.site import SYNTHETIC, CalibrationIdentity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class Reading:
         Maps the heatmap back to the radiograph's pixel grid.
     warnings
         What a reader of the result should know about the file.
+    calibration
+        What the probability, and the operating point, were fitted to.
     """
 
     probability: float
@@ -66,6 +69,7 @@ class Reading:
     geometry: Geometry
     warnings: tuple[str, ...]
     model: ModelIdentity
+    calibration: CalibrationIdentity
 
     @property
     def peak(self) -> tuple[float, float] | None:
@@ -93,7 +97,7 @@ class Reader:
     Parameters
     ----------
     bundle
-        The verified model.
+        The verified model, with the calibration of a site where one was opened with it.
     limits
         Bounds on an image, checked before any pixel is decoded.
     threads
@@ -117,6 +121,12 @@ class Reader:
         self.model = ModelIdentity(
             name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
         )
+        site = bundle.site
+        self.calibration: CalibrationIdentity = site.identity if site else SYNTHETIC
+        self.scaling: Calibration = site.calibration if site else self.manifest.calibration
+        self.operating_points: tuple[OperatingPoint, ...] = (
+            site.operating_points if site else self.manifest.operating_points
+        )
         self.limits = limits
         self._session = Session(bundle.graph, threads=threads, provider=provider)
         self._gate = None if bundle.gate is None else GateSession(bundle.gate)
@@ -139,16 +149,22 @@ class Reader:
         threads: int = 0,
         provider: str = AUTO,
         key: Path | None = None,
+        calibration: Path | None = None,
     ) -> "Reader":
         """Verify and load a model folder; raises ModelUnavailable as :meth:`Bundle.open` does."""
-        return cls(
-            Bundle.open(model, key), limits=limits or Limits(), threads=threads, provider=provider
-        )
+        bundle = Bundle.open(model, key, calibration)
+        return cls(bundle, limits=limits or Limits(), threads=threads, provider=provider)
 
     @property
     def provider(self) -> str:
         """Where inference runs: onnxruntime's name of the execution provider."""
         return self._session.provider
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """The one that decides ``call``."""
+        name = self.manifest.default_operating_point
+        return next(point for point in self.operating_points if point.name == name)
 
     def read(self, data: bytes) -> Reading:
         """Read one file.
@@ -239,8 +255,8 @@ class Reader:
         embedding: NDArray[np.float32],
         familiarity: float | None,
     ) -> Reading:
-        probability = self.manifest.calibration.probability(logit)
-        point = self.manifest.operating_point
+        probability = self.scaling.probability(logit)
+        point = self.operating_point
         return Reading(
             probability=probability,
             logit=logit,
@@ -253,6 +269,7 @@ class Reader:
             geometry=prepared.geometry,
             warnings=prepared.warnings,
             model=self.model,
+            calibration=self.calibration,
         )
 
 

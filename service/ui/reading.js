@@ -33,7 +33,7 @@ function showProblem({ title, detail, code, status, request_id: request }) {
 }
 
 function showReading(reading) {
-  const { probability, call, operating_point: point } = reading;
+  const { probability, call, operating_point: point, calibration } = reading;
   const sentence = sentenceOf(reading);
   element("probability").textContent = probability.toFixed(2);
   element("call").textContent = call;
@@ -44,12 +44,24 @@ function showReading(reading) {
   element("mark").style.left = `${100 * point.threshold}%`;
   element("mark-label").style.left = `${100 * Math.min(Math.max(point.threshold, 0.25), 0.75)}%`;
   element("mark-label").textContent = `threshold ${point.threshold.toFixed(2)}`;
-  element("point-note").textContent =
-    `The probability and this point were fitted to synthetic images. There the point reaches ` +
-    `sensitivity ${point.sensitivity.toFixed(2)} and specificity ${point.specificity.toFixed(2)}; ` +
-    `on patients it does not.`;
+  element("point-note").textContent = noteOf(point, calibration);
   showWarnings(reading.warnings);
   showFacts(reading);
+}
+
+function noteOf(point, calibration) {
+  const rates =
+    `sensitivity ${point.sensitivity.toFixed(2)} and specificity ${point.specificity.toFixed(2)}`;
+  if (calibration.name === "site") {
+    return (
+      `The probability and this point were fitted to ${calibration.films} films of this site; ` +
+      `on those held out the point reached ${rates}.`
+    );
+  }
+  return (
+    `The probability and this point were fitted to synthetic images. There the point reaches ` +
+    `${rates}; on patients it does not.`
+  );
 }
 
 /** Two decimals, or four where two would hide on which side of the threshold it lies. */

@@ -1,6 +1,7 @@
 """A run writes one row an image, survives interruptions and never mixes models."""
 
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +33,14 @@ class CountingEngine:
 
     embedding_size = None
 
-    def __init__(self, model: ModelIdentity = MODEL, fail_at: int | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelIdentity = MODEL,
+        fail_at: int | None = None,
+        calibration: str | None = None,
+    ) -> None:
         self.model = model
+        self.calibration = calibration
         self.fail_at = fail_at
         self.scored: list[str] = []
 
@@ -115,6 +122,18 @@ class TestRun:
         for engine, images in ((CountingEngine(other), dataset), (CountingEngine(), None)):
             with pytest.raises(ScoringError, match="another model or dataset"):
                 score(images or listed(tmp_path, 5), engine, out, advance=ignore)
+
+    @pytest.mark.parametrize("fail_at", [None, 2])
+    @pytest.mark.parametrize(("first", "second"), [(None, "c"), ("c", None), ("c", "d")])
+    def test_other_calibration_is_refused(
+        self, tmp_path: Path, fail_at: int | None, first: str | None, second: str | None
+    ) -> None:
+        dataset, out = listed(tmp_path, 4), tmp_path / "scores.parquet"
+        with suppress(ConnectionError):
+            score(dataset, CountingEngine(fail_at=fail_at, calibration=first), out, advance=ignore)
+        with pytest.raises(ScoringError, match="another calibration"):
+            score(dataset, CountingEngine(calibration=second), out, advance=ignore)
+        assert score(dataset, CountingEngine(calibration=first), out, advance=ignore).images == 4
 
     def test_image_that_comes_twice_is_one_row(self, tmp_path: Path) -> None:
         class Stuttering(CountingEngine):
@@ -240,6 +259,24 @@ class TestRestEngine:
             engine = RestEngine(client)
             with pytest.raises(ServiceBusy):
                 list(engine.score(self.files(tmp_path, b"one").items))
+
+    def test_calibration_that_changes_during_the_run_stops_it(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        site = {"name": "site", "sha256": "c" * 64, "films": 200}
+        server.on("/model", Answer.json(bodies.model() | {"calibration": site}))
+        server.on(
+            "/predict",
+            Answer.json(bodies.reading() | {"calibration": site}),
+            Answer.json(bodies.reading()),
+        )
+        with ChestXrayClient(server.url) as client:
+            engine = RestEngine(client)
+            assert engine.calibration == "c" * 64
+            items = self.files(tmp_path, b"one").items
+            assert [found.error for _, found in engine.score(items)] == [None]
+            with pytest.raises(ScoringError, match="changed its calibration"):
+                list(engine.score(items))
 
     def test_model_that_changes_during_the_run_stops_it(
         self, server: Server, tmp_path: Path

@@ -25,7 +25,9 @@ from tests.tiny_model import POINT
 NOWHERE = Path("no-model-here")
 
 
-def write_scores(file: Path, model: Path, **columns: pa.Array) -> ModelReference:
+def write_scores(
+    file: Path, model: Path, *, calibration: str | None = None, **columns: pa.Array
+) -> ModelReference:
     """Forty scored images, as if the model of a folder had given them."""
     manifest = Manifest.load(model / "manifest.json")
     identity = {
@@ -37,7 +39,8 @@ def write_scores(file: Path, model: Path, **columns: pa.Array) -> ModelReference
     rows = pa.Table.from_pandas(frame(*two_normals(20, 20, shift=1.0, seed=1)))
     for name, values in columns.items():
         rows = rows.append_column(name, values)
-    run = json.dumps({"model": identity, "dataset": "0" * 64}).encode()
+    site = {} if calibration is None else {"calibration": calibration}
+    run = json.dumps({"model": identity, "dataset": "0" * 64, **site}).encode()
     pq.write_table(rows.replace_schema_metadata({METADATA: run}), file)
     return ModelReference(**identity)
 
@@ -69,6 +72,14 @@ class TestModel:
         assert result.exit_code == 0, result.output
         line = result.stdout.splitlines()[-1].split()
         assert line[:3] == ["all", POINT.name, f"{POINT.threshold:.3f}"]
+
+    def test_its_points_are_not_those_of_a_site(self, tmp_path: Path, tiny_model: Path) -> None:
+        write_scores(tmp_path / "s.parquet", tiny_model, calibration="c" * 64)
+        assert open_scores(tmp_path / "s.parquet").site_calibrated
+        command = ["evaluate", str(tmp_path / "s.parquet"), "--model", str(tiny_model)]
+        result = CliRunner().invoke(cli, [*command, "--replicates", "20"])
+        assert result.exit_code == 0, result.output
+        assert "threshold" not in result.stdout
 
 
 class TestEmbeddings:

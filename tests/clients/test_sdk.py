@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.results import Prediction, Problem
+from clients.results import CalibrationReference, Prediction, Problem
 from clients.sdk import (
     PROBABILITY_HEADER,
     AccessDenied,
@@ -57,6 +57,18 @@ class TestPredict:
             client.predict(file)
         part = server.asked[0].parts[0]
         assert (part.filename, part.content) == ("image", b"pixels")
+
+    def test_calibration_is_told_where_the_service_tells_it(self, server: Server) -> None:
+        site = {"name": "site", "sha256": "c" * 64, "films": 200}
+        server.on(
+            "/predict",
+            Answer.json({**bodies.reading(), "calibration": site}),
+            Answer.json(bodies.reading()),
+        )
+        with ChestXrayClient(server.url) as client:
+            told, older = client.predict(b"x"), client.predict(b"x")
+        assert told.calibration == CalibrationReference(name="site", sha256="c" * 64, films=200)
+        assert older.calibration is None
 
     def test_unknown_fields_of_a_newer_service_are_accepted(self, server: Server) -> None:
         server.on("/predict", Answer.json({**bodies.reading(), "new": 1}))

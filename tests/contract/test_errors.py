@@ -28,6 +28,7 @@ from tests.factories import chest, dicom_bytes, png_bytes
 from tests.processes import has_work, ready_decoders, suspended, wait_until
 from tests.serving import FORM, form, part, problem, serving
 from tests.signing import public_pem
+from tests.sites import write_site
 from tests.tiny_model import UNFAMILIAR, write_gate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +107,11 @@ class Scene:
         key.write_bytes(public_pem(Ed25519PrivateKey.generate()))
         return self.predict(form(part(PNG)), folder, CXR_MODEL_KEY=key)
 
+    def calibrated(self, **change: Any) -> Any:
+        site = self.folder / "site.json"
+        write_site(site, self.model, **change)
+        return self.predict(form(part(PNG)), CXR_CALIBRATION=site)
+
     def unfamiliar(self) -> Any:
         """Serve a model with a gate."""
         folder = Path(shutil.copytree(self.model, self.folder / "1"))
@@ -178,6 +184,8 @@ OTHERWISE: dict[type[ReadingError], Callable[[Scene], Any]] = {
     errors.ModelUnavailable: lambda scene: scene.predict(form(part(PNG)), scene.folder / "gone"),
     errors.ModelCorrupt: lambda scene: scene.with_manifest({"sha256": {"model.onnx": "0" * 64}}),
     errors.InvalidManifest: lambda scene: scene.with_manifest({"schema_version": 0}),
+    errors.InvalidCalibration: lambda scene: scene.calibrated(temperature=0.0),
+    errors.CalibrationMismatch: lambda scene: scene.calibrated(sha256="0" * 64),
 }
 
 

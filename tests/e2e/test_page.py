@@ -1,19 +1,21 @@
 """The page at /ui in a real browser, on a really running service: what it shows."""
 
 from io import BytesIO
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from service.imaging.decode import Limits, decode
 from service.schemas import INTENDED_USE
-from tests.e2e.browser import Screen
-from tests.e2e.conftest import Server
+from tests.e2e.browser import Screen, screen
+from tests.e2e.conftest import SHIPPED, Server, running
 from tests.factories import chest, dicom_bytes, jpeg_bytes, png_bytes
+from tests.sites import write_site
 
 pytestmark = pytest.mark.e2e
 
@@ -106,6 +108,24 @@ class TestFilm:
         name = shown.page.get_by_role("img", name="Radiograph, 300 × 2100 pixels")
         expect(name).to_be_visible()
         assert shown.pixels().shape == (2048, 293, 3)
+
+
+def test_says_on_whose_films_the_probability_was_calibrated(
+    browser: Browser, shown: Screen, tmp_path: Path, patient: tuple[bytes, bytes]
+) -> None:
+    shown.read(film=patient[1])
+    expect(shown.page.locator("#point-note")).to_contain_text("fitted to synthetic images")
+    site = tmp_path / "site.json"
+    write_site(site, SHIPPED)
+    with (
+        running(tmp_path, CXR_CALIBRATION=str(site)) as server,
+        screen(browser, server.url) as calibrated,
+    ):
+        calibrated.read(film=patient[1])
+        note = calibrated.page.locator("#point-note")
+        expect(note).to_contain_text("fitted to 240 films of this site")
+        expect(note).to_contain_text("sensitivity 0.75 and specificity 0.88")
+        assert "calibration site (240 films, SHA-256 " in server.log.read_text()
 
 
 class TestReading:

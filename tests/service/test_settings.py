@@ -26,6 +26,7 @@ class TestFromEnv:
                 "CXR_ALLOW_ANONYMOUS": "true",
                 "CXR_CORS_ORIGINS": "https://a.example, http://b.example:8080",
                 "CXR_MODEL_KEY": "/key.pub",
+                "CXR_CALIBRATION": "/site.json",
             }
         )
         assert settings.model == Path("/m")
@@ -34,6 +35,7 @@ class TestFromEnv:
         assert (settings.max_requests, settings.threads) == (5, 0)
         assert settings.provider == "cpu"
         assert (settings.api_keys, settings.model_key) == (Path("/keys"), Path("/key.pub"))
+        assert settings.calibration == Path("/site.json")
         assert settings.allow_anonymous
         assert settings.cors_origins == ("https://a.example", "http://b.example:8080")
 

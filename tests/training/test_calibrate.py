@@ -6,7 +6,6 @@ from scipy.special import expit
 
 from service.findings.calibration import Calibration
 from training.calibrate import (
-    choose_operating_points,
     fit_temperature,
     negative_log_likelihood,
     probabilities,
@@ -49,50 +48,6 @@ class TestFitTemperature:
     ) -> None:
         with pytest.raises(ValueError, match=message):
             fit_temperature(np.array(logits), np.array(labels))
-
-
-class TestChooseOperatingPoints:
-    def overlapping(self) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.repeat([0, 1], 500)
-        return expit(GENERATOR.normal(np.where(labels == 1, 1.0, -1.0), 1.0)), labels
-
-    def test_stored_rates_are_those_the_threshold_gives(self) -> None:
-        scores, labels = self.overlapping()
-        for point in choose_operating_points(scores, labels):
-            called = np.array([point.call(score) == "pneumonia" for score in scores])
-            assert point.sensitivity == pytest.approx(called[labels == 1].mean())
-            assert point.specificity == pytest.approx(1 - called[labels == 0].mean())
-
-    def test_targets_are_reached_and_thresholds_are_ordered(self) -> None:
-        balanced, sensitive, specific = choose_operating_points(*self.overlapping())
-        assert [p.name for p in (balanced, sensitive, specific)] == [
-            "balanced",
-            "sensitive",
-            "specific",
-        ]
-        assert sensitive.sensitivity >= 0.95
-        assert specific.specificity >= 0.95
-        assert sensitive.threshold < balanced.threshold < specific.threshold
-
-    def test_balanced_has_the_highest_youden_index_of_all_thresholds(self) -> None:
-        scores, labels = self.overlapping()
-        balanced = choose_operating_points(scores, labels)[0]
-        highest = max(
-            (scores[labels == 1] >= t).mean() - (scores[labels == 0] >= t).mean() for t in scores
-        )
-        assert balanced.sensitivity + balanced.specificity - 1 == pytest.approx(highest)
-
-    def test_separable_scores_put_every_threshold_in_the_middle_of_the_gap(self) -> None:
-        scores = np.array([0.1, 0.2, 0.8, 0.9])
-        for point in choose_operating_points(scores, np.array([0, 0, 1, 1])):
-            assert point.threshold == pytest.approx(0.5)
-            assert (point.sensitivity, point.specificity) == (1.0, 1.0)
-
-    def test_unreachable_specificity_gives_the_nearest_point(self) -> None:
-        scores = np.array([0.9, 0.5, 0.4, 0.3])
-        specific = choose_operating_points(scores, np.array([0, 1, 1, 0]))[2]
-        assert specific.specificity == 0.5
-        assert specific.sensitivity == 1.0
 
 
 def test_probabilities_are_those_of_the_service() -> None:

@@ -49,6 +49,7 @@ class TestPredict:
                 "sensitivity": 0.9,
                 "specificity": 0.8,
             },
+            "calibration": {"name": "synthetic", "sha256": None, "films": None},
             "model": {"name": "tiny", "version": "1", "sha256": reading.model.sha256},
             "input": {
                 "format": "DICOM",
@@ -204,6 +205,10 @@ class TestModel:
     def test_manifest_and_card(self, client: TestClient, tiny_model: Path) -> None:
         answer = client.get("/model").json()
         assert answer["card"] == CARD
+        assert answer["calibration"] == {
+            "name": "synthetic", "sha256": None, "films": None, "temperature": 1.5, "bias": 0.0,
+            "operating_points": answer["manifest"]["operating_points"],
+        }  # fmt: skip
         assert answer["manifest"] == json.loads((tiny_model / "manifest.json").read_text())
         assert answer["provider"] in {"CPUExecutionProvider", "CUDAExecutionProvider"}
         assert answer["intended_use"] == INTENDED_USE

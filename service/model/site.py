@@ -1,0 +1,168 @@
+"""A site's own calibration of one model: what ``cxr calibrate`` writes, and a reader reads with.
+
+labelled scores -> cxr calibrate -> site.json -> [site] -> bundle -> reader
+Temperature, bias and operating points of a model were fitted to synthetic images. Those of a site
+were fitted to its own labelled films, and take their place for that very model alone.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.errors import CalibrationMismatch, InvalidCalibration
+from service.findings.calibration import Calibration, OperatingPoint
+from service.model.manifest import Manifest
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Source = Literal["synthetic", "site"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationIdentity:
+    """On what the probability of a reading was calibrated.
+
+    Attributes
+    ----------
+    name
+        "synthetic": the model's own; "site": that of a site's films.
+    sha256
+        Of the site's file; None for the model's own.
+    films
+        How many films it was fitted to; None for the model's own.
+    """
+
+    name: Source
+    sha256: str | None = None
+    films: int | None = None
+
+    def __str__(self) -> str:
+        if self.sha256 is None:
+            return self.name
+        return f"{self.name} ({self.films} films, SHA-256 {self.sha256[:12]})"
+
+
+SYNTHETIC = CalibrationIdentity(name="synthetic")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class CalibratedModel(_Strict):
+    """The model that gave the scores; ``sha256`` is that of its graph."""
+
+    name: str
+    version: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Scaling(_Strict):
+    """``probability = sigmoid(logit / temperature + bias)``."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    bias: float
+
+
+class Point(_Strict):
+    """A threshold, and what it reached on films that it was not chosen on."""
+
+    name: Annotated[str, Field(min_length=1)]
+    threshold: Share
+    sensitivity: Share
+    specificity: Share
+
+
+class SiteFile(_Strict):
+    """The file's content: nothing of a patient, and no path."""
+
+    schema_version: Literal[1] = 1
+    model: CalibratedModel
+    calibration: Scaling
+    operating_points: Annotated[tuple[Point, ...], Field(min_length=1)]
+    films: Count
+    positives: Count
+    date: date
+    nanocxr: str
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        names = [point.name for point in self.operating_points]
+        if len(set(names)) != len(names):
+            raise ValueError(f"operating points repeat a name: {names}")
+        if self.positives >= self.films:
+            raise ValueError(f"{self.positives} of {self.films} films are positive, not some")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteCalibration:
+    """A site's calibration, checked against the model it is for."""
+
+    identity: CalibrationIdentity
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...]
+
+    @classmethod
+    def open(cls, path: Path, manifest: Manifest) -> "SiteCalibration":
+        """Read and verify a file of ``cxr calibrate``.
+
+        Raises
+        ------
+        InvalidCalibration
+            If the file cannot be read, is not such a file or contradicts itself, or lacks the
+            operating point that decides ``call``.
+        CalibrationMismatch
+            If it was made with another model.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InvalidCalibration(
+                f"Cannot read the calibration {path.name}: {error.strerror}. Set CXR_CALIBRATION "
+                "to a file of `cxr calibrate`, or to nothing."
+            ) from error
+        found = _parse(content, path.name)
+        _check_model(found.model, manifest)
+        names = [point.name for point in found.operating_points]
+        if manifest.default_operating_point not in names:
+            raise InvalidCalibration(
+                f"The calibration has the operating points {names}, and not the model's default, "
+                f"{manifest.default_operating_point!r}. Make it again with `cxr calibrate`."
+            )
+        return cls(
+            identity=CalibrationIdentity(
+                name="site", sha256=hashlib.sha256(content).hexdigest(), films=found.films
+            ),
+            calibration=Calibration(**found.calibration.model_dump()),
+            operating_points=tuple(
+                OperatingPoint(**p.model_dump()) for p in found.operating_points
+            ),
+        )
+
+
+def _parse(content: bytes, name: str) -> SiteFile:
+    try:
+        return SiteFile.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InvalidCalibration(
+            f"The calibration {name} is not readable: {where}: {first['msg']}. Make it again with "
+            "`cxr calibrate`."
+        ) from None
+
+
+def _check_model(made_with: CalibratedModel, manifest: Manifest) -> None:
+    digest = manifest.sha256[manifest.graph]
+    if made_with.sha256 != digest:
+        raise CalibrationMismatch(
+            f"The calibration was made with {made_with.name} {made_with.version} (SHA-256 "
+            f"{made_with.sha256[:12]}...), the model is {manifest.name} {manifest.version} "
+            f"({digest[:12]}...). Score the site's films with this model and run `cxr calibrate` "
+            "again, or read without a calibration of the site."
+        )
