@@ -33,7 +33,7 @@ Run = Callable[[NDArray[np.float32]], object]
 def contenders(threads: int) -> dict[str, Run]:
     """Name -> function that yields logit and heatmap of (N, 1, 224, 224) images."""
     torch.manual_seed(0)
-    network = PneumoniaNet("resnet50", mean=0.5, std=0.25).eval()
+    network = PneumoniaNet("resnet50", 4, mean=0.5, std=0.25).eval()
     ranges = np.random.default_rng(0).random((16, 1, SIZE, SIZE), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         float_graph, int8_graph = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
@@ -43,7 +43,7 @@ def contenders(threads: int) -> dict[str, Run]:
             Session(p.read_bytes(), threads=threads) for p in (int8_graph, float_graph)
         )
     column = LogitColumn(network)
-    cam = GradCAM(model=column, target_layers=[network.backbone.layer4[-1]])
+    cam = GradCAM(model=column, target_layers=[network.backbone.last])
 
     def torch_gradients(images: NDArray[np.float32]) -> object:
         return cam(torch.from_numpy(images), [ClassifierOutputTarget(0)] * len(images))

@@ -29,7 +29,7 @@ BATCH, SIZE, PAIRS = 32, 128, 16
 def stepper(*, bfloat16: bool, channels_last: bool) -> Callable[[], None]:
     """One optimiser step on random images, as ``training.fit`` takes it."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = PneumoniaNet("resnet50", mean=0.5, std=0.29).to(memory_format=layout)
+    network = PneumoniaNet("resnet50", 4, mean=0.5, std=0.29).to(memory_format=layout)
     optimiser = torch.optim.AdamW(network.parameters())
     images = torch.rand(BATCH, 1, SIZE, SIZE).to(memory_format=layout)
 

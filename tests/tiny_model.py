@@ -28,7 +28,7 @@ def write_model(folder: Path, *, seed: int = 0) -> None:
     """Write graph, card and manifest; ``folder`` is ``<name>/<version>``."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
-    network = PneumoniaNet("resnet18", mean=SPEC.mean, std=SPEC.std).eval()
+    network = PneumoniaNet("resnet18", 4, mean=SPEC.mean, std=SPEC.std).eval()
     export_float(network, SPEC.size, folder / "model.onnx")
     (folder / "MODEL_CARD.md").write_text(CARD)
     write_manifest(folder)

@@ -20,7 +20,7 @@ CARD = """\
 ## What it is
 
 A {architecture} with one output that scores pneumonia on one frontal chest radiograph (PA or AP).
-It was trained on synthetic images alone. In one forward pass the graph (`{graph}`, ONNX,
+It was trained on synthetic images alone{photographs}. In one pass the graph (`{graph}`, ONNX,
 {precision}) gives the logit, a heatmap (Grad-CAM on the last convolutional layer, in units of the
 logit) and the pooled features.
 
@@ -106,6 +106,9 @@ with left and right exchanged, passes. What it does to real images is in `docs/e
 
 REFUSALS = "## What it refuses"
 
+PHOTOGRAPHED = "ImageNet"  # in the name of start weights
+PHOTOGRAPHS = ", from start weights that\nhad learned to tell the things in photographs"
+
 USE_OF_REAL_IMAGES = """\
 Real radiographs were used for measuring only: none was trained on, and no parameter, temperature or
 threshold was fitted to one. But generator and recipe were changed by hand after looking at these
@@ -157,7 +160,8 @@ def model_card(manifest: Manifest, remarks: Remarks) -> str:
         name=manifest.name,
         version=manifest.version,
         architecture=facts["weights"]["architecture"],
-        init=facts["config"]["fit"]["init"],
+        init=_starts(facts),
+        photographs=PHOTOGRAPHS if PHOTOGRAPHED in _starts(facts) else "",
         graph=manifest.graph,
         precision=manifest.precision,
         size=manifest.input.size,
@@ -201,6 +205,21 @@ def _parts(facts: Mapping[str, Any]) -> str:
         f"{recipe['architecture']} on {' and '.join(recipe['views'])}" for recipe in recipes
     )
     return COMPANIONS.format(networks=networks) + detail
+
+
+def _starts(facts: Mapping[str, Any]) -> str:
+    """Name, SHA-256 and licence of the start weights of all networks, each once."""
+    made = [facts["weights"], *facts.get("companions", [])]
+    # Models packaged before start weights were recorded started all networks alike.
+    starts = [weights.get("start", {"name": facts["config"]["fit"]["init"]}) for weights in made]
+    texts = [
+        start["name"]
+        + (f" (SHA-256 `{start['sha256']}`" if "sha256" in start else "")
+        + (f", {start['licence']}" if "licence" in start else "")
+        + (")" if "sha256" in start else "")
+        for start in starts
+    ]
+    return "; ".join(dict.fromkeys(texts))
 
 
 def with_refusals(card: str, manifest: Manifest) -> str:

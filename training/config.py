@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from service.errors import ReadingError
 from service.imaging.standardise import InputSpec
+from training.network import BLOCKS
 from training.views import VIEWS
 
 Section = TypeVar("Section")
@@ -69,13 +70,26 @@ class FitConfig:
     ----------
     seed
         Of start weights, batches and changes of images.
-    architecture, init
-        ``resnet50``, ``resnet18``; ``random``, ``imagenet`` or a weights file.
+    architecture, blocks
+        ``resnet50`` or ``resnet18`` of 4 blocks; ``lite0`` of 6 to 16, the first ones.
+    init
+        ``random``, ``imagenet`` or a weights file. The batch norms of ``lite0`` keep the means and
+        variances that come with start weights.
     views, drop_view
         The network's channels, of ``grey``, ``ranks`` and ``edges``; and with what probability each
         of them is left blank for a pair, so that none is relied on alone.
     steps, batch
         Optimiser steps and images in each; both images of a pair are in the same step.
+    probe_steps
+        Steps before those, in which the linear layer learns alone (Kumar et al. 2022).
+    freeze
+        How many blocks, from the first, keep their start weights.
+    pull
+        Weight, in the loss, of the squared distance of the other weights, those of the linear layer
+        apart, to where they started (L2-SP: Li, Grandvalet and Davoine 2018).
+    blend
+        Share of the trained weights in what is kept; the rest is where ``steps`` started
+        (WiSE-FT: Wortsman et al. 2022).
     learning_rate, weight_decay
         Of AdamW; the rate warms up over 5 % of the steps, then falls as a cosine to 0.
     label_smoothing, mask_weight
@@ -88,11 +102,16 @@ class FitConfig:
 
     seed: int
     architecture: str
+    blocks: int
     init: str
     views: tuple[str, ...]
     drop_view: float
     steps: int
     batch: int
+    probe_steps: int
+    freeze: int
+    pull: float
+    blend: float
     learning_rate: float
     weight_decay: float
     label_smoothing: float
@@ -106,6 +125,40 @@ class FitConfig:
         if self.steps < 1 or self.checkpoint_every < 1:
             raise InvalidConfig("steps and checkpoint_every must be at least 1")
         _check_views(self.views, self.drop_view)
+        _check_blocks(self.architecture, self.blocks, self.freeze)
+        if min(self.probe_steps, self.pull) < 0 or not 0 <= self.blend <= 1:
+            raise InvalidConfig("probe_steps and pull must not be negative, blend in [0, 1]")
+        if self.init == "random" and (self.probe_steps or self.freeze or self.keeps_start):
+            raise InvalidConfig(
+                "probe_steps, freeze, pull and blend keep to start weights, and init is random"
+            )
+
+    @property
+    def all_steps(self) -> int:
+        """Of the linear layer alone, and those after them."""
+        return self.probe_steps + self.steps
+
+    @property
+    def keeps_start(self) -> bool:
+        """Whether the weights that ``steps`` start from are needed until the end."""
+        return self.pull > 0 or self.blend < 1
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether batch norms keep the means and variances they start with."""
+        return self.architecture == "lite0" and self.init != "random"
+
+
+def _check_blocks(architecture: str, blocks: int, freeze: int) -> None:
+    if architecture not in BLOCKS:
+        raise InvalidConfig(f"architecture {architecture} is none of {', '.join(BLOCKS)}")
+    allowed = BLOCKS[architecture]
+    if blocks not in allowed:
+        raise InvalidConfig(
+            f"blocks {blocks} of {architecture} is not in {allowed[0]} to {allowed[-1]}"
+        )
+    if not 0 <= freeze <= blocks:
+        raise InvalidConfig(f"freeze {freeze} is not in 0 to {blocks}, the blocks there are")
 
 
 def _check_views(views: tuple[str, ...], drop: float) -> None:
@@ -149,19 +202,24 @@ class ReadingConfig:
 class CompanionConfig:
     """A network that reads along; everything else of its training is as in :class:`FitConfig`.
 
-    ``size`` is the side of its input, to which the joined graph reduces the image.
+    ``size`` is the side of its input, to which the joined graph reduces the image: the joined graph
+    is given the largest of the networks' inputs.
     """
 
     size: int
     seed: int
     architecture: str
+    blocks: int
+    init: str
     views: tuple[str, ...]
     drop_view: float
     steps: int
+    learning_rate: float
+    probe_steps: int
+    freeze: int
+    pull: float
+    blend: float
     average: float
-
-    def __post_init__(self) -> None:
-        _check_views(self.views, self.drop_view)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +243,8 @@ class Config:
             raise InvalidConfig("companions are joined by [reading], which is missing")
         if self.input.equalise and (self.reading is not None or self.fit.views != ("grey",)):
             raise InvalidConfig("[input] equalise is for grey alone; the view ranks equalises")
+        if self.companions:
+            self.networks(Path())  # raises where a companion's recipe makes no sense
 
     def networks(self, run: Path) -> list[tuple["Config", Path]]:
         """Configuration and run folder of every network: the first one, then its companions."""

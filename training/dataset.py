@@ -144,7 +144,7 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 class PairedBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of whole groups for steps ``first`` to ``steps``, the same whatever was resumed.
+    """Batches of whole groups for steps ``first`` to the last, the same whatever was resumed.
 
     Of each batch, every one of ``world`` ranks gets the groups from its own number on, in steps
     of ``world``: together they see what one process would.
@@ -156,7 +156,7 @@ class PairedBatches(Sampler[list[tuple[int, int]]]):
         if fit.batch // 2 < rank.world:
             raise ValueError(f"batch {fit.batch} has fewer pairs than there are processes")
         self._groups = list(frame.groupby("group", sort=True).indices.values())
-        self._per_step, self._steps = fit.batch // 2, fit.steps
+        self._per_step, self._steps = fit.batch // 2, fit.all_steps
         self._seed, self._first, self._rank = seed, first, rank
 
     def __len__(self) -> int:

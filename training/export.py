@@ -39,7 +39,7 @@ from training.network import PneumoniaNet
 
 OPSET = 20
 OUTPUTS = ("logit", "heatmap", "embedding")
-QUANTISED_OPERATORS = ["Conv", "Relu", "MaxPool", "Add"]
+QUANTISED_OPERATORS = ["Conv", "Relu", "Clip", "MaxPool", "Add"]  # ReLU6 is a Clip
 LARGEST_WEIGHT = 64
 RANGE_IMAGES = 256  # of the training split; more did not move the ranges of activations
 RANGE_BATCH = 4  # every activation of a batch is held at once: 0.3 GB an image at 224 px

@@ -131,11 +131,12 @@ def graft(lungs: LungNet, scales: Scales, networks: Sequence[Part], path: Path) 
     lungs
         In evaluation mode.
     networks
-        The first one first: the joined graph has its input.
+        The first one first: the joined graph has its heatmap and embedding. Its input is the
+        largest of theirs.
     path
         File to write.
     """
-    size = networks[0].size
+    size = max(network.size for network in networks)
     sizes = sorted({network.size for network in networks} - {size})
     reduced = [f"image_{side}" for side in sizes]
     joined = to_onnx(Head(lungs, scales, sizes).eval(), size, ("term", *reduced))

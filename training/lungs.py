@@ -29,6 +29,7 @@ from training.config import AugmentConfig, Config
 from training.generate.phantom.render import draw_pair
 from training.views import BINS, count, smooth
 
+CPU = torch.device("cpu")
 FIRST_SEED = 900_000  # of the phantoms; those of a data set are counted from far below
 FILM_SIDE = 160  # pixels
 BATCH = 32
@@ -90,7 +91,7 @@ def _block(inward: int, outward: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def fit_lungs(config: Config, run: Path) -> None:
+def fit_lungs(config: Config, run: Path, device: torch.device = CPU) -> None:
     """Train the U-Net on phantoms and write ``lungs.pt`` into ``run``, unless it is there."""
     reading, path = config.reading, run / "lungs.pt"
     if reading is None or path.exists():
@@ -98,7 +99,7 @@ def fit_lungs(config: Config, run: Path) -> None:
     films, lungs = _draw(reading.phantoms)
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    net = LungNet().train()
+    net = LungNet().train().to(device)
     optimiser = torch.optim.AdamW(net.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, LEARNING_RATE, total_steps=reading.steps
@@ -106,7 +107,7 @@ def fit_lungs(config: Config, run: Path) -> None:
     spec = served_input(config)
     for _ in trange(reading.steps, unit="step"):
         image, mask = _batch(films, lungs, spec, rng)
-        loss = _loss(net(image), functional.avg_pool2d(mask, 2))
+        loss = _loss(net(image.to(device)), functional.avg_pool2d(mask.to(device), 2))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -117,11 +118,15 @@ def fit_lungs(config: Config, run: Path) -> None:
 
 
 def served_input(config: Config) -> InputSpec:
-    """The input of the packaged graph: the configuration's own, or what ``[reading]`` makes it."""
+    """The input of the packaged graph: the configuration's own, or what ``[reading]`` makes it.
+
+    It is the largest that one of the networks has: the others reduce it.
+    """
     spec, reading = config.input, config.reading
     if reading is None:
         return spec
-    return replace(spec, crop=reading.crop)
+    size = max([spec.size, *(companion.size for companion in config.companions)])
+    return replace(spec, size=size, crop=reading.crop)
 
 
 def load_lungs(run: Path) -> LungNet:

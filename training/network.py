@@ -1,28 +1,30 @@
-"""The network: torchvision's ResNet-50, views of one radiograph in, one logit out.
+"""The network: views of one radiograph in, one logit out.
 
 generate -> curate -> dataset -> views -> [network] -> fit -> calibrate -> export
 
-He et al. 2015, "Deep residual learning for image recognition" (arXiv 1512.03385). With global
-average pooling and one linear layer the derivative of the logit with respect to feature map k is
-w_k / (h*w) everywhere, so Grad-CAM (Selvaraju et al., arXiv 1610.02391) on the last convolutional
-layer needs no gradient: it is relu(sum_k w_k A_k) / (h*w), part of the forward pass and hence of
-the exported graph.
+A backbone makes feature maps; global average pooling and one linear layer make the logit. So the
+derivative of the logit with respect to feature map k is w_k / (h*w) everywhere, and Grad-CAM
+(Selvaraju et al., arXiv 1610.02391) on the last maps needs no gradient: it is
+relu(sum_k w_k A_k) / (h*w), part of the forward pass and hence of the exported graph.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
+from training import efficientnet, resnet
+from training.efficientnet import EfficientNetLite0
+from training.resnet import ResNet
 from training.views import look
 
 STRIDE = 16  # pixels of the image to one cell of the heatmap and of the auxiliary lesion mask
 
-ARCHITECTURES = {
-    "resnet18": torchvision.models.resnet18,
-    "resnet50": torchvision.models.resnet50,
+# How many blocks each may have: a ResNet all of its layers, the other any that reach the stride.
+BLOCKS = {
+    **dict.fromkeys(resnet.SHAPES, range(resnet.LAYERS, resnet.LAYERS + 1)),
+    "lite0": range(efficientnet.AT_STRIDE_16, efficientnet.BLOCKS + 1),
 }
 
 
@@ -35,15 +37,14 @@ class Outputs(NamedTuple):
 
 
 class PneumoniaNet(nn.Module):
-    """A ResNet for (N, 1, S, S) images in [0, 1].
-
-    Layer 4 keeps the resolution of layer 3, so that a 128-pixel image has a heatmap of 8 x 8 cells
-    instead of 4 x 4; the weights have the same shapes as torchvision's.
+    """A backbone and its linear layer, for (N, 1, S, S) images in [0, 1].
 
     Parameters
     ----------
     architecture
-        ``"resnet50"`` (what ships) or ``"resnet18"`` (for ablations).
+        One of BLOCKS.
+    blocks
+        How many of its blocks there are.
     mean, std
         Subtracted and divided inside the network, so that the exported graph takes plain [0, 1].
     views
@@ -54,24 +55,20 @@ class PneumoniaNet(nn.Module):
     std: Tensor
 
     def __init__(
-        self, architecture: str, *, mean: float, std: float, views: Sequence[str] = ("grey",)
+        self,
+        architecture: str,
+        blocks: int,
+        *,
+        mean: float,
+        std: float,
+        views: Sequence[str] = ("grey",),
     ) -> None:
         super().__init__()
-        backbone = ARCHITECTURES[architecture](weights=None, num_classes=1)
-        first = backbone.conv1
-        backbone.conv1 = nn.Conv2d(
-            len(views),
-            first.out_channels,
-            first.kernel_size,
-            first.stride,
-            first.padding,
-            bias=False,
+        self.backbone: ResNet | EfficientNetLite0 = (
+            EfficientNetLite0(len(views), blocks)
+            if architecture == "lite0"
+            else ResNet(architecture, len(views))
         )
-        nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
-        for layer in backbone.layer4.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.stride = (1, 1)
-        self.backbone = backbone
         self.views = tuple(views)
         self.mask_scale = nn.Parameter(torch.ones(()))
         self.mask_offset = nn.Parameter(torch.zeros(()))
@@ -93,24 +90,24 @@ class PneumoniaNet(nn.Module):
 
     def _forward(self, channels: Tensor) -> tuple[Outputs, Tensor]:
         """Also the evidence of each cell (N, h, w); its mean is the logit less the bias."""
-        net = self.backbone
-        x = net.maxpool(net.relu(net.bn1(net.conv1(channels))))
-        maps = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        maps = self.backbone.maps(channels)
+        head = self.backbone.fc
         embedding = maps.mean(dim=(2, 3))
-        evidence = torch.einsum("nkhw,k->nhw", maps, net.fc.weight[0])
+        evidence = torch.einsum("nkhw,k->nhw", maps, head.weight[0])
         heatmap = torch.relu(evidence) / (maps.shape[2] * maps.shape[3])
-        return Outputs(net.fc(embedding).squeeze(1), heatmap, embedding), evidence
+        return Outputs(head(embedding).squeeze(1), heatmap, embedding), evidence
+
+    def head(self) -> list[nn.Parameter]:
+        """The parameters that stand behind the feature maps."""
+        return [*self.backbone.fc.parameters(), self.mask_scale, self.mask_offset]
 
     def load_imagenet(self, weights: Mapping[str, Tensor]) -> None:
-        """Start from torchvision's ImageNet weights (three channels, 1,000 classes).
+        """Start from published ImageNet weights of the backbone, of three channels.
 
-        The three channels of the first convolution are added up and shared out among the views: on
-        equal views that is the same response as on three equal channels. The classifier is left as
-        initialised.
+        They are shared out among the views; the linear layer is left as initialised.
         """
-        state = {name: value for name, value in weights.items() if not name.startswith("fc.")}
-        whole = state["conv1.weight"].sum(dim=1, keepdim=True)
-        state["conv1.weight"] = whole.repeat(1, len(self.views), 1, 1) / len(self.views)
-        missing, unexpected = self.backbone.load_state_dict(state, strict=False)
-        if unexpected or set(missing) != {"fc.weight", "fc.bias"}:
-            raise ValueError(f"not weights of this architecture: {unexpected or missing}")
+        backbone = self.backbone
+        if isinstance(backbone, ResNet):
+            backbone.load_imagenet(weights, self.views)
+        else:
+            backbone.load_imagenet(weights, self.views, float(self.mean), float(self.std))

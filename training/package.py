@@ -40,6 +40,7 @@ from training.export import graph_path, sha256
 from training.graft import Scales, fit_scales, graft, parts
 from training.lungs import load_lungs, served_input
 from training.measures import Interval, peaks_in_lesion, run_graph, summarise
+from training.network import STRIDE
 
 GRAPH = "model.onnx"
 CARD = "MODEL_CARD.md"
@@ -187,7 +188,8 @@ def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame])
     measures = summarise(truth, scores, held_out["group"].to_numpy(), points[0], config.seed)
     called = ((held_out["mask"] != "") & (scores >= points[0].threshold)).to_numpy()
     if called.any():
-        lesions = load_cells(held_out[called], folder, spec)
+        cells = replace(spec, size=STRIDE * read.heatmap.shape[1])  # of the first network
+        lesions = load_cells(held_out[called], folder, cells)
         name = "heatmap peak in the lesion, of called positives"
         measures[name] = peaks_in_lesion(read.heatmap[called], lesions)
     return Fitted(
@@ -237,6 +239,7 @@ def _weights(run: Path) -> dict[str, Any]:
         "sha256": sha256(run / "weights.pt"),
         "architecture": state["architecture"],
         "step": state["step"],
+        "start": state["start"],
     }
 
 

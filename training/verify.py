@@ -155,7 +155,7 @@ def grad_cam(network: PneumoniaNet, images: Images) -> NDArray[np.float64]:
     image's size; its ``get_cam_image`` gives the map itself.
     """
     twin = LogitColumn(copy.deepcopy(network).double().eval())
-    layer = twin.network.backbone.layer4[-1]
+    layer = twin.network.backbone.last
     maps = []
     with GradCAM(model=twin, target_layers=[layer]) as cam:
         for start in range(0, len(images), GRADIENT_BATCH):

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from training.config import Config
-from training.fit import new_network
+from training.optimisation import new_network
 
 PAIRS = 40
 SIDE = 96
@@ -48,11 +48,16 @@ cutout = 0.3
 [fit]
 seed = 1
 architecture = "resnet18"
+blocks = 4
 init = "random"
 views = ["ranks"]
 drop_view = 0.0
 steps = 6
 batch = 8
+probe_steps = 0
+freeze = 0
+pull = 0.0
+blend = 1.0
 learning_rate = 1e-3
 weight_decay = 0.05
 label_smoothing = 0.03
@@ -119,5 +124,10 @@ def write_weights(run: Path, config: Config, seed: int = 0) -> None:
         for _ in range(4):
             network(torch.rand(16, 1, config.input.size, config.input.size))
     run.mkdir(exist_ok=True)
-    state = {"model": network.state_dict(), "architecture": "resnet18", "step": 0}
+    state = {
+        "model": network.state_dict(),
+        "architecture": config.fit.architecture,
+        "start": {"name": "random"},
+        "step": 0,
+    }
     torch.save(state, run / "weights.pt")

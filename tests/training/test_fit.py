@@ -16,7 +16,8 @@ from tests.training.model_run import TOML, write_config, write_dataset
 from training.augment import augment
 from training.config import AugmentConfig, Config, InvalidConfig
 from training.dataset import PairedBatches, TrainingImages, load_cells, load_splits
-from training.fit import Training, fit, learning_rate, load_network
+from training.fit import fit, load_network
+from training.optimisation import Training, learning_rate
 from training.ranks import Rank
 
 ALONE = Rank(number=0, world=1, device=torch.device("cpu"))

@@ -9,8 +9,9 @@ from torch.utils.data import default_collate
 from tests.training.model_run import write_config, write_dataset
 from training.config import Config
 from training.dataset import PairedBatches, TrainingImages, load_splits
-from training.fit import Training, fit, load_network
+from training.fit import fit, load_network
 from training.network import PneumoniaNet
+from training.optimisation import Training
 from training.precision import PRECISIONS, autocast, choose_precision, faster, measure, trial
 from training.ranks import Rank
 
@@ -27,7 +28,7 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def network() -> PneumoniaNet:
     torch.manual_seed(0)
-    return PneumoniaNet("resnet18", mean=0.5, std=0.29).to(memory_format=torch.channels_last)
+    return PneumoniaNet("resnet18", 4, mean=0.5, std=0.29).to(memory_format=torch.channels_last)
 
 
 class Watch:
@@ -87,7 +88,7 @@ def test_measuring_changes_neither_network_nor_random_numbers(network: Pneumonia
 def test_a_run_is_the_same_whether_its_precision_was_measured_or_given(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.fit.LONG", config.fit.steps)
+    monkeypatch.setattr("training.optimisation.LONG", config.fit.steps)
     measured = Training(config, ALONE)
     given = Training(config, ALONE, measured.precision)
     train = load_splits(config)["train"]
