@@ -33,7 +33,9 @@ Generator: {generators}. Random seed: {seed}.
 
 {counts}
 
-The two images of a pair are never in different splits. Start weights: {init}. Everything else about
+The two images of a pair are never in different splits.
+Start weights: {init}.
+Everything else about
 the recipe, the versions of the software and the SHA-256 of the data set's manifest are in
 `manifest.json` under `provenance`.
 

