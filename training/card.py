@@ -20,7 +20,7 @@ CARD = """\
 ## What it is
 
 A {architecture} with one output that scores pneumonia on one frontal chest radiograph (PA or AP).
-It was trained on synthetic images alone{photographs}. In one pass the graph (`{graph}`, ONNX,
+It was trained on synthetic images alone{also}. In one forward pass the graph (`{graph}`, ONNX,
 {precision}) gives the logit, a heatmap (Grad-CAM on the last convolutional layer, in units of the
 logit) and the pooled features.
 
@@ -33,9 +33,7 @@ Generator: {generators}. Random seed: {seed}.
 
 {counts}
 
-The two images of a pair are never in different splits.
-Start weights: {init}.
-Everything else about
+The two images of a pair are never in different splits. Start weights: {init}. Everything else about
 the recipe, the versions of the software and the SHA-256 of the data set's manifest are in
 `manifest.json` under `provenance`.
 
@@ -163,7 +161,7 @@ def model_card(manifest: Manifest, remarks: Remarks) -> str:
         version=manifest.version,
         architecture=facts["weights"]["architecture"],
         init=_starts(facts),
-        photographs=PHOTOGRAPHS if PHOTOGRAPHED in _starts(facts) else "",
+        also=PHOTOGRAPHS if PHOTOGRAPHED in _starts(facts) else "",
         graph=manifest.graph,
         precision=manifest.precision,
         size=manifest.input.size,

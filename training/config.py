@@ -73,8 +73,7 @@ class FitConfig:
     architecture, blocks
         ``resnet50`` or ``resnet18`` of 4 blocks; ``lite0`` of 6 to 16, the first ones.
     init
-        ``random``, ``imagenet`` or a weights file. The batch norms of ``lite0`` keep the means and
-        variances that come with start weights.
+        ``random``, ``imagenet`` or a weights file, whose means and variances ``lite0`` keeps.
     views, drop_view
         The network's channels, of ``grey``, ``ranks`` and ``edges``; and with what probability each
         of them is left blank for a pair, so that none is relied on alone.
@@ -129,13 +128,11 @@ class FitConfig:
         if min(self.probe_steps, self.pull) < 0 or not 0 <= self.blend <= 1:
             raise InvalidConfig("probe_steps and pull must not be negative, blend in [0, 1]")
         if self.init == "random" and (self.probe_steps or self.freeze or self.keeps_start):
-            raise InvalidConfig(
-                "probe_steps, freeze, pull and blend keep to start weights, and init is random"
-            )
+            raise InvalidConfig("probe_steps, freeze, pull, blend keep to a start; init is random")
 
     @property
     def all_steps(self) -> int:
-        """Of the linear layer alone, and those after them."""
+        """Of both phases."""
         return self.probe_steps + self.steps
 
     @property
@@ -202,8 +199,7 @@ class ReadingConfig:
 class CompanionConfig:
     """A network that reads along; everything else of its training is as in :class:`FitConfig`.
 
-    ``size`` is the side of its input, to which the joined graph reduces the image: the joined graph
-    is given the largest of the networks' inputs.
+    ``size`` is the side of its input; the joined graph is given the largest and reduces it.
     """
 
     size: int

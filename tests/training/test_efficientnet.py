@@ -93,7 +93,10 @@ class TestViews:
         torch.testing.assert_close(shifted[inside], centred[inside], atol=1e-3, rtol=0)
 
     def test_weights_of_something_else_are_refused(self) -> None:
-        other = {"_conv_stem.weight": torch.zeros(32, 3, 3, 3), "_bn0.running_mean": torch.zeros(32)}
+        other = {
+            "_conv_stem.weight": torch.zeros(32, 3, 3, 3),
+            "_bn0.running_mean": torch.zeros(32),
+        }
         with pytest.raises(ValueError, match="EfficientNet-Lite0"):
             EfficientNetLite0(1, 6).load_imagenet(other, ("grey",), 0.5, STD)
 

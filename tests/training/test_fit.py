@@ -43,6 +43,11 @@ class TestConfig:
         default = Config.load(root / "training" / "configs" / "default.toml")
         assert default.fit.architecture == "resnet50"
 
+    def test_every_committed_configuration_is_valid(self) -> None:
+        configs = Path(__file__).resolve().parents[2] / "training" / "configs"
+        names = {Config.load(path).name for path in configs.rglob("*.toml")}
+        assert {"default", "lite0", "second-seed"} <= names
+
 
 class TestSplits:
     def test_both_images_of_a_pair_stay_together(self, config: Config) -> None:
