@@ -98,8 +98,7 @@ def curate(source: Path, out: Path, model: Path | None) -> None:
 @cli.command()
 @with_config_and_run
 @click.option(
-    "--init",
-    help="Start weights of the first network instead of those in CONFIG: random, imagenet or a file.",
+    "--init", help="Start weights of the first network, else CONFIG's: random, imagenet or a file."
 )
 def fit(config: Path, run: Path | None, init: str | None) -> None:
     """Train the network on the data set CONFIG names; an interrupted run goes on where it stopped.

@@ -58,8 +58,9 @@ class EfficientNetLite0(nn.Module):
     def __init__(self, channels: int, blocks: int, stride: int = 16) -> None:
         super().__init__()
         self.stem = _conv(channels, STEM, 3, stride=2)
-        self.blocks = nn.Sequential(*_blocks(blocks, stride))
-        features = self.blocks[-1].maps
+        made = list(_blocks(blocks, stride))
+        features = made[-1].maps
+        self.blocks = nn.Sequential(*made)
         self.head = nn.Identity() if blocks < BLOCKS else _conv(features, HEAD, 1)
         self.fc = nn.Linear(features if blocks < BLOCKS else HEAD, 1)
         for module in self.modules():

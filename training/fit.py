@@ -4,7 +4,6 @@ dataset -> optimisation -> [fit] -> export -> calibrate -> package
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from service.model.session import cores
 from training.config import Config
 from training.dataset import PairedBatches, TrainingImages, load_splits, load_tensors
 from training.lungs import fit_lungs
@@ -60,7 +60,7 @@ def _fit(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -
     loader = DataLoader(
         images,
         batch_sampler=batches,
-        num_workers=_loaders(rank),
+        num_workers=loaders(rank),
         pin_memory=rank.device.type == "cuda",
     )
     held_out = load_tensors(splits["validation"], config.dataset.folder, config.input)
@@ -81,11 +81,11 @@ def _fit(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -
         _save(run / "weights.pt", training.final())
 
 
-def _loaders(rank: Rank) -> int:
+def loaders(rank: Rank) -> int:
     """Processes that make batches: where a GPU computes, all cores are theirs."""
     if rank.device.type == "cpu":
         return LOADERS
-    return max(LOADERS, (os.cpu_count() or LOADERS) // rank.world)
+    return max(LOADERS, cores() // rank.world)
 
 
 def load_network(run: Path, config: Config) -> PneumoniaNet:

@@ -107,7 +107,7 @@ class PneumoniaNet(nn.Module):
         They are shared out among the views; the linear layer is left as initialised.
         """
         backbone = self.backbone
-        if isinstance(backbone, ResNet):
-            backbone.load_imagenet(weights, self.views)
-        else:
+        if isinstance(backbone, EfficientNetLite0):
             backbone.load_imagenet(weights, self.views, float(self.mean), float(self.std))
+        else:
+            backbone.load_imagenet(weights, self.views)

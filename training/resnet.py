@@ -24,6 +24,9 @@ class ResNet(torchvision.models.ResNet):  # type: ignore[misc]  # torchvision sh
     instead of 4 x 4; the weights have the same shapes as torchvision's.
     """
 
+    conv1: nn.Conv2d
+    fc: nn.Linear
+
     def __init__(self, architecture: str, channels: int) -> None:
         block, depths, self.published = SHAPES[architecture]
         super().__init__(block, depths, num_classes=1)

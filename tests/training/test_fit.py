@@ -16,7 +16,7 @@ from tests.training.model_run import TOML, write_config, write_dataset
 from training.augment import augment
 from training.config import AugmentConfig, Config, InvalidConfig
 from training.dataset import PairedBatches, TrainingImages, load_cells, load_splits
-from training.fit import fit, load_network
+from training.fit import fit, load_network, loaders
 from training.optimisation import Training, learning_rate
 from training.ranks import Rank
 
@@ -251,6 +251,12 @@ class TestFit:
         fit(dataclasses.replace(config, augment=STILL, fit=longer), tmp_path)
         log = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert json.loads(log[-1])["validation_auroc"] > 0.9
+
+    def test_a_gpu_has_all_cores_make_its_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("training.fit.cores", lambda: 16)
+        gpu = dataclasses.replace(ALONE, world=2, device=torch.device("cuda", 0))
+        assert loaders(gpu) == 8
+        assert loaders(ALONE) == 2
 
     def test_rate_warms_up_and_ends_at_zero(self, config: Config) -> None:
         rates = [learning_rate(config.fit, step) for step in range(config.fit.steps + 1)]
