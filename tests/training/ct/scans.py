@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +57,12 @@ def scan(values: NDArray[np.int16] | None = None) -> Scan:
     return Scan(hounsfield=taken, spacing=SPACING, provenance=PROVENANCE)
 
 
-def write_series(folder: Path, values: NDArray[np.int16] | None = None, **changes: object) -> Path:
+def write_series(folder: Path, values: NDArray[np.int16] | None = None, **changes: Any) -> Path:
     """Write a DICOM series whose names say nothing about the order, with its sidecar."""
     folder.mkdir(parents=True)
     taken = hounsfield() if values is None else values
     for index, plane in enumerate(taken):
-        tags = {
+        tags: dict[str, Any] = {
             "Modality": "CT",
             "SeriesInstanceUID": SERIES,
             "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
@@ -79,9 +80,9 @@ def write_series(folder: Path, values: NDArray[np.int16] | None = None, **change
     return folder
 
 
-def patient(**changes: object) -> Patient:
+def patient(**changes: Any) -> Patient:
     """A patient who is the CT itself, filmed straight."""
-    plain: dict[str, object] = {
+    plain: dict[str, Any] = {
         "age": 40.0,
         "view": "PA",
         "supine": False,
@@ -99,4 +100,4 @@ def patient(**changes: object) -> Patient:
         "source_distance": 1800.0,
         "crispness": 0.0,
     }
-    return Patient(**plain | changes)  # type: ignore[arg-type]
+    return Patient(**plain | changes)

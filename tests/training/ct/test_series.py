@@ -1,6 +1,7 @@
 """Reading of CT series: order, units, orientation, provenance, refusals."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ class TestDicom:
     @pytest.mark.parametrize(
         "tags", [{"Modality": "MR"}, {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}]
     )
-    def test_what_is_no_axial_ct_is_refused(self, tmp_path: Path, tags: dict[str, object]) -> None:
+    def test_what_is_no_axial_ct_is_refused(self, tmp_path: Path, tags: dict[str, Any]) -> None:
         with pytest.raises(UnusableSeries, match="not an axial CT"):
             read_scan(write_series(tmp_path / "a", **tags))
 

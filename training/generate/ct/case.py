@@ -18,6 +18,7 @@ from training.generate.ct.geometry import Field
 from training.generate.ct.lesion import Lesion, draw_lesion, draw_pattern
 from training.generate.ct.patient import Patient, draw_patient
 from training.generate.ct.project import Content, Shadows, project
+from training.generate.ct.surroundings import Surroundings, draw_surroundings, surround
 from training.generate.phantom.anatomy import Projection
 from training.generate.phantom.devices import draw_devices
 from training.generate.phantom.framing import Framing, frame
@@ -29,8 +30,8 @@ from training.generate.request import Fact
 FINE = (112, 208, 208)  # depths, rows, columns of the samples of a film
 _COARSE = (40, 64, 64)  # for the lungs' outline and for judging a lesion
 _TRIES = 5
-_SEEN = 0.12  # of the lungs' own contrast
-_SEEN_SHARE = 0.05  # of the lungs' area
+_SEEN = 0.15  # of the lungs' own contrast
+_SEEN_SHARE = 0.06  # of the lungs' area
 _LUNG = 0.6  # of the thickest air: this much is called full coverage by lung
 _FULL = 0.25  # of the lungs' contrast: a lesion that adds this much is fully visible
 
@@ -54,6 +55,7 @@ class Case:
     findings: tuple[str, ...]
     wide: Field
     lungs: FloatImage
+    around: Surroundings
     devices: FloatImage
     device_names: tuple[str, ...]
 
@@ -105,6 +107,7 @@ def draw_case(rng: np.random.Generator, chests: Sequence[Chest], *, lesion: bool
         findings=findings,
         wide=wide,
         lungs=lungs,
+        around=draw_surroundings(equipment, patient, _half_sizes(chest, patient), lungs, wide),
         devices=devices,
         device_names=names,
     )
@@ -114,9 +117,9 @@ def _wide_field(chest: Chest, patient: Patient) -> Field:
     """A square twice as high as the lungs, and wider than the shoulders."""
     across, deep, high = _half_sizes(chest, patient)
     side = 2 * max(2.0 * high, 1.5 * across)
-    wall = 16 * patient.scale[1] * (0.4 + patient.girth)
+    wall = 20 * patient.scale[1] * (0.4 + patient.girth)
     return Field(
-        column=0.0, row=0.06 * side, width=side, height=side, degrees=0.0, depth=1.2 * deep + wall
+        column=0.0, row=0.06 * side, width=side, height=side, degrees=0.0, depth=1.25 * deep + wall
     )
 
 
@@ -203,9 +206,13 @@ def _restore(shadow: Tensor, share: float) -> Tensor:
 
 def project_case(case: Case, framing: Framing) -> tuple[Projection, Projection]:
     """Project the part of the wide field that the film shows, healthy and ill."""
-    shadows = project(case.chest, case.content, case.patient, film_field(case.wide, framing), FINE)
+    field = film_field(case.wide, framing)
+    shadows = project(case.chest, case.content, case.patient, field, FINE)
     devices = frame(case.devices, framing, FINE[1])
-    restored = [_restore(part, case.patient.crispness) for part in (shadows.healthy, shadows.ill)]
+    restored = [
+        surround(_restore(part, case.patient.crispness), case.around, field)
+        for part in (shadows.healthy, shadows.ill)
+    ]
     visible = (lesion_contrast(shadows) / _FULL).clamp(0, 1)
     lungs = (shadows.air / (_LUNG * shadows.air.max()).clamp(min=0.02)).clamp(0, 1)
     parts = [part.cpu().numpy() for part in (*restored, visible, lungs)]

@@ -29,14 +29,14 @@ class _Habit:
 
 
 _HABITS = {
-    "lobar": _Habit(0.10, 0.12, (0.10, 0.50), (0.55, 1.0), 0.5),
-    "segmental": _Habit(0.12, 0.14, (0.05, 0.22), (0.5, 1.0), 0.4),
-    "patchy": _Habit(0.20, 0.27, (0.05, 0.35), (0.35, 0.95), 0.2),
-    "perihilar": _Habit(0.24, 0.06, (0.15, 0.60), (0.25, 0.7), 0.1),
-    "interstitial": _Habit(0.13, 0.08, (0.25, 0.80), (0.2, 0.5), 0.0),
+    "lobar": _Habit(0.10, 0.12, (0.12, 0.55), (0.6, 1.0), 0.5),
+    "segmental": _Habit(0.12, 0.14, (0.06, 0.25), (0.55, 1.0), 0.4),
+    "patchy": _Habit(0.20, 0.27, (0.08, 0.40), (0.45, 1.0), 0.2),
+    "perihilar": _Habit(0.24, 0.06, (0.2, 0.65), (0.35, 0.85), 0.1),
+    "interstitial": _Habit(0.13, 0.08, (0.3, 0.85), (0.25, 0.6), 0.0),
     "round": _Habit(0.05, 0.03, (0.02, 0.09), (0.7, 1.0), 0.1),
-    "diffuse": _Habit(0.08, 0.13, (0.20, 0.75), (0.25, 0.7), 0.2),
-    "basal": _Habit(0.08, 0.17, (0.05, 0.28), (0.4, 1.0), 0.3),
+    "diffuse": _Habit(0.08, 0.13, (0.25, 0.8), (0.3, 0.75), 0.2),
+    "basal": _Habit(0.08, 0.17, (0.06, 0.3), (0.5, 1.0), 0.3),
 }
 PATTERNS = tuple(_HABITS)
 _FLUID = {"lobar", "basal", "patchy", "diffuse"}
@@ -87,6 +87,8 @@ def draw_lesion(rng: np.random.Generator, lungs: Lungs, pattern: str, *, child: 
     filled = filled * uniform(rng, *habit.density)
     if chance(rng, habit.bronchogram):
         filled = _open_bronchi(rng, lungs, filled, uniform(rng, 0.5, 1.0))
+    if chance(rng, 0.65 if child else 0.5):
+        filled = 1 - (1 - filled) * (1 - _veil(rng, lungs, side, pattern))
     effusion = pattern in _FLUID and chance(rng, 0.08 if child else 0.2)
     if effusion:
         fluid = pleural_fluid(rng, lungs, side, uniform(rng, 0.02, 0.2))
@@ -107,6 +109,14 @@ def _fill(shape: Shape, side: Tensor, extent: float) -> Tensor:
     bound = torch.topk(allowed, wanted).values[-1] if wanted else shape.score.max()
     inside = torch.sigmoid((shape.score - bound) / shape.soft)
     return inside * shape.where * shape.texture.clamp(0, 1)
+
+
+def _veil(rng: np.random.Generator, lungs: Lungs, side: str, pattern: str) -> Tensor:
+    """Haze of a lung that is badly aired around its pneumonia, shape (N,)."""
+    density = log_uniform(rng, 0.05, 0.3) * (1 + 0.4 * lungs.noise(rng, 60)).clamp(0.2, 2)
+    low = (1 + uniform(rng, -0.3, 1.2) * (0.5 - lungs.height)).clamp(0, 2)
+    other = 0.0 if pattern in {"lobar", "segmental", "round"} else uniform(rng, 0.2, 1)
+    return (density * low * torch.where(lungs.on_side(side), 1.0, other)).clamp(0, 0.6)
 
 
 def pleural_fluid(rng: np.random.Generator, lungs: Lungs, side: str, level: float) -> Tensor:

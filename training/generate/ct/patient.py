@@ -103,12 +103,12 @@ def _draw_child(rng: np.random.Generator) -> Patient:
         heart=_draw_heart(rng) + 0.06 + 0.08 * young,
         mediastinum=uniform(rng, 0.0, 0.25) + 0.25 * young * uniform(rng, 0, 1),
         girth=uniform(rng, 0.35, 1.1) + 0.25 * young * uniform(rng, 0, 1),
-        bone=uniform(rng, 1.6, 4.2),
+        bone=uniform(rng, 2.4, 6.0),
         lung_haze=uniform(rng, 0.02, 0.22),
         arms=chance(rng, 0.5),
         bends=_draw_bends(rng, 6.0 * width),
         source_distance=uniform(rng, 95, 125) * 10 if supine else uniform(rng, 110, 180) * 10,
-        crispness=uniform(rng, 0.1, 1.0),
+        crispness=uniform(rng, 0.3, 1.5),
     )
 
 
@@ -134,7 +134,7 @@ def _draw_adult(rng: np.random.Generator) -> Patient:
         arms=bed and chance(rng, 0.6),
         bends=_draw_bends(rng, 6.0),
         source_distance=uniform(rng, 90, 120) * 10 if bed else uniform(rng, 155, 180) * 10,
-        crispness=uniform(rng, 0.2, 1.2) if bed else uniform(rng, 0.4, 1.5),
+        crispness=uniform(rng, 0.3, 1.5) if bed else uniform(rng, 0.6, 1.9),
     )
 
 

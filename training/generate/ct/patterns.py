@@ -70,7 +70,9 @@ def _core(rng: np.random.Generator, lungs: Lungs, where: Tensor) -> Tensor:
 def _distance(rng: np.random.Generator, lungs: Lungs, core: Tensor, odd: float) -> Tensor:
     """Return mm from a core, longer along some axes than along others."""
     stretch = np.exp(rng.normal(0, odd, 3)).astype(np.float32)
-    return ((lungs.place - core) / torch.from_numpy(stretch).to(core.device)).norm(dim=1)
+    away: Tensor = (lungs.place - core) / torch.from_numpy(stretch).to(core.device)
+    distance: Tensor = away.norm(dim=1)
+    return distance
 
 
 def _mottle(rng: np.random.Generator, lungs: Lungs, depth: float) -> Tensor:
