@@ -20,7 +20,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.generate import store
 from training.generate.manifest import COLUMNS, DatasetMismatch
 from training.generate.request import Fact, Request, SyntheticImage
 from training.generate.sheet import contact_sheet
@@ -49,14 +48,9 @@ class Squares:
         )
 
 
-@pytest.fixture(autouse=True)
-def _squares(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(store.GENERATORS, "squares", Squares())
-
-
 def squares(folder: Path, *, pairs: int = 5, **changes: Any) -> Path:
     options = {"size": SIZE, "seed": 1, "workers": 1, "progress": False} | changes
-    return generate(folder, generator="squares", pairs=pairs, **options)
+    return generate(folder, generator=Squares(), pairs=pairs, **options)
 
 
 def read(manifest: Path) -> Any:
@@ -180,14 +174,12 @@ class TestResume:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize(
-        ("name", "value"), [("size", 96), ("seed", 2), ("lesion", False), ("generator", "phantom")]
-    )
+    @pytest.mark.parametrize(("name", "value"), [("size", 96), ("seed", 2), ("lesion", False)])
     def test_other_parameters_are_refused_by_name(
         self, tmp_path: Path, name: str, value: object
     ) -> None:
         before = squares(tmp_path).read_bytes()
-        options: dict[str, Any] = {"generator": "squares", "size": SIZE, "seed": 1, "workers": 1}
+        options: dict[str, Any] = {"generator": Squares(), "size": SIZE, "seed": 1, "workers": 1}
         with pytest.raises(DatasetMismatch, match=rf"{name} is .*asked for {value!r}"):
             generate(tmp_path, pairs=5, **options | {name: value})
         assert (tmp_path / "manifest.parquet").read_bytes() == before
@@ -208,9 +200,10 @@ class TestRefusals:
             squares(tmp_path, **{name: value})
         assert not list(tmp_path.iterdir())
 
-    def test_an_unknown_generator_is_refused_with_the_known_ones(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="phantom, squares"):
-            generate(tmp_path, generator="camera", pairs=1, seed=0, workers=1)
+    def test_a_folder_of_another_generator_is_refused(self, tmp_path: Path) -> None:
+        squares(tmp_path)
+        with pytest.raises(DatasetMismatch, match=r"generator is 'squares', asked for 'phantom'"):
+            generate(tmp_path, pairs=5, size=SIZE, seed=1, workers=1)
 
     def test_the_parameters_are_kept_in_the_folder(self, tmp_path: Path) -> None:
         squares(tmp_path)

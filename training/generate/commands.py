@@ -21,6 +21,7 @@ INCOMPLETE = 3  # exit status, as that of `cxr score`
 _NANO, _ROENTGEN = "nano-banana", "roentgen-v2"
 _OPTIONS = {
     "phantom": {"size", "workers", "lesion"},
+    "ct": {"size", "workers", "lesion", "volumes", "device"},
     _NANO: {
         *("model", "templates", "max_images", "vertex", "aspect_ratio", "image_size"),
         *("concurrency", "batch", "job", "max_cost", "price", "refusals", "retries"),
@@ -45,11 +46,18 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _number, _positive = click.IntRange(min=1), click.FloatRange(min=0, min_open=True)
-_phantom_options = _options(
-    click.option("--size", type=click.IntRange(min=32), help="phantom: pixels.  [default: 256]"),
-    click.option("--workers", type=_number, help="phantom: processes.  [default: all cores]"),
+_drawn_options = _options(
     click.option(
-        "--lesion/--no-lesion", default=None, help="phantom: without, both classes are alike."
+        "--size", type=click.IntRange(min=32), help="phantom, ct: pixels.  [default: 256]"
+    ),
+    click.option("--workers", type=_number, help="phantom, ct: processes.  [default: all cores]"),
+    click.option(
+        "--lesion/--no-lesion", default=None, help="phantom, ct: without, both classes are alike."
+    ),
+    click.option(
+        "--volumes",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="ct: folder of DICOM series, each in a folder of its own, or NIfTI files.",
     ),
 )
 _prompt_options = _options(
@@ -113,7 +121,10 @@ _roentgen_options = _options(
     click.option("--guidance", type=_positive, help="roentgen-v2: scale.  [default: 3]"),
     click.option("--steps", type=_number, help="roentgen-v2: of denoising.  [default: 75]"),
     click.option("--batch-size", type=_number, help="roentgen-v2: images at once.  [default: 4]"),
-    click.option("--device", help="roentgen-v2: cpu, cuda, ...  [default: cuda where there is]"),
+    click.option(
+        "--device",
+        help="ct, roentgen-v2: cpu, cuda, ...  [default: cpu; roentgen-v2: cuda where there is]",
+    ),
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -129,16 +140,17 @@ _roentgen_options = _options(
 )
 @click.option("--pairs", type=_number, required=True, help="Two images each.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@_phantom_options
+@_drawn_options
 @_prompt_options
 @_nano_options
 @_roentgen_options
 def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any) -> None:
     """Make a data set of synthetic radiographs in FOLDER, or complete one that was interrupted.
 
-    A pair is one patient without and with pneumonia. The phantom needs nothing; roentgen-v2 needs
-    the extra `roentgen` and its weights; nano-banana needs a key in GEMINI_API_KEY or
-    GOOGLE_API_KEY, and costs money: begin with --dry-run, then with --max-images 20.
+    A pair is one patient without and with pneumonia. The phantom needs nothing; ct needs chest CT
+    series in --volumes; roentgen-v2 needs the extra `roentgen` and its weights; nano-banana needs a
+    key in GEMINI_API_KEY or GOOGLE_API_KEY, and costs money: begin with --dry-run, then with
+    --max-images 20.
 
     --max-images and --max-cost hold for the folder, whatever the number of runs. Exit status: 0
     complete; 3 not complete, the last line says why; 1 stopped by an error. The same command goes
@@ -148,6 +160,7 @@ def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any
 
     \b
         cxr-train generate data/default --pairs 5000 --seed 1
+        cxr-train generate data/ct --generator ct --volumes scans --pairs 5000 --seed 1
         cxr-train generate data/banana --generator nano-banana --pairs 500 --dry-run
         cxr-train generate data/banana --generator nano-banana --pairs 500 --batch --max-cost 20
         cxr-train generate data/roentgen --generator roentgen-v2 --pairs 500 --device cuda
@@ -155,7 +168,7 @@ def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any
     given = {name: value for name, value in options.items() if value is not None}
     for name in sorted(given.keys() - _OPTIONS[generator]):
         raise click.UsageError(f"--{name.replace('_', '-')} is not an option of {generator}")
-    make = {"phantom": _phantom, _NANO: _nano_banana, _ROENTGEN: _roentgen}[generator]
+    make = {"phantom": _phantom, "ct": _ct, _NANO: _nano_banana, _ROENTGEN: _roentgen}[generator]
     with one_line_errors():
         make(folder, pairs, seed, given)
 
@@ -165,6 +178,28 @@ def _phantom(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None
 
     workers = {"workers": os.cpu_count() or 1}
     click.echo(write_dataset(folder, pairs=pairs, seed=seed, **workers | given))
+
+
+def _ct(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
+    from training.generate.ct.render import Ct  # noqa: PLC0415
+    from training.generate.store import generate as write_dataset  # noqa: PLC0415
+
+    if "volumes" not in given:
+        raise click.UsageError("ct needs --volumes, a folder of chest CT series")
+    volumes, device = given.pop("volumes"), given.pop("device", "cpu")
+    options = {"workers": os.cpu_count() or 1} | given
+    generator = Ct.open(volumes, folder / "volumes", device=device, workers=options["workers"])
+    click.echo(
+        write_dataset(
+            folder,
+            generator=generator,
+            pairs=pairs,
+            seed=seed,
+            sources=generator.sources,
+            in_threads=device != "cpu",
+            **options,
+        )
+    )
 
 
 def _nano_banana(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:

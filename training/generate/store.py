@@ -14,8 +14,8 @@ request -> image + provenance -> [store] -> curate -> dataset -> fit
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import connection, get_context, parent_process
@@ -35,7 +35,7 @@ from training.generate.request import Generator, GreyImage, Request, SyntheticIm
 JOURNAL = "journal.jsonl"
 # The network's mask output is coarser still; small masks keep the data set small.
 MASK_SIZE = 64
-GENERATORS: dict[str, Generator] = {"phantom": Phantom()}
+PHANTOM = Phantom()
 
 # Fast deflate: a third larger than the best and several times faster.
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
@@ -56,12 +56,14 @@ class Generation:
 def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train generate`
     folder: Path,
     *,
-    generator: str = "phantom",
+    generator: Generator = PHANTOM,
     pairs: int,
     size: int = 256,
     seed: int,
     workers: int,
     lesion: bool = True,
+    sources: Mapping[str, object] | None = None,
+    in_threads: bool = False,
     progress: bool = True,
 ) -> Path:
     """Make the data set in ``folder``, or complete it.
@@ -74,15 +76,19 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     folder
         Made where it does not exist.
     generator
-        A key of ``GENERATORS``.
+        What draws the images.
     pairs
         Number of pairs, one healthy and one pneumonia image each.
     size
         Side of the images in pixels; masks are stored at 64.
     workers
-        Processes; 1 works in this process.
+        Processes (or threads); 1 works in this process.
     lesion
         False leaves the lesion out of the images labelled 1, for the leak test.
+    sources
+        What the images are made from, beside code, for ``generation.json``.
+    in_threads
+        Whether workers are threads of this process, e.g. since they share a GPU.
     progress
         Whether to show a bar with the rate on standard error.
 
@@ -96,12 +102,12 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     DatasetMismatch
         (A ValueError.) If ``folder`` was made with other parameters or other generator code.
     ValueError
-        If a parameter is out of range or the generator is not known.
+        If a parameter is out of range.
     """
-    _check(generator, pairs=(pairs, 1), size=(size, 32), seed=(seed, 0), workers=(workers, 1))
+    _check(pairs=(pairs, 1), size=(size, 32), seed=(seed, 0), workers=(workers, 1))
     generation = Generation(
-        generator=generator,
-        version=GENERATORS[generator].version,
+        generator=generator.name,
+        version=generator.version,
         size=size,
         mask_size=MASK_SIZE,
         seed=seed,
@@ -109,14 +115,16 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     )
     for part in (folder / "images", folder / "masks"):
         part.mkdir(parents=True, exist_ok=True)
-    claim(folder, asdict(generation))
+    claim(folder, asdict(generation) | dict(sources or {}))
     done = _read_journal(folder)
     missing = [pair for pair in range(pairs) if pair not in done]
+    task = partial(make_pair, folder, generation, generator)
+    made = _make(task, missing, workers, in_threads=in_threads)
     with (
         (folder / JOURNAL).open("a", encoding="utf-8") as journal,
         tqdm(total=pairs, initial=pairs - len(missing), unit="pair", disable=not progress) as bar,
     ):
-        for pair, rows in _make(folder, generation, missing, workers):
+        for pair, rows in made:
             journal.write(json.dumps({"pair": pair, "rows": rows}) + "\n")
             journal.flush()
             done[pair] = rows
@@ -124,7 +132,7 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     return write_manifest(folder, [row for pair in range(pairs) for row in done[pair]])
 
 
-def make_pair(folder: Path, generation: Generation, pair: int) -> list[Row]:
+def make_pair(folder: Path, generation: Generation, generator: Generator, pair: int) -> list[Row]:
     """Draw pair number ``pair``, write its files and return its manifest rows.
 
     The seed is drawn from the data set's seed and the pair's number, below 2**63 to fit a column.
@@ -135,15 +143,13 @@ def make_pair(folder: Path, generation: Generation, pair: int) -> list[Row]:
         size=generation.size,
         lesion=generation.lesion,
     )
-    images = GENERATORS[generation.generator].answer(request)
-    return [_store(folder, generation, pair, request.seed, image) for image in images]
+    return [
+        _store(folder, generation, pair, request.seed, image) for image in generator.answer(request)
+    ]
 
 
-def _check(generator: str, **numbers: tuple[int, int]) -> None:
-    """Refuse an unknown generator, and numbers (value, least) that are too small."""
-    if generator not in GENERATORS:
-        known = ", ".join(sorted(GENERATORS))
-        raise ValueError(f"generator {generator!r} is not known; choose one of: {known}")
+def _check(**numbers: tuple[int, int]) -> None:
+    """Refuse numbers (value, least) that are too small."""
     for name, (value, least) in numbers.items():
         if value < least:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
@@ -161,18 +167,22 @@ def _files_exist(folder: Path, rows: list[Row]) -> bool:
 
 
 def _make(
-    folder: Path, generation: Generation, missing: list[int], workers: int
+    task: Callable[[int], list[Row]], missing: list[int], workers: int, *, in_threads: bool
 ) -> Iterator[tuple[int, list[Row]]]:
     """Yield every missing pair with its rows, in order."""
-    task = partial(make_pair, folder, generation)
-    if workers == 1 or len(missing) < 2:
+    count = min(workers, len(missing))
+    if count < 2:
         yield from zip(missing, map(task, missing), strict=True)
         return
-    # Spawned, not forked: the caller may hold threads (torch, OpenCV) that a fork would break.
-    with ProcessPoolExecutor(
-        min(workers, len(missing)), mp_context=get_context("spawn"), initializer=_start_worker
-    ) as pool:
+    with _pool(count, in_threads=in_threads) as pool:
         yield from zip(missing, pool.map(task, missing), strict=True)
+
+
+def _pool(count: int, *, in_threads: bool) -> Executor:
+    if in_threads:
+        return ThreadPoolExecutor(count)
+    # Spawned, not forked: the caller may hold threads (torch, OpenCV) that a fork would break.
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
 
 
 def _start_worker() -> None:

@@ -1,0 +1,1 @@
+"""Paired radiographs projected from chest CT series, with pneumonia laid into the lungs in 3-D."""
