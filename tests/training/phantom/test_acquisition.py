@@ -22,6 +22,7 @@ CLEAN = Exposure(
     tilt=0.0,
     falloff=0.0,
     sharpness=0.0,
+    motion=0.0,
     photons=8.0,
     grain=0.0,
 )

@@ -12,6 +12,7 @@ from training.generate.phantom.patient import CANVAS, Patient
 from training.generate.phantom.sampling import (
     FloatArray,
     blur,
+    chance,
     log_uniform,
     noise_image,
     resize,
@@ -20,6 +21,8 @@ from training.generate.phantom.sampling import (
 
 # Murray's law for a symmetric fork: each daughter has 2**(-1/3) of the parent's radius.
 _MURRAY = 2 ** (-1 / 3)
+_ALL_ROUND = (-1.35, 1.45)  # radians below the horizontal
+_DOWNWARD = (0.1, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,10 @@ def _unit(vectors: FloatArray) -> FloatArray:
 
 
 def _roots(
-    rng: np.random.Generator, patient: Patient, side: int, count: int
+    rng: np.random.Generator, patient: Patient, side: int, count: int, fan: tuple[float, float]
 ) -> tuple[FloatArray, FloatArray]:
     """Start points and directions that fan out over the lung, upward to downward."""
-    angle = np.linspace(-1.35, 1.45, count) + rng.normal(0, 0.12, count)  # in the frontal plane
+    angle = np.linspace(*fan, count) + rng.normal(0, 0.12, count)  # in the frontal plane
     depth = rng.uniform(-0.8, 0.8, count)
     direction = np.stack([side * np.cos(angle), np.sin(angle), depth], axis=-1)
     spread = np.array(
@@ -74,6 +77,7 @@ def grow_tree(
     count: int,
     diameter: float,
     generations: int = 7,
+    fan: tuple[float, float] = _ALL_ROUND,
 ) -> list[Twigs]:
     """Grow one lung's tree; twigs that leave the chest end there.
 
@@ -83,8 +87,10 @@ def grow_tree(
         Number of stems at the hilum.
     diameter
         Of the stems in cm; lobar arteries of adults measure about 0.6 to 1.2 cm.
+    fan
+        Directions of the first and the last stem: radians below the horizontal.
     """
-    start, direction = _roots(rng, patient, side, count)
+    start, direction = _roots(rng, patient, side, count, fan)
     size = diameter * rng.uniform(0.5, 1.05, count).astype(np.float32)
     length = 0.23 * patient.half_width
     twigs = []
@@ -177,10 +183,11 @@ def bronchial_walls(
             patient,
             side,
             int(rng.integers(8, 13)),
-            uniform(rng, 0.9, 1.5) * scale,
-            generations=4,
+            uniform(rng, 0.6, 1.2) * scale,
+            generations=5,
+            fan=_DOWNWARD if chance(rng, 0.7) else _ALL_ROUND,
         )
-        wide = draw_twigs(patient, tree, softness=uniform(rng, 2.0, 4.0))
+        wide = draw_twigs(patient, tree, softness=uniform(rng, 1.2, 3.0))
         total += np.clip(
             wide - uniform(rng, 0.0, 0.5) * draw_twigs(patient, tree, softness=0.8), 0, None
         )
