@@ -63,7 +63,7 @@ def draw_exposure(rng: np.random.Generator, view: str, age_band: str) -> Exposur
 
     Toddlers do not hold their breath, well or ill.
     """
-    moving = chance(rng, 0.5 if age_band == "child" else 0.15)
+    moving = chance(rng, 0.4 if age_band == "child" else 0.15)
     bedside = view == "AP" and chance(rng, 0.7)
     scatter = uniform(rng, 0.3, 0.8) if bedside else uniform(rng, 0.15, 0.6)
     tilted = 0.25 if bedside else 0.1
@@ -74,7 +74,7 @@ def draw_exposure(rng: np.random.Generator, view: str, age_band: str) -> Exposur
         tilt=uniform(rng, -tilted, tilted),
         falloff=uniform(rng, 0, 0.12),
         sharpness=uniform(rng, 0.0, 0.55) if chance(rng, 0.8) else uniform(rng, 0.55, 1.3),
-        motion=uniform(rng, 0.3, 1.8) if moving else 0.0,
+        motion=uniform(rng, 0.3, 1.5) if moving else 0.0,
         photons=uniform(rng, 5.4, 6.6) if bedside else uniform(rng, 5.6, 7.0),
         grain=uniform(rng, 0, 0.7),
     )

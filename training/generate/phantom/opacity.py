@@ -92,7 +92,7 @@ def _project(rng: np.random.Generator, chest: Chest, lesion: Lesion) -> Opacity:
     added = upsample(replaced.sum(axis=0) * chest.step) * chest.ceiling * _CONSOLIDATED
     added = np.minimum(added * _mottle(rng), chest.air * _CONSOLIDATED)
     lost = np.clip(added / np.maximum(chest.air, 0.05), 0, 1)
-    veil = _veil(rng, np.asarray(lost, np.float32), lesion)
+    veil = _veil(rng, np.asarray(lost, np.float32), lesion, child=chest.patient.child)
     if lesion.bronchogram:
         open_air = np.clip(airway_cast(rng, chest.patient) * SOFT_TISSUE, 0, 0.25)
         added = np.clip(added - lesion.bronchogram * open_air * lost, 0, None)
@@ -104,10 +104,13 @@ def _project(rng: np.random.Generator, chest: Chest, lesion: Lesion) -> Opacity:
     )
 
 
-def _veil(rng: np.random.Generator, lost: FloatImage, lesion: Lesion) -> FloatImage:
+def _veil(
+    rng: np.random.Generator, lost: FloatImage, lesion: Lesion, *, child: bool
+) -> FloatImage:
     """Share of fine contrast that is lost; interstitial disease veils more than it adds."""
     reach = blur(lost, _FRINGE)
-    gain = uniform(rng, 1.2, 2.4) * (1.6 if lesion.interstitial else 1.0)
+    gain = uniform(rng, 1.0, 2.0) * (1.7 if lesion.interstitial and child else 1.0)
+    most = uniform(rng, 0.5, 0.95) if child else uniform(rng, 0.3, 0.9)
     return np.asarray(
-        uniform(rng, 0.5, 0.95) * np.clip(gain * np.maximum(lost, reach), 0, 1), np.float32
+        most * np.clip(gain * np.maximum(lost, reach), 0, 1), np.float32
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from service.imaging.radiograph import FloatImage
 from training.generate.phantom.body import SOFT_TISSUE
-from training.generate.phantom.geometry import FINE, project, stroke_many
+from training.generate.phantom.geometry import FINE, project, stroke, stroke_many
 from training.generate.phantom.lungs import cage_profile
 from training.generate.phantom.patient import CANVAS, Patient
 from training.generate.phantom.sampling import (
@@ -15,6 +15,7 @@ from training.generate.phantom.sampling import (
     chance,
     log_uniform,
     noise_image,
+    open_spline,
     resize,
     uniform,
 )
@@ -92,6 +93,7 @@ def grow_tree(
     """
     start, direction = _roots(rng, patient, side, count, fan)
     size = diameter * rng.uniform(0.5, 1.05, count).astype(np.float32)
+    size = size * (1 + 0.3 * direction[:, 1])  # more blood flows to the bases
     length = 0.23 * patient.half_width
     twigs = []
     for generation in range(generations):
@@ -142,6 +144,33 @@ def draw_twigs(patient: Patient, twigs: list[Twigs], *, softness: float) -> Floa
     return resize(blur(total, softness), CANVAS)
 
 
+def _descending_artery(
+    rng: np.random.Generator, patient: Patient, side: int, fullness: float
+) -> FloatImage:
+    """Chord (cm) of the artery that makes the hilum a comma: wide above, tapering below."""
+    head = hilum(patient, side)
+    width, height = patient.half_width, patient.lung_height
+    outward = uniform(rng, 0.02, 0.07)
+    points = np.array(
+        [
+            (head[0] - side * 0.06 * width, head[1] - 0.01 * height, 0),
+            (head[0] + side * outward * width, head[1] - 0.035 * height, 0),
+            (head[0] + side * (outward + 0.05) * width, head[1] + 0.03 * height, 0),
+            (head[0] + side * (outward + 0.06) * width, head[1] + 0.12 * height, 0),
+            (head[0] + side * (outward + 0.11) * width, head[1] + 0.24 * height, 0),
+        ],
+        np.float32,
+    )
+    curve = project(patient, open_spline(points, 6))
+    canvas = np.zeros((FINE, FINE), np.uint8)
+    largest = 1.5 * width / 14.0 * fullness
+    for i in range(len(curve) - 1):
+        taper = 1 - 0.75 * i / (len(curve) - 1)
+        stroke(canvas, curve[i : i + 2], largest * taper * patient.pixels_per_cm, 255 * taper)
+    chord = canvas.astype(np.float32) * np.float32(0.7 * largest / 255)
+    return resize(blur(chord, uniform(rng, 1.2, 2.5)), CANVAS)
+
+
 def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage:
     """Line integral of blood in the lung vessels above air, shape (CANVAS, CANVAS)."""
     scale = patient.half_width / 14.0
@@ -152,12 +181,13 @@ def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage
         veins = grow_tree(rng, patient, side, int(rng.integers(7, 11)), 0.75 * scale * fullness)
         total += draw_twigs(patient, arteries, softness=0.5)
         total += draw_twigs(patient, veins, softness=0.7)
-    strength = log_uniform(rng, 0.25, 4.0)  # many films show few vessels, and are healthy
+        total += _descending_artery(rng, patient, side, fullness)
+    strength = log_uniform(rng, 0.4, 2.5)  # many films show few vessels, and are healthy
     # Vessels too small to be drawn one by one still give the lung its texture.
     mottle = noise_image(rng, CANVAS, float(rng.choice([1.0, 1.3, 1.6])))
     small = log_uniform(rng, 0.003, 0.08) * mottle
     # They fade in places, sick or not: a vessel lost from view is no lesion yet.
-    fade = np.clip(1 + uniform(rng, 0.2, 0.9) * noise_image(rng, CANVAS, 2.5), 0.05, 2)
+    fade = np.clip(1 + uniform(rng, 0.1, 0.6) * noise_image(rng, CANVAS, 2.5), 0.05, 2)
     return np.asarray((SOFT_TISSUE * strength * total + small) * fade, np.float32)
 
 
