@@ -115,7 +115,7 @@ def draw_lesion(
     if pattern == "retrocardiac" and chance(rng, 0.5):
         side = 1
     low, high = habit.density
-    density = low + (high - low) * max(strength, float(rng.beta(1.2, 1.8)))
+    density = low + (high - low) * max(strength, float(rng.beta(1.2, 1.4)))
     filled = np.clip(PAINTERS[pattern](rng, patient, lungs, side), 0, 1) * np.float32(density)
     if chance(rng, 0.2) and pattern != "hemithorax":  # a second, fainter focus
         filled = np.maximum(
@@ -125,14 +125,14 @@ def draw_lesion(
     if effusion:
         fluid = pleural_fluid(rng, patient, lungs, side, float(rng.beta(1.2, 2.5)))
         filled = np.maximum(filled, fluid)
-    often = 1.0 if pattern == "perihilar" else 0.7 if pattern in {"diffuse", "patchy"} else 0.25
+    often = 1.0 if pattern == "perihilar" else 0.85 if pattern in {"diffuse", "patchy"} else 0.5
     streaky = chance(rng, often)
     both = pattern in {"perihilar", "diffuse"}
     return Lesion(
         filled=np.asarray(filled, np.float32),
         pattern=pattern,
         side="both" if both else ("right" if side < 0 else "left"),
-        streaks=uniform(rng, 0.15, 0.8) if streaky else 0.0,
+        streaks=uniform(rng, 0.2, 1.0) if streaky else 0.0,
         streak_sides=(-1, 1) if both else (side,),
         bronchogram=uniform(rng, 0.3, 0.9) if chance(rng, habit.bronchogram) else 0.0,
         effusion=effusion,

@@ -24,8 +24,8 @@ _CONSOLIDATED = 0.95
 # Floor of visibility, so that no positive is label noise. Relative to what the air of a
 # well-filled lung takes away: mean added over the lung fields, and the share of the lung fields
 # in which the lesion adds something a reader can see.
-_MIN_MEAN_ADDED = 0.05
-_MIN_VISIBLE_SHARE = 0.08
+_MIN_MEAN_ADDED = 0.08
+_MIN_VISIBLE_SHARE = 0.12
 _VISIBLE = 0.15
 _MAX_DRAWS = 8
 _FRINGE = 7.0  # canvas pixels beside a lesion that it still veils
@@ -80,10 +80,9 @@ def _is_visible(chest: Chest, added: FloatImage) -> bool:
 
 def _mottle(rng: np.random.Generator) -> FloatImage:
     """Factor about 1: lobules filled more and less, which a sum over the depth averages away."""
-    mottle = 1 + uniform(rng, 0, 0.25) * noise_image(rng, CANVAS, 2.0)
-    return np.asarray(
-        np.clip(mottle + uniform(rng, 0, 0.3) * noise_image(rng, CANVAS, 2.5), 0, 2.2)
-    )
+    fine = uniform(rng, 0, 0.2) * noise_image(rng, CANVAS, 2.0, uniform(rng, 1.5, 3.5))
+    coarse = uniform(rng, 0, 0.3) * noise_image(rng, CANVAS, 2.5, uniform(rng, 1.2, 2.5))
+    return np.asarray(np.clip(1 + fine + coarse, 0, 2.2), np.float32)
 
 
 def _project(rng: np.random.Generator, chest: Chest, lesion: Lesion) -> Opacity:
@@ -109,8 +108,9 @@ def _veil(
 ) -> FloatImage:
     """Share of fine contrast that is lost; interstitial disease veils more than it adds."""
     reach = blur(lost, _FRINGE)
-    gain = uniform(rng, 1.0, 2.0) * (1.7 if lesion.interstitial and child else 1.0)
-    most = uniform(rng, 0.5, 0.95) if child else uniform(rng, 0.3, 0.9)
+    gain = uniform(rng, 1.5, 3.0) if child else uniform(rng, 1.0, 2.0)
+    gain *= 1.7 if lesion.interstitial and child else 1.0
+    most = uniform(rng, 0.6, 1.0) if child else uniform(rng, 0.4, 0.95)
     return np.asarray(
         most * np.clip(gain * np.maximum(lost, reach), 0, 1), np.float32
     )

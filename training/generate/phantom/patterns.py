@@ -25,8 +25,9 @@ Painter = Callable[[np.random.Generator, Patient, Lungs, int], FloatArray]
 
 
 def _block(rng: np.random.Generator, lungs: Lungs, exponent: float) -> FloatArray:
+    """Clouds drawn out along the bronchi, most of which run downwards."""
     depth, rows, columns = lungs.volume.shape
-    return noise_volume(rng, (depth, rows, columns), exponent)
+    return noise_volume(rng, (depth, rows, columns), exponent, uniform(rng, 1.2, 3.0))
 
 
 def on_side(lungs: Lungs, side: int) -> FloatArray:
@@ -108,7 +109,8 @@ def paint_patchy(rng: np.random.Generator, patient: Patient, lungs: Lungs, side:
             [focus * uniform(rng, 0.2, 0.85), rng.beta(2.4, 1.5), rng.uniform(-0.7, 0.7)],
             np.float32,
         )
-        across, down = uniform(rng, 0.1, 0.32), uniform(rng, 0.1, 0.32)
+        across = uniform(rng, 0.1, 0.3)
+        down = across * uniform(rng, 0.8, 1.9)
         # Foci line up along the bronchi: what looks like one patch is several, one behind another.
         distance = _distance(lungs, patient, centre, (across, down, uniform(rng, 0.2, 0.8)))
         np.maximum(field, uniform(rng, 0.5, 1.0) * np.exp(-(distance**2)), out=field)
