@@ -297,7 +297,7 @@ class TestDrawPair:
 
 def test_bed_films_have_more_scatter() -> None:
     scatter = {
-        view: np.mean([draw_exposure(np.random.default_rng(s), view).scatter for s in range(200)])
+        view: np.mean([draw_exposure(np.random.default_rng(s), view, "adult").scatter for s in range(200)])
         for view in ("AP", "PA")
     }
     assert scatter["AP"] > 1.15 * scatter["PA"]

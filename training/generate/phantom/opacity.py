@@ -91,7 +91,7 @@ def _project(rng: np.random.Generator, chest: Chest, lesion: Lesion) -> Opacity:
     added = upsample(replaced.sum(axis=0) * chest.step) * chest.ceiling * _CONSOLIDATED
     added = np.minimum(added * _mottle(rng), chest.air * _CONSOLIDATED)
     lost = np.clip(added / np.maximum(chest.air, 0.05), 0, 1)
-    veil = _veil(rng, np.asarray(lost, np.float32), lesion, child=chest.patient.child)
+    veil = _veil(rng, np.asarray(lost, np.float32), lesion, chest)
     if lesion.bronchogram:
         open_air = np.clip(airway_cast(rng, chest.patient) * SOFT_TISSUE, 0, 0.25)
         added = np.clip(added - lesion.bronchogram * open_air * lost, 0, None)
@@ -103,14 +103,15 @@ def _project(rng: np.random.Generator, chest: Chest, lesion: Lesion) -> Opacity:
     )
 
 
-def _veil(
-    rng: np.random.Generator, lost: FloatImage, lesion: Lesion, *, child: bool
-) -> FloatImage:
-    """Share of fine contrast that is lost; interstitial disease veils more than it adds."""
+def _veil(rng: np.random.Generator, lost: FloatImage, lesion: Lesion, chest: Chest) -> FloatImage:
+    """Share of fine contrast that is lost; a child's interstitial disease veils more than it adds.
+
+    Only where there is lung on the ray, so that halves of a pair are alike beside the lungs.
+    """
+    child = chest.patient.child
     reach = blur(lost, _FRINGE)
     gain = uniform(rng, 1.5, 3.0) if child else uniform(rng, 1.0, 2.0)
     gain *= 1.7 if lesion.interstitial and child else 1.0
     most = uniform(rng, 0.6, 1.0) if child else uniform(rng, 0.4, 0.95)
-    return np.asarray(
-        most * np.clip(gain * np.maximum(lost, reach), 0, 1), np.float32
-    )
+    field = np.clip(chest.aeration * 4, 0, 1)
+    return np.asarray(most * field * np.clip(gain * np.maximum(lost, reach), 0, 1), np.float32)
