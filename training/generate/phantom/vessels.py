@@ -41,6 +41,10 @@ def hilum(patient: Patient, side: int) -> FloatArray:
     return np.array([x, y, 0.0], np.float32)
 
 
+def _fan(count: int, ends: tuple[float, float] = _ALL_ROUND) -> FloatArray:
+    return np.linspace(*ends, count)
+
+
 def _unit(vectors: FloatArray) -> FloatArray:
     return np.asarray(
         vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6), np.float32
@@ -48,10 +52,11 @@ def _unit(vectors: FloatArray) -> FloatArray:
 
 
 def _roots(
-    rng: np.random.Generator, patient: Patient, side: int, count: int, fan: tuple[float, float]
+    rng: np.random.Generator, patient: Patient, side: int, fan: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Start points and directions that fan out over the lung, upward to downward."""
-    angle = np.linspace(*fan, count) + rng.normal(0, 0.12, count)  # in the frontal plane
+    """Start points and directions of the stems at the hilum."""
+    count = len(fan)
+    angle = fan + rng.normal(0, 0.12, count)
     depth = rng.uniform(-0.8, 0.8, count)
     direction = np.stack([side * np.cos(angle), np.sin(angle), depth], axis=-1)
     spread = np.array(
@@ -75,24 +80,21 @@ def grow_tree(
     rng: np.random.Generator,
     patient: Patient,
     side: int,
-    count: int,
+    fan: FloatArray,
     diameter: float,
     generations: int = 7,
-    fan: tuple[float, float] = _ALL_ROUND,
 ) -> list[Twigs]:
     """Grow one lung's tree; twigs that leave the chest end there.
 
     Parameters
     ----------
-    count
-        Number of stems at the hilum.
+    fan
+        Direction of each stem in the frontal plane: radians below the horizontal.
     diameter
         Of the stems in cm; lobar arteries of adults measure about 0.6 to 1.2 cm.
-    fan
-        Directions of the first and the last stem: radians below the horizontal.
     """
-    start, direction = _roots(rng, patient, side, count, fan)
-    size = diameter * rng.uniform(0.5, 1.05, count).astype(np.float32)
+    start, direction = _roots(rng, patient, side, fan)
+    size = diameter * rng.uniform(0.5, 1.05, len(fan)).astype(np.float32)
     size = size * (1 + 0.3 * direction[:, 1])  # more blood flows to the bases
     length = 0.23 * patient.half_width
     twigs = []
@@ -168,19 +170,24 @@ def _descending_artery(
         taper = 1 - 0.75 * i / (len(curve) - 1)
         stroke(canvas, curve[i : i + 2], largest * taper * patient.pixels_per_cm, 255 * taper)
     chord = canvas.astype(np.float32) * np.float32(0.7 * largest / 255)
-    return resize(blur(chord, uniform(rng, 1.2, 2.5)), CANVAS)
+    return resize(blur(chord, uniform(rng, 0.8, 2.5)), CANVAS)
 
 
 def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage:
     """Line integral of blood in the lung vessels above air, shape (CANVAS, CANVAS)."""
     scale = patient.half_width / 14.0
     total = np.zeros((CANVAS, CANVAS), np.float32)
+    softness = uniform(rng, 0.2, 0.8)
     fullness = uniform(rng, 0.65, 1.35) * (1 - 0.4 * patient.emphysema)
     for side in (-1, 1):
-        arteries = grow_tree(rng, patient, side, int(rng.integers(9, 14)), 1.0 * scale * fullness)
-        veins = grow_tree(rng, patient, side, int(rng.integers(7, 11)), 0.75 * scale * fullness)
-        total += draw_twigs(patient, arteries, softness=0.5)
-        total += draw_twigs(patient, veins, softness=0.7)
+        arteries = grow_tree(
+            rng, patient, side, _fan(int(rng.integers(9, 14))), 1.0 * scale * fullness
+        )
+        veins = grow_tree(
+            rng, patient, side, _fan(int(rng.integers(7, 11))), 0.75 * scale * fullness
+        )
+        total += draw_twigs(patient, arteries, softness=softness)
+        total += draw_twigs(patient, veins, softness=softness + 0.2)
         total += _descending_artery(rng, patient, side, fullness)
     strength = log_uniform(rng, 0.4, 2.5)  # many films show few vessels, and are healthy
     # Vessels too small to be drawn one by one still give the lung its texture.
@@ -196,7 +203,7 @@ def airway_cast(rng: np.random.Generator, patient: Patient) -> FloatImage:
     total = np.zeros((CANVAS, CANVAS), np.float32)
     scale = patient.half_width / 14.0
     for side in (-1, 1):
-        tree = grow_tree(rng, patient, side, 6, 0.75 * scale, generations=5)
+        tree = grow_tree(rng, patient, side, _fan(6), 0.75 * scale, generations=5)
         total += draw_twigs(patient, tree, softness=0.9)
     return total
 
@@ -212,10 +219,9 @@ def bronchial_walls(
             rng,
             patient,
             side,
-            int(rng.integers(8, 13)),
+            _fan(int(rng.integers(8, 13)), _DOWNWARD if chance(rng, 0.7) else _ALL_ROUND),
             uniform(rng, 0.6, 1.2) * scale,
             generations=5,
-            fan=_DOWNWARD if chance(rng, 0.7) else _ALL_ROUND,
         )
         wide = draw_twigs(patient, tree, softness=uniform(rng, 1.2, 3.0))
         total += np.clip(
