@@ -64,6 +64,27 @@ def sheet(source: Path, out: Path, rows: int, columns: int) -> None:
 
 
 @cli.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("films", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def realism(data: Path, films: Path) -> None:
+    """Print simple numbers of the data set in DATA beside those of the real films in FILMS.
+
+    DATA holds manifest.parquet, FILMS labels.csv with the columns path, label and source. Shown are
+    medians by class, in boxes that are the same on every film. They tell whether disease changes
+    the synthetic films as it changes real ones; nothing is to be fitted to them.
+
+    Example:
+
+    \b
+        cxr-train realism data/default films
+    """  # noqa: D301  click needs the \b itself
+    from training.realism import compare  # noqa: PLC0415
+
+    with one_line_errors():
+        click.echo(compare(data, films).to_string(index=False, float_format="{:.3f}".format))
+
+
+@cli.command()
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=FOLDER)
 @click.option(

@@ -22,6 +22,7 @@ CLEAN = Exposure(
     tilt=0.0,
     falloff=0.0,
     sharpness=0.0,
+    motion=0.0,
     photons=8.0,
     grain=0.0,
 )
@@ -111,6 +112,17 @@ class TestDetector:
             exposure = dataclasses.replace(CLEAN, scatter=scatter)
             ranges.append(np.ptp(expose(np.random.default_rng(0), step_wedge(), exposure)))
         assert ranges[0] > ranges[1] > ranges[2]
+
+    def test_motion_blurs_along_the_patient_alone(self, case: PhantomCase) -> None:
+        still, moved = (
+            expose(np.random.default_rng(0), case.healthy.attenuation, exposure)
+            for exposure in (CLEAN, dataclasses.replace(CLEAN, motion=2.0))
+        )
+        loss = [
+            np.abs(np.diff(moved, 2, axis)).mean() / np.abs(np.diff(still, 2, axis)).mean()
+            for axis in (0, 1)
+        ]
+        assert loss[0] < 0.6 * loss[1]
 
     def test_a_lower_dose_is_noisier_most_of_all_behind_dense_tissue(self) -> None:
         def noise(photons: float, columns: slice) -> float:
@@ -296,7 +308,9 @@ class TestDrawPair:
 
 def test_bed_films_have_more_scatter() -> None:
     scatter = {
-        view: np.mean([draw_exposure(np.random.default_rng(s), view).scatter for s in range(200)])
+        view: np.mean(
+            [draw_exposure(np.random.default_rng(s), view, "adult").scatter for s in range(200)]
+        )
         for view in ("AP", "PA")
     }
     assert scatter["AP"] > 1.15 * scatter["PA"]

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from training.generate.phantom.geometry import cast_rays
 from training.generate.phantom.heart import build_heart
 from training.generate.phantom.lesion import PATTERNS, draw_lesion, pleural_fluid
 from training.generate.phantom.lungs import Lungs, build_lungs
+from training.generate.phantom.opacity import Opacity
 from training.generate.phantom.patient import Patient, draw_patient
 
 SEEDS = range(100, 140)
@@ -60,9 +62,36 @@ class TestPair:
             gain = pair.pneumonia.attenuation[inside] - pair.healthy.attenuation[inside]
             assert gain.mean() > 0.05
 
+    def test_disease_takes_fine_contrast_from_the_lungs(self) -> None:
+        """Ribs and vessels get softer within and beside a lesion, on most films."""
+        falls = []
+        for seed in SEEDS:
+            well, ill = (
+                half.attenuation - cv2.GaussianBlur(half.attenuation, (0, 0), 3)
+                for half in (case(seed).healthy, case(seed).pneumonia)
+            )
+            lungs = case(seed).healthy.lungs > 0.95
+            falls.append(ill[lungs].std() / well[lungs].std())
+        assert np.median(falls) < 0.97
+
     def test_several_patterns_and_both_sides_occur(self) -> None:
         assert len({case(seed).facts["pattern"] for seed in SEEDS}) >= 5
         assert {case(seed).facts["side"] for seed in SEEDS} == {"left", "right", "both"}
+
+
+class TestOpacity:
+    def test_veil_dims_what_is_fine_and_leaves_what_is_coarse(self) -> None:
+        stripes = np.tile(np.sin(np.arange(64, dtype=np.float32)), (64, 1))
+        slope = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1)).T
+        nothing, full = np.zeros((64, 64), np.float32), np.ones((64, 64), np.float32)
+        opacity = Opacity(added=nothing, veil=full, coarseness=4.0)
+        seen = opacity.over(slope + stripes)[16:-16, 16:-16]
+        np.testing.assert_allclose(seen, slope[16:-16, 16:-16], atol=0.02)
+
+    def test_what_it_adds_is_not_veiled(self) -> None:
+        added = np.random.default_rng(0).random((32, 32), np.float32)
+        opacity = Opacity(added=added, veil=np.ones_like(added), coarseness=3.0)
+        np.testing.assert_array_equal(opacity.over(np.zeros_like(added)), added)
 
 
 class TestDrawLesion:

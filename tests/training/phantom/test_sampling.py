@@ -26,6 +26,12 @@ class TestNoise:
         np.testing.assert_array_equal(first, again)
         assert first.shape == (8, 40, 60)
 
+    def test_elongated_clouds_are_higher_than_wide(self) -> None:
+        rng = np.random.default_rng(5)
+        blocks = np.stack([noise_volume(rng, (4, 120, 120), 2.0, 3.0) for _ in range(8)])
+        down, across = np.diff(blocks, axis=2), np.diff(blocks, axis=3)
+        assert float(np.square(across).mean()) > 2 * float(np.square(down).mean())
+
 
 def test_log_uniform_spends_as_much_on_each_order_of_size() -> None:
     rng = np.random.default_rng(4)

@@ -84,7 +84,7 @@ def draw_acquisition(
     """
     return Acquisition(
         framing=draw_framing(rng, lungs, age_band),
-        exposure=draw_exposure(rng, view),
+        exposure=draw_exposure(rng, view, age_band),
         look=draw_look(rng),
         marks=draw_marks(rng, view),
         filing=_draw_filing(rng),

@@ -63,7 +63,7 @@ def _arm(rng: np.random.Generator, patient: Patient, side: int, *, raised: bool)
 def _breasts(rng: np.random.Generator, patient: Patient) -> FloatImage:
     x, y = canvas_cm(patient)
     thickness = np.zeros((CANVAS, CANVAS), np.float32)
-    size = uniform(rng, 1.0, 3.2) * (1 + 1.2 * patient.obesity)
+    size = uniform(rng, 1.0, 4.2) * (1 + 1.2 * patient.obesity)
     centre_y = uniform(rng, 0.62, 0.88) * patient.lung_height
     radius = patient.half_width * uniform(rng, 0.34, 0.5)
     removed = int(rng.choice([-1, 1])) if chance(rng, 0.03) else 0  # mastectomy
@@ -114,9 +114,11 @@ def _bowel_gas(rng: np.random.Generator, patient: Patient) -> FloatImage:
         if not patient.supine and chance(rng, 0.5):  # fluid level
             bubble = bubble * (y < centre[1] + uniform(rng, 0, 0.6) * radii[1])
         gas = np.maximum(gas, bubble * uniform(rng, 1.5, 5.0))
-    loops = int(rng.integers(0, 14)) if chance(rng, 0.45) else 0
+    # Toddlers swallow air: their gut is full of it.
+    most = 24 if patient.child else 14
+    loops = int(rng.integers(0, most)) if chance(rng, 0.8 if patient.child else 0.45) else 0
     for _ in range(loops):
-        centre = (width * float(rng.normal(0.25, 0.5)), height * uniform(rng, 1.28, 1.75))
+        centre = (width * float(rng.normal(0.25, 0.5)), height * uniform(rng, 1.2, 1.75))
         radii = (width * uniform(rng, 0.05, 0.17), height * uniform(rng, 0.03, 0.08))
         loop = ellipse_chord(x, y, centre, radii, uniform(rng, -1.5, 1.5))
         gas = np.maximum(gas, loop * uniform(rng, 0.6, 3.0))
@@ -157,7 +159,7 @@ def body_attenuation(rng: np.random.Generator, patient: Patient) -> tuple[FloatI
     outline = _torso_outline(rng, patient)
     depth = min(2 * (patient.half_depth + 0.75 * patient.chest_wall + 0.6), 28.0)
     depth *= uniform(rng, 0.9, 1.15)
-    radius = patient.half_width * uniform(rng, 0.26, 0.55) * ppc
+    radius = patient.half_width * uniform(rng, 0.4, 0.9) * ppc  # thins out sideways
     torso = inflate(outline, radius, CANVAS) * depth
     x, y = canvas_cm(patient)
     h = y / patient.lung_height
@@ -175,6 +177,8 @@ def body_attenuation(rng: np.random.Generator, patient: Patient) -> tuple[FloatI
     if patient.female and not patient.child and chance(rng, 0.85):
         torso += _breasts(rng, patient) * (torso > 0)
     fat = 1 + uniform(rng, 0.002, 0.02) * noise_image(rng, CANVAS, 2.5)
+    organs = uniform(rng, 0.0, 0.04) * noise_image(rng, CANVAS, 2.2)
+    fat = fat + organs * np.clip((h - 1.02) / 0.15, 0, 1)
     attenuation = SOFT_TISSUE * torso * fat
     if patient.child and chance(rng, 0.7):
         attenuation = np.maximum(attenuation, 0) + _head(rng, patient)

@@ -38,6 +38,9 @@ class Exposure:
         Logarithm by which the corners are darker than the middle (inverse square law).
     sharpness
         Standard deviation in pixels of focal spot, motion and detector together.
+    motion
+        Standard deviation in pixels of blur along the patient: breathing moves diaphragm and
+        front ribs up and down.
     photons
         Decimal logarithm of the quanta per pixel in the open beam.
     grain
@@ -50,12 +53,17 @@ class Exposure:
     tilt: float
     falloff: float
     sharpness: float
+    motion: float
     photons: float
     grain: float
 
 
-def draw_exposure(rng: np.random.Generator, view: str) -> Exposure:
-    """Draw the settings; AP films are mostly made in bed, without a grid and at a lower dose."""
+def draw_exposure(rng: np.random.Generator, view: str, age_band: str) -> Exposure:
+    """Draw the settings; AP films are mostly made in bed, without a grid and at a lower dose.
+
+    Toddlers do not hold their breath, well or ill.
+    """
+    moving = chance(rng, 0.4 if age_band == "child" else 0.15)
     bedside = view == "AP" and chance(rng, 0.7)
     scatter = uniform(rng, 0.3, 0.8) if bedside else uniform(rng, 0.15, 0.6)
     tilted = 0.25 if bedside else 0.1
@@ -66,6 +74,7 @@ def draw_exposure(rng: np.random.Generator, view: str) -> Exposure:
         tilt=uniform(rng, -tilted, tilted),
         falloff=uniform(rng, 0, 0.12),
         sharpness=uniform(rng, 0.0, 0.55) if chance(rng, 0.8) else uniform(rng, 0.55, 1.3),
+        motion=uniform(rng, 0.3, 1.5) if moving else 0.0,
         photons=uniform(rng, 5.4, 6.6) if bedside else uniform(rng, 5.6, 7.0),
         grain=uniform(rng, 0, 0.7),
     )
@@ -88,7 +97,8 @@ def expose(rng: np.random.Generator, attenuation: FloatImage, exposure: Exposure
     """
     primary = np.exp(-np.clip(attenuation, 0, 12))
     beam = (primary + _scatter(primary, attenuation, exposure)) * _field(primary.shape[0], exposure)
-    recorded = _quantum_noise(rng, blur(np.asarray(beam, np.float32), exposure.sharpness), exposure)
+    image = _move(blur(np.asarray(beam, np.float32), exposure.sharpness), exposure.motion)
+    recorded = _quantum_noise(rng, image, exposure)
     return np.asarray(-np.log(np.maximum(recorded, _DARK_SIGNAL)), np.float32)
 
 
@@ -100,6 +110,12 @@ def _scatter(primary: FloatImage, attenuation: FloatImage, exposure: Exposure) -
     sigma = exposure.scatter_spread * coarse
     spread = 0.6 * blur(source, sigma) + 0.4 * blur(source, 2.5 * sigma)
     return np.asarray(cv2.resize(spread, (side, side), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _move(beam: FloatImage, motion: float) -> FloatImage:
+    if motion < 0.2:
+        return beam
+    return np.asarray(cv2.GaussianBlur(beam, (1, 0), sigmaX=0.01, sigmaY=motion), np.float32)
 
 
 def _field(side: int, exposure: Exposure) -> FloatImage:

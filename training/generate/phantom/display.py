@@ -76,13 +76,13 @@ def draw_look(rng: np.random.Generator) -> Look:
         enhancement = "unsharp" if chance(rng, 0.5) else "multiscale"
     unsharp = enhancement == "unsharp"
     return Look(
-        low=uniform(rng, 0, 6),
-        high=uniform(rng, 94, 100) if chance(rng, 0.88) else uniform(rng, 80, 94),
+        low=uniform(rng, 0, 8),
+        high=uniform(rng, 98, 100) if chance(rng, 0.88) else uniform(rng, 88, 98),
         below=uniform(rng, -0.04, 0.2) if chance(rng, 0.9) else uniform(rng, 0.2, 0.5),
-        above=uniform(rng, -0.06, 0.12) if chance(rng, 0.9) else uniform(rng, 0.12, 0.5),
+        above=uniform(rng, -0.01, 0.15) if chance(rng, 0.9) else uniform(rng, 0.12, 0.5),
         curve=uniform(rng, 1.5, 6) if chance(rng, 0.5) else 0.0,
         middle=uniform(rng, 0.35, 0.62),
-        gamma=float(np.exp(rng.normal(0, 0.24))),
+        gamma=float(np.exp(rng.normal(0.0, 0.22))),
         enhancement=enhancement,
         strength=uniform(rng, 0.2, 1.2) if unsharp else uniform(rng, 0.1, 0.45),
         radius=log_uniform(rng, 0.8, 10),

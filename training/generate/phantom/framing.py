@@ -16,7 +16,7 @@ from training.generate.phantom.sampling import chance, uniform
 # 1,300 x 900 pixels that were squeezed to a square; adult films are nearly square already.
 _ASPECT = {"child": (0.65, 1.0), "adult": (0.9, 1.1)}
 # Share of the image's height that the lung fields take: tight paediatric films to wide bed films.
-_LUNG_SHARE = {"child": (0.55, 0.9), "adult": (0.48, 0.86)}
+_LUNG_SHARE = {"child": (0.5, 0.88), "adult": (0.44, 0.84)}
 # Beyond the canvas its edge is repeated. Sideways that is arm or air and may be a little wider;
 # up and down it would draw organs out into stripes: the frame stays on the canvas, or, on a few
 # films that are smaller than their file, what lies beyond is blank.

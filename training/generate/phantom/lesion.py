@@ -25,14 +25,14 @@ class _Habit:
 
 
 _HABITS = {
-    "lobar": _Habit(0.07, 0.08, (0.55, 1.0), 0.5),
-    "segmental": _Habit(0.07, 0.10, (0.55, 1.0), 0.4),
-    "patchy": _Habit(0.16, 0.28, (0.45, 1.0), 0.3),
-    "perihilar": _Habit(0.28, 0.08, (0.35, 0.95), 0.1),
-    "retrocardiac": _Habit(0.06, 0.09, (0.5, 1.0), 0.4),
-    "diffuse": _Habit(0.28, 0.30, (0.3, 0.9), 0.3),
-    "round": _Habit(0.05, 0.03, (0.5, 1.0), 0.1),
-    "hemithorax": _Habit(0.03, 0.04, (0.5, 1.0), 0.4),
+    "lobar": _Habit(0.09, 0.15, (0.25, 0.9), 0.6),
+    "segmental": _Habit(0.10, 0.20, (0.25, 0.9), 0.5),
+    "patchy": _Habit(0.16, 0.28, (0.2, 0.85), 0.4),
+    "perihilar": _Habit(0.36, 0.10, (0.12, 0.6), 0.1),
+    "retrocardiac": _Habit(0.06, 0.10, (0.3, 0.95), 0.5),
+    "diffuse": _Habit(0.17, 0.12, (0.12, 0.6), 0.3),
+    "round": _Habit(0.04, 0.03, (0.3, 0.9), 0.1),
+    "hemithorax": _Habit(0.02, 0.02, (0.5, 1.0), 0.4),
 }
 PATTERNS = tuple(_HABITS)
 
@@ -60,6 +60,11 @@ class Lesion:
     streak_sides: tuple[int, ...]
     bronchogram: float
     effusion: bool
+
+    @property
+    def interstitial(self) -> bool:
+        """Whether it thickens walls and septa more than it fills air spaces."""
+        return self.pattern in {"perihilar", "diffuse"}
 
 
 def pleural_fluid(
@@ -110,7 +115,7 @@ def draw_lesion(
     if pattern == "retrocardiac" and chance(rng, 0.5):
         side = 1
     low, high = habit.density
-    density = low + (high - low) * max(strength, rng.random())
+    density = low + (high - low) * max(strength, float(rng.beta(1.2, 1.4)))
     filled = np.clip(PAINTERS[pattern](rng, patient, lungs, side), 0, 1) * np.float32(density)
     if chance(rng, 0.2) and pattern != "hemithorax":  # a second, fainter focus
         filled = np.maximum(
@@ -120,14 +125,14 @@ def draw_lesion(
     if effusion:
         fluid = pleural_fluid(rng, patient, lungs, side, float(rng.beta(1.2, 2.5)))
         filled = np.maximum(filled, fluid)
-    often = 1.0 if pattern == "perihilar" else 0.7 if pattern in {"diffuse", "patchy"} else 0.25
+    often = 1.0 if pattern == "perihilar" else 0.85 if pattern in {"diffuse", "patchy"} else 0.5
     streaky = chance(rng, often)
     both = pattern in {"perihilar", "diffuse"}
     return Lesion(
         filled=np.asarray(filled, np.float32),
         pattern=pattern,
         side="both" if both else ("right" if side < 0 else "left"),
-        streaks=uniform(rng, 0.1, 0.5) if streaky else 0.0,
+        streaks=uniform(rng, 0.2, 1.0) if streaky else 0.0,
         streak_sides=(-1, 1) if both else (side,),
         bronchogram=uniform(rng, 0.3, 0.9) if chance(rng, habit.bronchogram) else 0.0,
         effusion=effusion,

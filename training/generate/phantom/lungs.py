@@ -100,10 +100,10 @@ def cage_profile(patient: Patient, height: FloatArray) -> tuple[FloatArray, Floa
 
 def _dome_height(rng: np.random.Generator, patient: Patient, rays: Rays) -> FloatArray:
     """Diaphragm height in cm below the apex over (x, z); higher on the right by the liver."""
-    flat = 1 - 0.75 * patient.emphysema
+    flat = (1 - 0.75 * patient.emphysema) * uniform(rng, 0.5, 1.0)
     side = rays.x / patient.half_width
     left = side > 0
-    left_drop = uniform(rng, -0.01, 0.08) * patient.lung_height
+    left_drop = uniform(rng, 0.0, 0.09) * patient.lung_height
     peak = np.where(left, uniform(rng, 0.42, 0.56), uniform(rng, 0.4, 0.54))
     lateral = np.where(left, uniform(rng, 0.8, 1.8), uniform(rng, 0.8, 1.8))
     medial = np.where(left, uniform(rng, 0.25, 0.6), uniform(rng, 0.15, 0.5))

@@ -25,8 +25,9 @@ Painter = Callable[[np.random.Generator, Patient, Lungs, int], FloatArray]
 
 
 def _block(rng: np.random.Generator, lungs: Lungs, exponent: float) -> FloatArray:
+    """Clouds drawn out along the bronchi, most of which run downwards."""
     depth, rows, columns = lungs.volume.shape
-    return noise_volume(rng, (depth, rows, columns), exponent)
+    return noise_volume(rng, (depth, rows, columns), exponent, uniform(rng, 1.2, 3.0))
 
 
 def on_side(lungs: Lungs, side: int) -> FloatArray:
@@ -70,7 +71,7 @@ def _lobe(rng: np.random.Generator, lungs: Lungs, side: int) -> tuple[FloatArray
 def _lobar(rng: np.random.Generator, patient: Patient, lungs: Lungs, side: int) -> FloatArray:
     lobe, centre = _lobe(rng, lungs, side)
     centre += rng.normal(0, 0.12, 3).astype(np.float32)
-    reach = uniform(rng, 0.35, 1.0)
+    reach = uniform(rng, 0.25, 0.75)
     distance = _distance(lungs, patient, centre, (reach, reach, 1.4 * reach))
     cloud = _block(rng, lungs, 2.2)
     spread = sigmoid((1 - distance + 0.3 * cloud) / uniform(rng, 0.08, 0.35))
@@ -91,7 +92,7 @@ def _segmental(rng: np.random.Generator, patient: Patient, lungs: Lungs, side: i
     along = dx * axis[0] + dy * axis[1] + dz * axis[2]
     across = np.sqrt(np.clip(dx * dx + dy * dy + dz * dz - along * along, 0, None))
     cloud = _block(rng, lungs, 2.0)
-    opening = uniform(rng, 0.35, 0.7)
+    opening = uniform(rng, 0.25, 0.6)
     cone = sigmoid((along * opening + 0.04 - across + 0.07 * cloud) / uniform(rng, 0.02, 0.08))
     keep_lobe = chance(rng, 0.6)
     bound = lobe if keep_lobe else on_side(lungs, side)
@@ -102,13 +103,14 @@ def paint_patchy(rng: np.random.Generator, patient: Patient, lungs: Lungs, side:
     """Foci of bronchopneumonia that flow together, mostly in the lower and middle lung."""
     sides = [side] if chance(rng, 0.5) else [-1, 1]
     field = np.zeros(lungs.volume.shape, np.float32)
-    for _ in range(int(rng.integers(2, 9))):
+    for _ in range(int(rng.integers(1, 7))):
         focus = int(rng.choice(sides))
         centre = np.array(
             [focus * uniform(rng, 0.2, 0.85), rng.beta(2.4, 1.5), rng.uniform(-0.7, 0.7)],
             np.float32,
         )
-        across, down = uniform(rng, 0.12, 0.38), uniform(rng, 0.12, 0.38)
+        across = uniform(rng, 0.1, 0.3)
+        down = across * uniform(rng, 0.8, 1.9)
         # Foci line up along the bronchi: what looks like one patch is several, one behind another.
         distance = _distance(lungs, patient, centre, (across, down, uniform(rng, 0.2, 0.8)))
         np.maximum(field, uniform(rng, 0.5, 1.0) * np.exp(-(distance**2)), out=field)

@@ -52,7 +52,10 @@ def _noise_volume(exponent: float, copy: int) -> FloatArray:
 
 
 def noise_volume(
-    rng: np.random.Generator, shape: tuple[int, int, int], exponent: float
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    exponent: float,
+    elongation: float = 1.0,
 ) -> FloatArray:
     """Cut a random block out of the bank of noise volumes.
 
@@ -65,6 +68,8 @@ def noise_volume(
         Depth, rows, columns; at most 48, 192, 192.
     exponent
         Amplitude falls with frequency to this power: 1.5 is fine mottle, 2.5 broad clouds.
+    elongation
+        How many times as high as wide its clouds are.
 
     Returns
     -------
@@ -75,7 +80,11 @@ def noise_volume(
     depth, rows, columns = shape
     if chance(rng, 0.5):
         block = block.transpose(0, 2, 1)
-    taken = (depth, *(round(n * uniform(rng, _LEAST_STRETCH, 1)) for n in (rows, columns)))
+    taken = (
+        depth,
+        round(rows * uniform(rng, _LEAST_STRETCH, 1) / elongation),
+        round(columns * uniform(rng, _LEAST_STRETCH, 1)),
+    )
     for axis, count in enumerate(taken):
         start = int(rng.integers(block.shape[axis]))
         block = block.take(range(start, start + count), axis=axis, mode="wrap")
@@ -85,10 +94,12 @@ def noise_volume(
     return np.asarray(stretched, np.float32).reshape(rows, columns, depth).transpose(2, 0, 1)
 
 
-def noise_image(rng: np.random.Generator, size: int, exponent: float) -> FloatImage:
+def noise_image(
+    rng: np.random.Generator, size: int, exponent: float, elongation: float = 1.0
+) -> FloatImage:
     """Draw a (size, size) noise image of about zero mean and unit variance."""
     side = min(size, _BANK_SHAPE[1])
-    plane = np.ascontiguousarray(noise_volume(rng, (1, side, side), exponent)[0])
+    plane = np.ascontiguousarray(noise_volume(rng, (1, side, side), exponent, elongation)[0])
     if side == size:
         return plane
     return resize(plane, size)

@@ -99,7 +99,7 @@ def _ribs(rng: np.random.Generator, patient: Patient) -> FloatImage:
             _draw_rib(ahead, flat[half + 3 :], front[half + 3 :], wide * 1.12, core)
     fade = uniform(rng, 0.3, 0.8) if patient.child else uniform(rng, 0.2, 0.65)
     total = (behind.astype(np.float32) + fade * ahead.astype(np.float32)) / _FULL
-    strength = patient.bone_density * (0.6 if patient.child else 0.38) * uniform(rng, 0.7, 1.2)
+    strength = patient.bone_density * (0.68 if patient.child else 0.4) * uniform(rng, 0.7, 1.2)
     return resize(blur(total, uniform(rng, 0.4, 0.9)), CANVAS) * np.float32(strength)
 
 
@@ -132,7 +132,7 @@ def _spine(rng: np.random.Generator, patient: Patient) -> FloatImage:
     )
     spine = body * (1 - 0.8 * disc + 0.4 * plates) + 0.4 * pedicle + 0.3 * process + 0.5 * wing
     strength = patient.bone_density * (
-        uniform(rng, 0.16, 0.36) if patient.child else uniform(rng, 0.06, 0.28)
+        uniform(rng, 0.2, 0.5) if patient.child else uniform(rng, 0.06, 0.28)
     )
     strength = strength * (1 - 0.4 * np.clip((h - 0.9) / 0.2, 0, 1))  # less contrast in the belly
     return np.asarray(blur(spine.astype(np.float32), 0.4) * strength, np.float32)

@@ -6,20 +6,24 @@ import numpy as np
 
 from service.imaging.radiograph import FloatImage
 from training.generate.phantom.body import SOFT_TISSUE
-from training.generate.phantom.geometry import FINE, project, stroke_many
+from training.generate.phantom.geometry import FINE, project, stroke, stroke_many
 from training.generate.phantom.lungs import cage_profile
 from training.generate.phantom.patient import CANVAS, Patient
 from training.generate.phantom.sampling import (
     FloatArray,
     blur,
+    chance,
     log_uniform,
     noise_image,
+    open_spline,
     resize,
     uniform,
 )
 
 # Murray's law for a symmetric fork: each daughter has 2**(-1/3) of the parent's radius.
 _MURRAY = 2 ** (-1 / 3)
+_ALL_ROUND = (-1.35, 1.45)  # radians below the horizontal
+_DOWNWARD = (0.1, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,10 @@ def hilum(patient: Patient, side: int) -> FloatArray:
     return np.array([x, y, 0.0], np.float32)
 
 
+def _fan(count: int, ends: tuple[float, float] = _ALL_ROUND) -> FloatArray:
+    return np.linspace(*ends, count)
+
+
 def _unit(vectors: FloatArray) -> FloatArray:
     return np.asarray(
         vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6), np.float32
@@ -44,10 +52,11 @@ def _unit(vectors: FloatArray) -> FloatArray:
 
 
 def _roots(
-    rng: np.random.Generator, patient: Patient, side: int, count: int
+    rng: np.random.Generator, patient: Patient, side: int, fan: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Start points and directions that fan out over the lung, upward to downward."""
-    angle = np.linspace(-1.35, 1.45, count) + rng.normal(0, 0.12, count)  # in the frontal plane
+    """Start points and directions of the stems at the hilum."""
+    count = len(fan)
+    angle = fan + rng.normal(0, 0.12, count)
     depth = rng.uniform(-0.8, 0.8, count)
     direction = np.stack([side * np.cos(angle), np.sin(angle), depth], axis=-1)
     spread = np.array(
@@ -71,7 +80,7 @@ def grow_tree(
     rng: np.random.Generator,
     patient: Patient,
     side: int,
-    count: int,
+    fan: FloatArray,
     diameter: float,
     generations: int = 7,
 ) -> list[Twigs]:
@@ -79,13 +88,14 @@ def grow_tree(
 
     Parameters
     ----------
-    count
-        Number of stems at the hilum.
+    fan
+        Direction of each stem in the frontal plane: radians below the horizontal.
     diameter
         Of the stems in cm; lobar arteries of adults measure about 0.6 to 1.2 cm.
     """
-    start, direction = _roots(rng, patient, side, count)
-    size = diameter * rng.uniform(0.5, 1.05, count).astype(np.float32)
+    start, direction = _roots(rng, patient, side, fan)
+    size = diameter * rng.uniform(0.5, 1.05, len(fan)).astype(np.float32)
+    size = size * (1 + 0.3 * direction[:, 1])  # more blood flows to the bases
     length = 0.23 * patient.half_width
     twigs = []
     for generation in range(generations):
@@ -136,22 +146,55 @@ def draw_twigs(patient: Patient, twigs: list[Twigs], *, softness: float) -> Floa
     return resize(blur(total, softness), CANVAS)
 
 
+def _descending_artery(
+    rng: np.random.Generator, patient: Patient, side: int, fullness: float
+) -> FloatImage:
+    """Chord (cm) of the artery that makes the hilum a comma: wide above, tapering below."""
+    head = hilum(patient, side)
+    width, height = patient.half_width, patient.lung_height
+    outward = uniform(rng, 0.02, 0.07)
+    points = np.array(
+        [
+            (head[0] - side * 0.06 * width, head[1] - 0.01 * height, 0),
+            (head[0] + side * outward * width, head[1] - 0.035 * height, 0),
+            (head[0] + side * (outward + 0.05) * width, head[1] + 0.03 * height, 0),
+            (head[0] + side * (outward + 0.06) * width, head[1] + 0.12 * height, 0),
+            (head[0] + side * (outward + 0.11) * width, head[1] + 0.24 * height, 0),
+        ],
+        np.float32,
+    )
+    curve = project(patient, open_spline(points, 6))
+    canvas = np.zeros((FINE, FINE), np.uint8)
+    largest = 1.5 * width / 14.0 * fullness
+    for i in range(len(curve) - 1):
+        taper = 1 - 0.75 * i / (len(curve) - 1)
+        stroke(canvas, curve[i : i + 2], largest * taper * patient.pixels_per_cm, 255 * taper)
+    chord = canvas.astype(np.float32) * np.float32(0.7 * largest / 255)
+    return resize(blur(chord, uniform(rng, 0.8, 2.5)), CANVAS)
+
+
 def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage:
     """Line integral of blood in the lung vessels above air, shape (CANVAS, CANVAS)."""
     scale = patient.half_width / 14.0
     total = np.zeros((CANVAS, CANVAS), np.float32)
+    softness = uniform(rng, 0.2, 0.8)
     fullness = uniform(rng, 0.65, 1.35) * (1 - 0.4 * patient.emphysema)
     for side in (-1, 1):
-        arteries = grow_tree(rng, patient, side, int(rng.integers(9, 14)), 1.0 * scale * fullness)
-        veins = grow_tree(rng, patient, side, int(rng.integers(7, 11)), 0.75 * scale * fullness)
-        total += draw_twigs(patient, arteries, softness=0.5)
-        total += draw_twigs(patient, veins, softness=0.7)
-    strength = log_uniform(rng, 0.25, 4.0)  # many films show few vessels, and are healthy
+        arteries = grow_tree(
+            rng, patient, side, _fan(int(rng.integers(9, 14))), 1.0 * scale * fullness
+        )
+        veins = grow_tree(
+            rng, patient, side, _fan(int(rng.integers(7, 11))), 0.75 * scale * fullness
+        )
+        total += draw_twigs(patient, arteries, softness=softness)
+        total += draw_twigs(patient, veins, softness=softness + 0.2)
+        total += _descending_artery(rng, patient, side, fullness)
+    strength = log_uniform(rng, 0.4, 2.5)  # many films show few vessels, and are healthy
     # Vessels too small to be drawn one by one still give the lung its texture.
     mottle = noise_image(rng, CANVAS, float(rng.choice([1.0, 1.3, 1.6])))
     small = log_uniform(rng, 0.003, 0.08) * mottle
     # They fade in places, sick or not: a vessel lost from view is no lesion yet.
-    fade = np.clip(1 + uniform(rng, 0.2, 0.9) * noise_image(rng, CANVAS, 2.5), 0.05, 2)
+    fade = np.clip(1 + uniform(rng, 0.1, 0.6) * noise_image(rng, CANVAS, 2.5), 0.05, 2)
     return np.asarray((SOFT_TISSUE * strength * total + small) * fade, np.float32)
 
 
@@ -160,7 +203,7 @@ def airway_cast(rng: np.random.Generator, patient: Patient) -> FloatImage:
     total = np.zeros((CANVAS, CANVAS), np.float32)
     scale = patient.half_width / 14.0
     for side in (-1, 1):
-        tree = grow_tree(rng, patient, side, 6, 0.75 * scale, generations=5)
+        tree = grow_tree(rng, patient, side, _fan(6), 0.75 * scale, generations=5)
         total += draw_twigs(patient, tree, softness=0.9)
     return total
 
@@ -176,11 +219,11 @@ def bronchial_walls(
             rng,
             patient,
             side,
-            int(rng.integers(8, 13)),
-            uniform(rng, 0.9, 1.5) * scale,
-            generations=4,
+            _fan(int(rng.integers(8, 13)), _DOWNWARD if chance(rng, 0.7) else _ALL_ROUND),
+            uniform(rng, 0.6, 1.2) * scale,
+            generations=5,
         )
-        wide = draw_twigs(patient, tree, softness=uniform(rng, 2.0, 4.0))
+        wide = draw_twigs(patient, tree, softness=uniform(rng, 1.2, 3.0))
         total += np.clip(
             wide - uniform(rng, 0.0, 0.5) * draw_twigs(patient, tree, softness=0.8), 0, None
         )
