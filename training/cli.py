@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from training.console import FILE, FOLDER, one_line_errors
-from training.generate.commands import generate, import_images
+from training.generate.commands import generate, import_images, join_datasets
 
 if TYPE_CHECKING:
     from training.config import Config
@@ -29,6 +29,7 @@ def cli() -> None:
 
 cli.add_command(generate)
 cli.add_command(import_images)
+cli.add_command(join_datasets)
 
 
 def with_config_and_run(command: Callable[..., None]) -> Callable[..., None]:

@@ -289,3 +289,28 @@ def import_images(source: Path, into: Path, **options: Any) -> None:
 
     with one_line_errors():
         click.echo(import_folder(source, into, **options))
+
+
+@click.command("join")
+@click.argument("folder", type=FOLDER)
+@click.argument(
+    "parts",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+def join_datasets(folder: Path, parts: tuple[Path, ...]) -> None:
+    """Make a data set in FOLDER of the images of PARTS, which stay where they are.
+
+    Patients are split into those that train and those that do not by a hash, so that a patient of
+    PARTS is in the same split whatever it is joined with.
+
+    Example:
+
+    \b
+        cxr-train join data/default data/phantom data/ct
+    """  # noqa: D301  click needs the \b itself
+    from training.generate.joined import join  # noqa: PLC0415
+
+    with one_line_errors():
+        click.echo(join(folder, parts))
