@@ -106,8 +106,4 @@ class PneumoniaNet(nn.Module):
 
         They are shared out among the views; the linear layer is left as initialised.
         """
-        backbone = self.backbone
-        if isinstance(backbone, EfficientNetLite0):
-            backbone.load_imagenet(weights, self.views, float(self.mean), float(self.std))
-        else:
-            backbone.load_imagenet(weights, self.views)
+        self.backbone.load_imagenet(weights, self.views, float(self.mean), float(self.std))

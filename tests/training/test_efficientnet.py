@@ -49,7 +49,9 @@ def backbone(
 
 
 def maps_of(net: EfficientNetLite0, image: Tensor, mean: float = IMAGENET_MEAN) -> Tensor:
-    channels = ((image - mean) / STD).repeat(1, net.stem[0].in_channels, 1, 1)
+    channels = ((image - mean) / STD).expand(
+        -1, int(net.state_dict()["stem.0.weight"].shape[1]), -1, -1
+    )
     with torch.inference_mode():
         return net.maps(channels)
 
