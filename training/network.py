@@ -104,6 +104,6 @@ class PneumoniaNet(nn.Module):
     def load_imagenet(self, weights: Mapping[str, Tensor]) -> None:
         """Start from published ImageNet weights of the backbone, of three channels.
 
-        They are shared out among the views; the linear layer is left as initialised.
+        They are shared out among the views.
         """
         self.backbone.load_imagenet(weights, self.views, float(self.mean), float(self.std))
