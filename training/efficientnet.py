@@ -93,7 +93,7 @@ class EfficientNetLite0(nn.Module):
         ``std``, by which grey values and ranks were centred, are undone and ImageNet's done in the
         stem's weights and in the mean of its batch norm: all views equal, the response is that on
         an RGB image of the view, but for the border where ``mean`` is not ImageNet's: padding is
-        grey there. The classifier is left as initialised.
+        grey there. The classifier starts at 0: few steps would not undo a random one.
         """
         state = _renamed(weights, len(self.blocks))
         whole = state["stem.0.weight"].sum(dim=1, keepdim=True)
@@ -106,6 +106,8 @@ class EfficientNetLite0(nn.Module):
         missing, unexpected = self.load_state_dict(state, strict=False)
         if unexpected or set(missing) != {"fc.weight", "fc.bias"}:
             raise ValueError(f"not weights of EfficientNet-Lite0: {unexpected or missing}")
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
 
 
 class InvertedResidual(nn.Module):

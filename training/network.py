@@ -104,10 +104,6 @@ class PneumoniaNet(nn.Module):
     def load_imagenet(self, weights: Mapping[str, Tensor]) -> None:
         """Start from published ImageNet weights of the backbone, of three channels.
 
-        They are shared out among the views; the linear layer is left as initialised.
+        They are shared out among the views.
         """
-        backbone = self.backbone
-        if isinstance(backbone, EfficientNetLite0):
-            backbone.load_imagenet(weights, self.views, float(self.mean), float(self.std))
-        else:
-            backbone.load_imagenet(weights, self.views)
+        self.backbone.load_imagenet(weights, self.views, float(self.mean), float(self.std))

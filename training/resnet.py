@@ -30,15 +30,7 @@ class ResNet(torchvision.models.ResNet):  # type: ignore[misc]  # torchvision sh
     def __init__(self, architecture: str, channels: int) -> None:
         block, depths, self.published = SHAPES[architecture]
         super().__init__(block, depths, num_classes=1)
-        first = self.conv1
-        self.conv1 = nn.Conv2d(
-            channels,
-            first.out_channels,
-            first.kernel_size,
-            first.stride,
-            first.padding,
-            bias=False,
-        )
+        self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         for layer in self.layer4.modules():
             if isinstance(layer, nn.Conv2d):
@@ -66,12 +58,14 @@ class ResNet(torchvision.models.ResNet):  # type: ignore[misc]  # torchvision sh
         ]
         return list(chain.from_iterable(parts[:blocks]))
 
-    def load_imagenet(self, weights: Mapping[str, Tensor], views: Sequence[str]) -> None:
+    def load_imagenet(
+        self, weights: Mapping[str, Tensor], views: Sequence[str], _mean: float, _std: float
+    ) -> None:
         """Start from torchvision's ImageNet weights (three channels, 1,000 classes).
 
         The three channels of the first convolution are added up and shared out among the views: on
         equal views that is the same response as on three equal channels. The classifier is left as
-        initialised.
+        initialised. ``_mean`` and ``_std``, of grey values, are taken for those of ImageNet.
         """
         state = {name: value for name, value in weights.items() if not name.startswith("fc.")}
         whole = state["conv1.weight"].sum(dim=1, keepdim=True)

@@ -228,24 +228,25 @@ def model(learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory
     return package(config, run, tmp_path_factory.mktemp("models") / "tiny" / "1")
 
 
+@pytest.fixture(scope="module")
+def larger(
+    learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, Path]:
+    config, run = learned
+    companion = dataclasses.replace(
+        COMPANION, size=96, architecture="lite0", blocks=6, init="imagenet", views=("ranks",),
+        drop_view=0.0, learning_rate=1e-4, probe_steps=2, freeze=3, pull=0.01, blend=0.5,
+    )  # fmt: skip
+    config = dataclasses.replace(config, companions=(companion,))
+    copy = tmp_path_factory.mktemp("larger") / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("companion-1"))
+    fit(config, copy)
+    export(config, copy)
+    return config, copy
+
+
 class TestLargerCompanion:
     """The joined graph is given what the largest network needs; the first keeps its own cells."""
-
-    @pytest.fixture(scope="class")
-    def larger(
-        self, learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory
-    ) -> tuple[Config, Path]:
-        config, run = learned
-        companion = dataclasses.replace(
-            COMPANION, size=96, architecture="lite0", blocks=6, init="imagenet", views=("ranks",),
-            drop_view=0.0, learning_rate=1e-4, probe_steps=2, freeze=3, pull=0.01, blend=0.5,
-        )  # fmt: skip
-        config = dataclasses.replace(config, companions=(companion,))
-        copy = tmp_path_factory.mktemp("larger") / "run"
-        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("companion-1"))
-        fit(config, copy)
-        export(config, copy)
-        return config, copy
 
     def test_gives_the_joined_graph_its_input(
         self, larger: tuple[Config, Path], tmp_path: Path
