@@ -83,5 +83,8 @@ def test_each_pattern_takes_a_share_of_the_lungs(chest: Chest, pattern: str) -> 
         assert 0 <= float(lesion.filled.min()) <= float(lesion.filled.max()) <= 1
         shares.append(float(lesion.filled.mean()))
         if lesion.side != "both":
-            assert not lesion.filled[~chest.lungs.on_side(lesion.side)].any()
+            own = chest.lungs.on_side(lesion.side)
+            # A veil may spread to the other lung, thinner.
+            assert lesion.filled[~own].mean() < lesion.filled[own].mean()
+            assert float(lesion.filled[~own].max()) <= 0.6
     assert 0.002 < np.median(shares) < 0.5

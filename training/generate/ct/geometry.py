@@ -17,7 +17,7 @@ from training.generate.ct.patient import Patient
 from training.generate.ct.volume import COARSE, SPACING, Volume
 
 _LATTICE = (13, 29, 29)  # depth, rows, columns
-_HEART_SIZE = 52.0  # mm in an adult: standard deviation of the region that grows
+_HEART_SIZE = 0.2  # of the lungs' width: standard deviation of the region that grows
 _RIBS = 14.0  # mm from the lungs' outline to the outside of the ribs
 _STRETCHED = 14.0  # mm at either end of the CT that stand for what lies beyond
 _NECK = 50.0  # mm above the CT over which a body narrows to a neck
@@ -127,7 +127,8 @@ def to_volume(points: Tensor, patient: Patient, marks: Landmarks) -> Tensor:
     place = torch.stack([x, y, z], dim=-1) + torch.tensor(marks.centre)
     heart = torch.tensor(marks.heart)
     from_heart = place - heart
-    near = torch.exp(-(from_heart**2).sum(dim=-1, keepdim=True) / (2 * _HEART_SIZE**2))
+    reach = _HEART_SIZE * 2 * half[0]
+    near = torch.exp(-(from_heart**2).sum(dim=-1, keepdim=True) / (2 * reach**2))
     return heart + from_heart * (1 - patient.heart * near)
 
 

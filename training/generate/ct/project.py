@@ -76,14 +76,15 @@ def project(
 
 
 def _air(chest: Chest, patient: Patient, field: Field, shape: tuple[int, int, int]) -> Tensor:
-    """Shadow of the lungs as the CT has them, on a quarter of the rows and columns."""
+    """Shadow of the lungs as the CT has them, on a third of the rows and columns."""
     depths, rows, columns = shape
     coarse = (max(8, depths // 3), max(8, rows // 3), max(8, columns // 3))
     grid = sampling_grid(chest.volume, chest.marks, patient, field, coarse)
     (lacking,) = _sample(chest.air[None], grid)
     step = _steps(field, patient, coarse).to(lacking.device)
     air = (lacking.sum(dim=0) * (_WATER * step))[None, None]
-    return functional.interpolate(air, size=(rows, columns), mode="bilinear")[0, 0]
+    size = (rows, columns)
+    return functional.interpolate(air, size=size, mode="bilinear", align_corners=True)[0, 0]
 
 
 def _sample(channels: Tensor, grid: Tensor) -> Tensor:
