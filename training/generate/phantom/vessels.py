@@ -170,14 +170,13 @@ def _descending_artery(
         taper = 1 - 0.75 * i / (len(curve) - 1)
         stroke(canvas, curve[i : i + 2], largest * taper * patient.pixels_per_cm, 255 * taper)
     chord = canvas.astype(np.float32) * np.float32(0.7 * largest / 255)
-    return resize(blur(chord, uniform(rng, 0.8, 2.5)), CANVAS)
+    return resize(blur(chord, uniform(rng, 1.2, 2.5)), CANVAS)
 
 
 def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage:
     """Line integral of blood in the lung vessels above air, shape (CANVAS, CANVAS)."""
     scale = patient.half_width / 14.0
     total = np.zeros((CANVAS, CANVAS), np.float32)
-    softness = uniform(rng, 0.2, 0.8)
     fullness = uniform(rng, 0.65, 1.35) * (1 - 0.4 * patient.emphysema)
     for side in (-1, 1):
         arteries = grow_tree(
@@ -186,8 +185,8 @@ def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage
         veins = grow_tree(
             rng, patient, side, _fan(int(rng.integers(7, 11))), 0.75 * scale * fullness
         )
-        total += draw_twigs(patient, arteries, softness=softness)
-        total += draw_twigs(patient, veins, softness=softness + 0.2)
+        total += draw_twigs(patient, arteries, softness=0.5)
+        total += draw_twigs(patient, veins, softness=0.7)
         total += _descending_artery(rng, patient, side, fullness)
     strength = log_uniform(rng, 0.4, 2.5)  # many films show few vessels, and are healthy
     # Vessels too small to be drawn one by one still give the lung its texture.
@@ -215,14 +214,9 @@ def bronchial_walls(
     total = np.zeros((CANVAS, CANVAS), np.float32)
     scale = patient.half_width / 14.0
     for side in sides:
-        tree = grow_tree(
-            rng,
-            patient,
-            side,
-            _fan(int(rng.integers(8, 13)), _DOWNWARD if chance(rng, 0.7) else _ALL_ROUND),
-            uniform(rng, 0.6, 1.2) * scale,
-            generations=5,
-        )
+        count, diameter = int(rng.integers(8, 13)), uniform(rng, 0.6, 1.2) * scale
+        fan = _fan(count, _DOWNWARD if chance(rng, 0.7) else _ALL_ROUND)
+        tree = grow_tree(rng, patient, side, fan, diameter, generations=5)
         wide = draw_twigs(patient, tree, softness=uniform(rng, 1.2, 3.0))
         total += np.clip(
             wide - uniform(rng, 0.0, 0.5) * draw_twigs(patient, tree, softness=0.8), 0, None
