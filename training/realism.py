@@ -47,8 +47,12 @@ def _lungs(image: FloatImage) -> FloatImage:
 
 
 def _gradient_ratio(image: FloatImage) -> float:
-    down, across = np.gradient(_blur(image, _GRADIENT_BLUR))
-    return float(np.square(_lungs(down)).sum() / max(np.square(_lungs(across)).sum(), 1e-9))
+    smooth = _blur(image, _GRADIENT_BLUR)
+    down, across = (
+        np.square(_lungs(np.asarray(np.gradient(smooth, axis=axis), np.float32))).sum()
+        for axis in (0, 1)
+    )
+    return float(down / max(across, 1e-9))
 
 
 def _detail(image: FloatImage) -> float:

@@ -38,7 +38,7 @@ from training.generate.phantom.sampling import (
     resize,
     uniform,
 )
-from training.generate.phantom.vessels import Twigs, draw_twigs, grow_tree
+from training.generate.phantom.vessels import Twigs, draw_twigs, grow_tree, stem_fan
 from training.generate.request import GreyImage
 
 _RIBS = 11
@@ -195,7 +195,7 @@ def _vessels(rng: np.random.Generator, patient: Patient, facing: float) -> Float
     """Both lungs' vessels, one over the other."""
     total = np.zeros((CANVAS, CANVAS), np.float32)
     for side in (-1, 1):
-        tree = grow_tree(rng, patient, side, 9, patient.half_width / 14.0)
+        tree = grow_tree(rng, patient, side, stem_fan(9), patient.half_width / 14.0)
         turned = [Twigs(_turn(t.points, facing), t.diameters) for t in tree]
         total += draw_twigs(patient, turned, softness=0.6)
     return np.asarray(SOFT_TISSUE * log_uniform(rng, 0.25, 4.0) * total, np.float32)

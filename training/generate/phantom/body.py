@@ -63,7 +63,7 @@ def _arm(rng: np.random.Generator, patient: Patient, side: int, *, raised: bool)
 def _breasts(rng: np.random.Generator, patient: Patient) -> FloatImage:
     x, y = canvas_cm(patient)
     thickness = np.zeros((CANVAS, CANVAS), np.float32)
-    size = uniform(rng, 1.0, 4.2) * (1 + 1.2 * patient.obesity)
+    size = uniform(rng, 1.0, 3.2) * (1 + 1.2 * patient.obesity)
     centre_y = uniform(rng, 0.62, 0.88) * patient.lung_height
     radius = patient.half_width * uniform(rng, 0.34, 0.5)
     removed = int(rng.choice([-1, 1])) if chance(rng, 0.03) else 0  # mastectomy

@@ -109,9 +109,9 @@ def _veil(rng: np.random.Generator, lost: FloatImage, lesion: Lesion, chest: Che
     Only where there is lung on the ray, so that halves of a pair are alike beside the lungs.
     """
     child = chest.patient.child
-    reach = blur(lost, _FRINGE if child else 0.5 * _FRINGE)
+    reach = blur(lost, _FRINGE)
     gain = uniform(rng, 1.5, 3.0) if child else uniform(rng, 1.0, 2.0)
     gain *= 1.7 if lesion.interstitial and child else 1.0
-    most = uniform(rng, 0.6, 1.0) if child else uniform(rng, 0.2, 0.9)
+    most = uniform(rng, 0.6, 1.0) if child else uniform(rng, 0.4, 0.95)
     field = np.clip(chest.aeration * 4, 0, 1)
     return np.asarray(most * field * np.clip(gain * np.maximum(lost, reach), 0, 1), np.float32)

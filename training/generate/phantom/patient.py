@@ -68,8 +68,8 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     child = chance(rng, 0.5)
     view: Literal["PA", "AP"] = "AP" if chance(rng, 0.7 if child else 0.45) else "PA"
     supine = view == "AP" and chance(rng, 0.6)
-    low = chance(rng, 0.35 if view == "AP" else 0.1)
-    inspiration = uniform(rng, 0.68, 0.9) if low else uniform(rng, 0.92, 1.05)
+    low = chance(rng, 0.25 if view == "AP" else 0.1)
+    inspiration = uniform(rng, 0.78, 0.9) if low else uniform(rng, 0.92, 1.05)
     half_width = uniform(rng, 7.3, 10.0) if child else uniform(rng, 12.3, 15.6)
     emphysema = uniform(rng, 0.3, 1.0) if not child and not low and chance(rng, 0.1) else 0.0
     height = half_width * (uniform(rng, 1.4, 1.85) if child else uniform(rng, 1.42, 1.82))
@@ -78,7 +78,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     top = uniform(rng, 26, 60) if child else uniform(rng, 16, 44)
     room = CANVAS * uniform(rng, 0.84, 0.97) - top
     pixels_per_cm = min(pixels_per_cm, room / height)
-    obesity = float(rng.beta(1.3, 3.2))
+    obesity = float(rng.beta(1.3, 4.0))
     return Patient(
         age_band="child" if child else "adult",
         view=view,

@@ -41,7 +41,8 @@ def hilum(patient: Patient, side: int) -> FloatArray:
     return np.array([x, y, 0.0], np.float32)
 
 
-def _fan(count: int, ends: tuple[float, float] = _ALL_ROUND) -> FloatArray:
+def stem_fan(count: int, ends: tuple[float, float] = _ALL_ROUND) -> FloatArray:
+    """Directions of ``count`` stems at a hilum, evenly spread: radians below the horizontal."""
     return np.linspace(*ends, count)
 
 
@@ -170,24 +171,23 @@ def _descending_artery(
         taper = 1 - 0.75 * i / (len(curve) - 1)
         stroke(canvas, curve[i : i + 2], largest * taper * patient.pixels_per_cm, 255 * taper)
     chord = canvas.astype(np.float32) * np.float32(0.7 * largest / 255)
-    return resize(blur(chord, uniform(rng, 0.8, 2.5)), CANVAS)
+    return resize(blur(chord, uniform(rng, 1.2, 2.5)), CANVAS)
 
 
 def vessel_attenuation(rng: np.random.Generator, patient: Patient) -> FloatImage:
     """Line integral of blood in the lung vessels above air, shape (CANVAS, CANVAS)."""
     scale = patient.half_width / 14.0
     total = np.zeros((CANVAS, CANVAS), np.float32)
-    softness = uniform(rng, 0.2, 0.8)
     fullness = uniform(rng, 0.65, 1.35) * (1 - 0.4 * patient.emphysema)
     for side in (-1, 1):
         arteries = grow_tree(
-            rng, patient, side, _fan(int(rng.integers(9, 14))), 1.0 * scale * fullness
+            rng, patient, side, stem_fan(int(rng.integers(9, 14))), 1.0 * scale * fullness
         )
         veins = grow_tree(
-            rng, patient, side, _fan(int(rng.integers(7, 11))), 0.75 * scale * fullness
+            rng, patient, side, stem_fan(int(rng.integers(7, 11))), 0.75 * scale * fullness
         )
-        total += draw_twigs(patient, arteries, softness=softness)
-        total += draw_twigs(patient, veins, softness=softness + 0.2)
+        total += draw_twigs(patient, arteries, softness=0.5)
+        total += draw_twigs(patient, veins, softness=0.7)
         total += _descending_artery(rng, patient, side, fullness)
     strength = log_uniform(rng, 0.4, 2.5)  # many films show few vessels, and are healthy
     # Vessels too small to be drawn one by one still give the lung its texture.
@@ -203,7 +203,7 @@ def airway_cast(rng: np.random.Generator, patient: Patient) -> FloatImage:
     total = np.zeros((CANVAS, CANVAS), np.float32)
     scale = patient.half_width / 14.0
     for side in (-1, 1):
-        tree = grow_tree(rng, patient, side, _fan(6), 0.75 * scale, generations=5)
+        tree = grow_tree(rng, patient, side, stem_fan(6), 0.75 * scale, generations=5)
         total += draw_twigs(patient, tree, softness=0.9)
     return total
 
@@ -215,14 +215,9 @@ def bronchial_walls(
     total = np.zeros((CANVAS, CANVAS), np.float32)
     scale = patient.half_width / 14.0
     for side in sides:
-        tree = grow_tree(
-            rng,
-            patient,
-            side,
-            _fan(int(rng.integers(8, 13)), _DOWNWARD if chance(rng, 0.7) else _ALL_ROUND),
-            uniform(rng, 0.6, 1.2) * scale,
-            generations=5,
-        )
+        count, diameter = int(rng.integers(8, 13)), uniform(rng, 0.6, 1.2) * scale
+        fan = stem_fan(count, _DOWNWARD if chance(rng, 0.7) else _ALL_ROUND)
+        tree = grow_tree(rng, patient, side, fan, diameter, generations=5)
         wide = draw_twigs(patient, tree, softness=uniform(rng, 1.2, 3.0))
         total += np.clip(
             wide - uniform(rng, 0.0, 0.5) * draw_twigs(patient, tree, softness=0.8), 0, None
