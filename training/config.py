@@ -74,6 +74,8 @@ class FitConfig:
         ``resnet50`` or ``resnet18`` of 4 blocks; ``lite0`` of 6 to 16, the first ones.
     init
         ``random``, ``imagenet`` or a weights file, whose means and variances ``lite0`` keeps.
+    generators
+        Whose images it learns from, where a data set joins those of several; none for all.
     views, drop_view
         The network's channels, of ``grey``, ``ranks`` and ``edges``; and with what probability each
         of them is left blank for a pair, so that none is relied on alone.
@@ -103,6 +105,7 @@ class FitConfig:
     architecture: str
     blocks: int
     init: str
+    generators: tuple[str, ...]
     views: tuple[str, ...]
     drop_view: float
     steps: int
@@ -207,6 +210,7 @@ class CompanionConfig:
     architecture: str
     blocks: int
     init: str
+    generators: tuple[str, ...]
     views: tuple[str, ...]
     drop_view: float
     steps: int
@@ -292,8 +296,8 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _section(kind: type[Section], name: str, values: dict[str, Any]) -> Section:
-    if "views" in values:
-        values["views"] = tuple(values["views"])
+    for listed in {"generators", "views"} & values.keys():
+        values[listed] = tuple(values[listed])
     try:
         return kind(**values)
     except (TypeError, ReadingError) as error:

@@ -4,7 +4,7 @@ generate -> curate -> [dataset] -> views -> fit
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,6 +46,23 @@ def load_splits(config: Config) -> dict[str, pd.DataFrame]:
         if split["label"].nunique() < 2:
             raise ValueError(f"the {name} split lacks a class: generate more images")
     return {name: split.reset_index(drop=True) for name, split in splits.items()}
+
+
+def drawn_by(frame: pd.DataFrame, generators: Sequence[str]) -> pd.DataFrame:
+    """The rows of the images that ``generators`` drew; all where none is named.
+
+    Raises
+    ------
+    ValueError
+        If there is no image of one of them.
+    """
+    if not generators:
+        return frame
+    for name in generators:
+        if not (frame["generator"] == name).any():
+            known = ", ".join(sorted(frame["generator"].unique()))
+            raise ValueError(f"no image is by the generator {name}; the data set has {known}")
+    return frame[frame["generator"].isin(generators)].reset_index(drop=True)
 
 
 def _place(seed: int, group: str) -> float:

@@ -15,7 +15,13 @@ from tqdm import tqdm
 
 from service.model.session import cores
 from training.config import Config
-from training.dataset import PairedBatches, TrainingImages, load_splits, load_tensors
+from training.dataset import (
+    PairedBatches,
+    TrainingImages,
+    drawn_by,
+    load_splits,
+    load_tensors,
+)
 from training.lungs import fit_lungs
 from training.network import PneumoniaNet
 from training.optimisation import Training, new_network
@@ -53,10 +59,9 @@ def _fit(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -
     splits = load_splits(config)
     training = Training(config, rank, precision)
     training.resume(run / "checkpoint.pt")
-    batches = PairedBatches(
-        splits["train"], config.fit, config.fit.seed, first=training.step, rank=rank
-    )
-    images = TrainingImages(splits["train"], config)
+    train = drawn_by(splits["train"], config.fit.generators)
+    batches = PairedBatches(train, config.fit, config.fit.seed, first=training.step, rank=rank)
+    images = TrainingImages(train, config)
     loader = DataLoader(
         images,
         batch_sampler=batches,

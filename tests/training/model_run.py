@@ -50,6 +50,7 @@ seed = 1
 architecture = "resnet18"
 blocks = 4
 init = "random"
+generators = []
 views = ["ranks"]
 drop_view = 0.0
 steps = 6

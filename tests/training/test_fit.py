@@ -15,7 +15,13 @@ from tests.factories import png_bytes
 from tests.training.model_run import TOML, write_config, write_dataset
 from training.augment import augment
 from training.config import AugmentConfig, Config, InvalidConfig
-from training.dataset import PairedBatches, TrainingImages, load_cells, load_splits
+from training.dataset import (
+    PairedBatches,
+    TrainingImages,
+    drawn_by,
+    load_cells,
+    load_splits,
+)
 from training.fit import fit, load_network, loaders
 from training.optimisation import Training, learning_rate
 from training.ranks import Rank
@@ -57,6 +63,21 @@ class TestSplits:
         assert not groups[1] & groups[2]
         assert not groups[0] & groups[2]
         assert all(frame["label"].mean() == 0.5 for frame in splits.values())
+
+
+class TestGenerators:
+    FRAME = pd.DataFrame({"generator": ["phantom", "ct", "phantom"], "label": [0, 1, 1]})
+
+    def test_only_the_images_of_the_named_are_learned_from(self) -> None:
+        assert drawn_by(self.FRAME, ("phantom",))["label"].tolist() == [0, 1]
+        assert drawn_by(self.FRAME, ("ct", "phantom"))["label"].tolist() == [0, 1, 1]
+
+    def test_none_named_are_all(self) -> None:
+        assert len(drawn_by(self.FRAME, ())) == 3
+
+    def test_one_that_drew_nothing_is_named(self) -> None:
+        with pytest.raises(ValueError, match="no image is by the generator roentgen"):
+            drawn_by(self.FRAME, ("ct", "roentgen"))
 
 
 class TestPairedBatches:

@@ -29,8 +29,8 @@ from training.views import resize
 
 READING = ReadingConfig(crop=0.95, weight=1.0, phantoms=20, steps=50)
 COMPANION = CompanionConfig(
-    size=32, seed=2, architecture="resnet18", blocks=4, init="random", views=("ranks", "edges"),
-    drop_view=0.25, steps=2, learning_rate=1e-3,
+    size=32, seed=2, architecture="resnet18", blocks=4, init="random",
+    generators=(), views=("ranks", "edges"), drop_view=0.25, steps=2, learning_rate=1e-3,
     probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.9,
 )  # fmt: skip
 VALUES = {"two": 2.0, "three": 3.0, "deux": 2.0}

@@ -127,8 +127,8 @@ class TestConfig:
 
     def test_companions_without_reading_are_refused(self, config: Config) -> None:
         companion = CompanionConfig(
-            size=32, seed=1, architecture="resnet18", blocks=4, init="random", views=("edges",),
-            drop_view=0.0, steps=1, learning_rate=1e-3,
+            size=32, seed=1, architecture="resnet18", blocks=4, init="random",
+            generators=(), views=("edges",), drop_view=0.0, steps=1, learning_rate=1e-3,
             probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.5,
         )  # fmt: skip
         with pytest.raises(InvalidConfig, match="reading"):
