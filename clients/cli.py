@@ -12,10 +12,12 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
+from clients.adjusted import add_adjusted, calibrated_on
 from clients.cli_calibrate import calibrate
 from clients.cli_evaluate import compare, evaluate
 from clients.datasets import LAYOUTS, Dataset, Layout, layout_of, open_dataset
 from clients.engines import open_engine
+from clients.prior import Estimate
 from clients.score import Score, done_names, parts_folder, replacing
 from clients.score import score as score_dataset
 from clients.sdk import ChestXrayClient
@@ -91,6 +93,10 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
     help="Probabilities and calls by this file of `cxr calibrate` [default: CXR_CALIBRATION].",
 )  # fmt: skip
 @click.option("--embeddings", is_flag=True, help="Also keep the embedding of each image.")
+@click.option(
+    "--prior", type=click.Choice(["em"]),
+    help="Also estimate the prevalence, and adjust probabilities to it in a column of their own.",
+)  # fmt: skip
 def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> None:
     """Score every image of DATASET: one row an image, in a Parquet file.
 
@@ -104,6 +110,12 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
     continues when the same command is given again; its rows wait in `<out>.parts`. Rows are in the
     order in which images were done. A service with API keys gets the one in CXR_API_KEY.
 
+    With --prior em the share of images with pneumonia is estimated from the probabilities alone,
+    without labels, and printed with its 95 % interval by bootstrap over images. The column
+    `probability_adjusted` is `probability` at that prevalence instead of the calibration's;
+    `probability` and `call` stay as they are. Warnings say why not to trust it. A file that is
+    there already gets the column without being read again.
+
     Exit status: 0 every image read; 3 all done, and some images have an error code instead of a
     probability; 1 stopped, run again to continue; 2 wrong usage.
 
@@ -114,6 +126,7 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
         cxr score rsna/ --out scores.parquet --embeddings
         cxr score labels.csv --out scores.parquet --url http://localhost:3000
         cxr score labels.csv --out scores.parquet --ray-address auto
+        cxr score films/ --out scores.parquet --calibration site.json --prior em
     """  # noqa: D301  click needs the \b itself
     url, ray_address, model = options["url"], options["ray_address"], options["model"]
     excluded = ("model", "ray_address", "embeddings", "calibration")
@@ -136,8 +149,14 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
             ) as engine,
             tqdm(total=len(listed.items), initial=done, unit="image", disable=None) as bar,
         ):
+            # Looked up before the images are read: what is missing ends the command at once.
+            calibrated = (
+                calibrated_on(engine, model, options["calibration"]) if options["prior"] else None
+            )
             summary = score_dataset(listed, engine, out, advance=_Progress(bar))
-    click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
+        click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
+        if calibrated is not None:
+            _tell(add_adjusted(out, calibrated))
     if summary.errors:
         sys.exit(SOME_IMAGES_FAILED)
 
@@ -237,6 +256,12 @@ def doctor(model: Path | None) -> None:
     from service.doctor import run  # noqa: PLC0415
 
     sys.exit(run(model))
+
+
+def _tell(found: Estimate) -> None:
+    click.echo(found)
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 class _Progress:

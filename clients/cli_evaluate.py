@@ -32,6 +32,10 @@ PATIENT = click.option(
     "--patient", metavar="COLUMN",
     help="Column that names the patient: the bootstrap draws patients, not images.",
 )  # fmt: skip
+WEIGHTS = click.option(
+    "--weights", metavar="COLUMN",
+    help="Column of sampling weights, to read a sample in the mix of its population.",
+)  # fmt: skip
 REPLICATES_OPTION = click.option(
     "--replicates", type=click.IntRange(min=1), default=REPLICATES, show_default=True,
     help="Bootstrap replicates.",
@@ -54,10 +58,7 @@ REPLICATES_OPTION = click.option(
     "--prevalence", type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Also give PPV and NPV where this share of patients has pneumonia.",
 )  # fmt: skip
-@click.option(
-    "--weights", metavar="COLUMN",
-    help="Column of sampling weights, to read a sample in the mix of its population.",
-)  # fmt: skip
+@WEIGHTS
 @click.option(
     "--within", metavar="COLUMN",
     help="Also give the AUROC over pairs of the same value of this column, e.g. of the same view.",
@@ -150,6 +151,7 @@ def evaluate(  # noqa: PLR0913  one argument an option
 )  # fmt: skip
 @BY
 @PATIENT
+@WEIGHTS
 @click.option(
     "--examples", type=click.IntRange(min=1), default=4, show_default=True,
     help="Images of each class in the grid of heatmaps; twice as many in that of samples.",
@@ -164,6 +166,7 @@ def compare(  # noqa: PLR0913  one argument an option
     boxes: Path | None,
     by: tuple[str, ...],
     patient: str | None,
+    weights: str | None,
     examples: int,
     replicates: int,
 ) -> None:
@@ -181,12 +184,21 @@ def compare(  # noqa: PLR0913  one argument an option
     (heatmaps of the same images), localisation (heatmaps against boxes) and samples, each as PNG
     and, where it holds no radiograph, as SVG.
 
+    With --weights, a column of the first score file, areas and differences are weighted as
+    `cxr evaluate` does it. Clusters of features count images alike and are left out; heatmaps
+    against boxes do too, so --boxes is for a comparison without weights.
+
     Example:
 
     \b
         cxr compare a.parquet b.parquet --out comparison --by source
         cxr compare models/default/1 untrained=models/random/1 --data labels.csv --out comparison
     """  # noqa: D301  click needs the \b itself
+    if weights is not None and boxes is not None:
+        raise click.UsageError(
+            "--boxes excludes --weights: heatmaps against boxes count images alike. Compare them "
+            "in a run without --weights."
+        )
     with one_line_errors():
         dataset = None if data is None else open_dataset(data)
         shown = None if samples is None else open_dataset(samples)
@@ -200,7 +212,7 @@ def compare(  # noqa: PLR0913  one argument an option
         opened = open_contenders(contenders, dataset, Settings.from_env())
         matched = match(opened, columns + ([patient] if patient else []))
         pictures = Pictures(dataset=dataset, samples=shown, boxes=marked, examples=examples)
-        method = Method(replicates=replicates, patient=patient)
+        method = Method(replicates=replicates, patient=patient, weights=weights)
         comparison = write_comparison(out, matched, by, method, pictures)
     click.echo(comparison_text(comparison))
     click.echo(f"{out / 'report.html'}", err=True)

@@ -25,6 +25,8 @@ from clients.intervals import (
     percentile_interval,
 )
 from clients.localisation import Localisation
+from clients.operating import Resampling
+from clients.weighting import sampling_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One contender in one group; ``separation`` is None without embeddings or enough images."""
+    """One contender in one group.
+
+    ``separation`` is None without embeddings or enough images, and with weights: clusters count
+    images alike.
+    """
 
     label: str
     measures: Measures
@@ -85,12 +91,15 @@ class Comparison:
         Contender -> its labelled images that are not compared.
     localisation
         Contender -> its heatmaps against boxes; empty where there are no boxes.
+    weights
+        Column of the first contender that images are weighted by; None where they count alike.
     """
 
     matched_by: str
     dropped: dict[str, Dropped]
     groups: tuple[Group, ...]
     localisation: dict[str, Localisation]
+    weights: str | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``."""
@@ -113,6 +122,11 @@ def compare(
         As for :func:`clients.evaluate.evaluate`; operating points are not used.
     localisation
         From :func:`clients.localisation.localise`.
+
+    Raises
+    ------
+    WeightError
+        If an image that is compared has no usable weight.
     """
     labels = [contender.label for contender in matched.contenders]
     return Comparison(
@@ -123,6 +137,7 @@ def compare(
             for stratum, rows in strata(matched.table, by)
         ),
         localisation=localisation,
+        weights=method.weights,
     )
 
 
@@ -131,20 +146,24 @@ def _group(
 ) -> Group:
     first = contenders[0].table.loc[chosen]
     labels = first["label"].to_numpy(np.int64)
-    patients = patient_numbers(first, method.patient)
+    resampling = Resampling(
+        replicates=method.replicates,
+        seed=method.seed,
+        patients=patient_numbers(first, method.patient),
+        weights=sampling_weights(first, method.weights),
+    )
+    # Patients, weights and strata are the first one's; the others need not have the columns.
+    shared = {name: first[name] for name in (method.patient, method.weights) if name is not None}
     entries = []
     for contender in contenders:
-        # Patients and strata are the first one's; the others need not have the columns.
-        rows = contender.table.loc[chosen]
-        if method.patient is not None:
-            rows = rows.assign(**{method.patient: first[method.patient]})
+        rows = contender.table.loc[chosen].assign(**shared)
         embeddings = contender.embeddings
         entries.append(
             Entry(
                 label=contender.label,
                 measures=measure(rows, stratum, method),
                 separation=None
-                if embeddings is None
+                if embeddings is None or method.weights is not None
                 else separate(labels, embeddings[chosen], seed=method.seed),
             )
         )
@@ -153,24 +172,35 @@ def _group(
         scores = {
             c.label: c.table.loc[chosen, "probability"].to_numpy(np.float64) for c in contenders
         }
-        pairs = _pairs(labels, scores, patients, method)
+        pairs = _pairs(labels, scores, resampling)
     return Group(entries=tuple(entries), pairs=pairs)
 
 
 def _pairs(
-    labels: IntArray, scores: dict[str, FloatArray], patients: IntArray | None, method: Method
+    labels: IntArray, scores: dict[str, FloatArray], resampling: Resampling
 ) -> tuple[Pair, ...]:
     """Compare each two; the same seed draws the same images for every contender."""
+    patients, weights = resampling.patients, resampling.weights
     drawn = {
-        label: bootstrap(labels, values, patients, replicates=method.replicates, seed=method.seed)
+        label: bootstrap(
+            labels,
+            values,
+            patients,
+            weights=weights,
+            replicates=resampling.replicates,
+            seed=resampling.seed,
+        )
         for label, values in scores.items()
     }
     aupr = {
-        label: float(average_precision_score(labels, values)) for label, values in scores.items()
+        label: float(average_precision_score(labels, values, sample_weight=weights))
+        for label, values in scores.items()
     }
     pairs = []
     for first, second in combinations(scores, 2):
-        difference, variance = delong_difference(labels, scores[first], scores[second], patients)
+        difference, variance = delong_difference(
+            labels, scores[first], scores[second], patients, weights
+        )
         areas = drawn[first].auroc - drawn[second].auroc
         precisions = drawn[first].average_precision - drawn[second].average_precision
         pairs.append(

@@ -22,6 +22,7 @@ from clients.comparison_figures import (
     localisation_figure,
     samples_figure,
 )
+from clients.comparison_table import LEFT_OUT
 from clients.contenders import Matched
 from clients.evaluate import Method, strata
 from clients.figures import inline_png, styled, to_png
@@ -66,7 +67,8 @@ def write_comparison(
     Raises
     ------
     EvaluationError
-        If an image to be shown is not in its dataset, or the samples have no label.
+        If an image to be shown is not in its dataset, the samples have no label, or an image that
+        is compared has no usable weight.
     PointingError
         If boxes and scores do not fit together.
     """
@@ -93,7 +95,9 @@ def write_comparison(
         facts=_facts(matched, comparison),
         comparison=comparison,
         figures=figures,
-        method_note=method_note(method),
+        method_note=method_note(method)
+        if method.weights is None
+        else f"{method_note(method)} {LEFT_OUT}",
     )
     numbers = json.dumps(comparison.to_json(), indent=2) + "\n"
     for name, text in (("compare.json", numbers), ("report.html", page)):
@@ -107,8 +111,13 @@ def _facts(matched: Matched, comparison: Comparison) -> str:
         f"{c.label}: {c.source.name}" + (f", SHA-256 {c.model.sha256[:12]}" if c.model else "")
         for c in matched.contenders
     )
-    count = comparison.groups[0].measures.images
-    return f"{count} images that every model read, matched by {comparison.matched_by}. {models}"
+    whole = comparison.groups[0].measures
+    count = f"{whole.images} images that every model read, matched by {comparison.matched_by}"
+    if whole.effective is not None:
+        count += (
+            f", weighted by {comparison.weights}, as good as {whole.effective:.1f} equal images"
+        )
+    return f"{count}. {models}"
 
 
 def _save(out: Path, name: str, figure: Figure, caption: str, description: str) -> Drawing:

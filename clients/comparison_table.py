@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from clients.compare import Comparison, Pair
 from clients.intervals import Interval
 from clients.localisation import Localisation
-from clients.tables import aligned, format_interval, format_number
+from clients.tables import aligned, format_interval, format_number, weights_note
+
+LEFT_OUT = "Clusters and UMAP of features count images alike, and are left out."
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -25,9 +27,13 @@ def comparison_text(comparison: Comparison) -> str:
         ]
         facts = group.measures
         title = f"{facts.title}: {facts.images} images, {facts.positives} positive"
+        if facts.effective is not None:
+            title += f", {facts.effective:.1f} effective"
         blocks.append(f"{title}\n{aligned(lines)}")
         if group.pairs:
             blocks.append(_pairs(group.pairs))
+    if comparison.weights is not None:
+        blocks.append(f"{weights_note(comparison.weights)} {LEFT_OUT}")
     for label, dropped in comparison.dropped.items():
         if dropped.refused or dropped.not_in_all:
             blocks.append(

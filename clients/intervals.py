@@ -70,13 +70,18 @@ def delong(
 
 
 def delong_difference(
-    labels: IntArray, first: FloatArray, second: FloatArray, patients: IntArray | None = None
+    labels: IntArray,
+    first: FloatArray,
+    second: FloatArray,
+    patients: IntArray | None = None,
+    weights: FloatArray | None = None,
 ) -> tuple[float, float]:
     """First area less the second, of scores of the same images, and the difference's variance.
 
     The placements of a difference of areas are the differences of their placements.
     """
-    return _area(labels, placements(labels, first) - placements(labels, second), patients)
+    apart = placements(labels, first, weights) - placements(labels, second, weights)
+    return _area(labels, apart, patients, weights)
 
 
 def _area(

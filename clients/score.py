@@ -41,6 +41,7 @@ SCORE_COLUMNS: dict[str, pa.DataType] = {
     "milliseconds": pa.float64(),  # decoding and a share of its inference, or the whole request
     "error": pa.string(),  # stable code; null where the image was read
 }
+ADJUSTED = "probability_adjusted"  # to another prevalence; only where it was asked for
 EMBEDDING = "embedding"  # float32, a list of fixed size; only where it was asked for
 
 
@@ -230,7 +231,7 @@ def _schema(dataset: Dataset, run: dict[str, Any], embedding_size: int | None) -
 
 def column_of(stratum: str) -> str:
     """Column of a stratum: its own name, or ``dataset_<name>`` where a measured one has it."""
-    taken = stratum in {"path", "label", EMBEDDING} or stratum in SCORE_COLUMNS
+    taken = stratum in {"path", "label", ADJUSTED, EMBEDDING} or stratum in SCORE_COLUMNS
     return f"dataset_{stratum}" if taken else stratum
 
 
