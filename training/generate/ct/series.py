@@ -187,7 +187,7 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.int16], tuple[float, float, floa
         import nibabel  # noqa: PLC0415 - of the extra `training`; DICOM needs it not
     except ModuleNotFoundError:
         raise _refuse(path, "needs nibabel", 'Install ".[training]".') from None
-    image: Any = nibabel.as_closest_canonical(nibabel.load(path))
+    image: Any = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
     if len(image.shape) != 3 or image.shape[2] < _LEAST_SLICES:
         raise _refuse(path, f"has shape {image.shape}", "One volume of a chest is needed.")
     values = np.asarray(image.dataobj)[::-1, ::-1].transpose(2, 1, 0)
