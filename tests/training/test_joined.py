@@ -53,6 +53,7 @@ def test_one_part_is_refused(parts: list[Path], tmp_path: Path) -> None:
 
 def test_a_folder_joined_of_others_is_refused(parts: list[Path], tmp_path: Path) -> None:
     join(tmp_path / "both", parts)
-    join(tmp_path / "both", parts)
+    join(tmp_path / "both", parts)  # the same ones go on
+    generate(tmp_path / "third", pairs=1, size=32, seed=3, workers=1, progress=False)
     with pytest.raises(DatasetMismatch):
-        join(tmp_path / "both", parts[::-1])
+        join(tmp_path / "both", [parts[0], tmp_path / "third"])
