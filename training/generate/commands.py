@@ -196,7 +196,6 @@ def _ct(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
             pairs=pairs,
             seed=seed,
             sources=generator.sources,
-            in_threads=device != "cpu",
             **options,
         )
     )

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import connection, get_context, parent_process
@@ -63,7 +63,6 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     workers: int,
     lesion: bool = True,
     sources: Mapping[str, object] | None = None,
-    in_threads: bool = False,
     progress: bool = True,
 ) -> Path:
     """Make the data set in ``folder``, or complete it.
@@ -82,13 +81,11 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     size
         Side of the images in pixels; masks are stored at 64.
     workers
-        Processes (or threads); 1 works in this process.
+        Processes; 1 works in this process.
     lesion
         False leaves the lesion out of the images labelled 1, for the leak test.
     sources
         What the images are made from, beside code, for ``generation.json``.
-    in_threads
-        Whether workers are threads of this process, e.g. since they share a GPU.
     progress
         Whether to show a bar with the rate on standard error.
 
@@ -119,7 +116,7 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     done = _read_journal(folder)
     missing = [pair for pair in range(pairs) if pair not in done]
     task = partial(make_pair, folder, generation, generator)
-    made = _make(task, missing, workers, in_threads=in_threads)
+    made = _make(task, missing, workers)
     with (
         (folder / JOURNAL).open("a", encoding="utf-8") as journal,
         tqdm(total=pairs, initial=pairs - len(missing), unit="pair", disable=not progress) as bar,
@@ -167,20 +164,18 @@ def _files_exist(folder: Path, rows: list[Row]) -> bool:
 
 
 def _make(
-    task: Callable[[int], list[Row]], missing: list[int], workers: int, *, in_threads: bool
+    task: Callable[[int], list[Row]], missing: list[int], workers: int
 ) -> Iterator[tuple[int, list[Row]]]:
     """Yield every missing pair with its rows, in order."""
     count = min(workers, len(missing))
     if count < 2:
         yield from zip(missing, map(task, missing), strict=True)
         return
-    with _pool(count, in_threads=in_threads) as pool:
+    with _pool(count) as pool:
         yield from zip(missing, pool.map(task, missing), strict=True)
 
 
-def _pool(count: int, *, in_threads: bool) -> Executor:
-    if in_threads:
-        return ThreadPoolExecutor(count)
+def _pool(count: int) -> ProcessPoolExecutor:
     # Spawned, not forked: the caller may hold threads (torch, OpenCV) that a fork would break.
     return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
 

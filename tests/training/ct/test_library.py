@@ -79,8 +79,7 @@ def test_without_lesions_both_labels_show_the_same_film(tmp_path: Path, volumes:
     assert healthy.read_bytes() == other.read_bytes()
 
 
-def test_threads_draw_what_one_worker_draws(dataset: Path, volumes: Path, tmp_path: Path) -> None:
-    """As on a GPU, where workers share one process."""
+def test_two_workers_draw_what_one_draws(dataset: Path, volumes: Path, tmp_path: Path) -> None:
     from training.generate.ct.render import Ct  # noqa: PLC0415
     from training.generate.store import generate  # noqa: PLC0415
 
@@ -93,7 +92,6 @@ def test_threads_draw_what_one_worker_draws(dataset: Path, volumes: Path, tmp_pa
         seed=5,
         workers=2,
         sources=generator.sources,
-        in_threads=True,
         progress=False,
     )
     for name in ("000000_0.png", "000001_1.png"):

@@ -103,7 +103,7 @@ class Ct:
     chests
         Prepared volumes.
     device
-        As torch names it. A GPU is shared by threads of one process.
+        As torch names it. Workers share a GPU.
     """
 
     name = "ct"
