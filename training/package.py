@@ -235,6 +235,10 @@ def joining(config: Config, run: Path, scales: Scales | None) -> dict[str, Any]:
 
 def _weights(run: Path) -> dict[str, Any]:
     state = torch.load(run / "weights.pt", map_location="cpu", weights_only=True)
+    if "start" not in state:
+        raise ValueError(
+            f"{run / 'weights.pt'} was trained by an earlier version; train in another run folder"
+        )
     return {
         "sha256": sha256(run / "weights.pt"),
         "architecture": state["architecture"],
@@ -289,6 +293,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, Path):
         return value.name if value.is_absolute() else value.as_posix()
+    if isinstance(value, str) and Path(value).is_absolute():
+        return Path(value).name
     return value
 
 

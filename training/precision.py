@@ -41,7 +41,8 @@ def choose_precision(network: PneumoniaNet, shape: Shape, rank: Rank) -> torch.d
         Of a rank's batch of channels, (N, views, S, S).
     """
     if rank.device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has else torch.float32
     seconds = torch.tensor(measure(trial(network, shape), time.perf_counter), device=rank.device)
     if rank.world > 1:
         distributed.all_reduce(seconds)

@@ -109,6 +109,8 @@ def compare(data: Path, films: Path) -> pd.DataFrame:
 
 
 def _medians(folder: Path, listed: pd.DataFrame, name: str) -> pd.DataFrame:
+    if not listed["label"].isin([0, 1]).all() or listed["stratum"].isna().any():
+        raise ValueError(f"a label of the {name} is not 0 or 1, or its source or age band is empty")
     numbers = pd.DataFrame([measure((folder / path).read_bytes()) for path in listed["path"]])
     numbers["set"] = name
     numbers["stratum"] = listed["stratum"].to_numpy()

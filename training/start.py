@@ -48,9 +48,12 @@ def _from_file(network: PneumoniaNet, path: Path) -> Origin:
     state = _load(path)
     if "model" in state:
         network.load_state_dict(state["model"])
+        before = state.get("start", {}).get("name", "random")
+        name = path.name if before == "random" else f"{path.name}, from {before}"
     else:
         network.load_imagenet(state)
-    return {"name": path.name, "sha256": _sha256(path)}
+        name = f"ImageNet, {path.name}"
+    return {"name": name, "sha256": _sha256(path)}
 
 
 def _from_package(network: PneumoniaNet) -> Origin:

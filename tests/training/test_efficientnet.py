@@ -128,7 +128,7 @@ class TestHeatmap:
         reference = grad_cam(made, images)
         assert own.shape == (5, 4, 4)
         assert reference.max() > 0
-        np.testing.assert_allclose(own, reference, atol=1e-5)
+        np.testing.assert_allclose(own, reference, rtol=1e-3, atol=1e-4)
 
 
 class TestInt8:

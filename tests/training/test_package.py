@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from service.model.bundle import Bundle
@@ -16,7 +17,7 @@ from service.model.signature import SIGNATURE
 from tests.training.model_run import Run
 from training.cli import cli
 from training.export import graph_path, sha256
-from training.package import ModelExistsError, package
+from training.package import ModelExistsError, package, plain
 
 
 class TestFolder:
@@ -127,6 +128,23 @@ class TestCard:
         done = CliRunner().invoke(cli, ["card", str(model)])
         assert done.exit_code != 0
         assert (model / "MODEL_CARD.md").read_bytes() == before
+
+
+def test_of_a_path_in_the_configuration_only_the_name_is_kept() -> None:
+    assert plain({"init": "/home/somebody/w.pt", "views": ("grey",)}) == {
+        "init": "w.pt",
+        "views": ["grey"],
+    }
+
+
+def test_weights_of_an_earlier_version_are_refused(packaged: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(packaged.folder, run)
+    state = torch.load(run / "weights.pt", weights_only=True)
+    del state["start"]
+    torch.save(state, run / "weights.pt")
+    with pytest.raises(ValueError, match="earlier version; train in another run folder"):
+        package(packaged.config, run, tmp_path / "models" / "tiny" / "1")
 
 
 def test_store_keeps_a_copy_and_refuses_a_second(packaged: Run, tmp_path: Path) -> None:

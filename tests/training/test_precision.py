@@ -64,6 +64,17 @@ def test_one_of_both_is_chosen_for_a_network(network: PneumoniaNet) -> None:
     assert choose_precision(network, SHAPE, ALONE) in PRECISIONS
 
 
+@pytest.mark.parametrize(("has", "chosen"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_gpu_that_only_emulates_bfloat16_takes_float32(
+    network: PneumoniaNet, monkeypatch: pytest.MonkeyPatch, has: bool, chosen: torch.dtype
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: has or including_emulation
+    )
+    gpu = Rank(number=0, world=1, device=torch.device("cuda"))
+    assert choose_precision(network, SHAPE, gpu) is chosen
+
+
 def test_a_trial_computes_gradients_in_each_precision(network: PneumoniaNet) -> None:
     seen = []
     network.backbone.fc.register_forward_hook(lambda *call: seen.append(call[2].dtype))

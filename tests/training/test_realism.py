@@ -70,6 +70,14 @@ def test_classes_stand_side_by_side_by_age_band_and_source(folders: tuple[Path, 
                                    check_names=False)  # fmt: skip
 
 
+def test_films_of_unknown_label_are_refused(folders: tuple[Path, Path]) -> None:
+    data, films = folders
+    listed = pd.read_csv(films / "labels.csv")
+    listed.assign(label=[0, None]).to_csv(films / "labels.csv", index=False)
+    with pytest.raises(ValueError, match="a label of the films is not 0 or 1"):
+        compare(data, films)
+
+
 def test_command_prints_the_table(folders: tuple[Path, Path]) -> None:
     done = CliRunner().invoke(cli, ["realism", *map(str, folders)])
     assert done.exit_code == 0

@@ -50,15 +50,17 @@ class TestPackagedWeights:
         named, by_path = network(lite0), network(lite0)
         initialise(named, lite0)
         origin = initialise(by_path, dataclasses.replace(lite0, init=str(path)))
-        assert origin == {"name": path.name, "sha256": PACKAGED_SHA256}
+        assert origin == {"name": f"ImageNet, {path.name}", "sha256": PACKAGED_SHA256}
         for name, value in named.state_dict().items():
             assert torch.equal(by_path.state_dict()[name], value)
 
 
 def test_a_trained_network_can_be_the_start_of_another(lite0: FitConfig, tmp_path: Path) -> None:
     trained = network(lite0)
-    torch.save({"model": trained.state_dict()}, tmp_path / "weights.pt")
+    state = {"model": trained.state_dict(), "start": {"name": "ImageNet, a package"}}
+    torch.save(state, tmp_path / "weights.pt")
     later = network(lite0)
     torch.nn.init.zeros_(later.backbone.fc.weight)
-    initialise(later, dataclasses.replace(lite0, init=str(tmp_path / "weights.pt")))
+    origin = initialise(later, dataclasses.replace(lite0, init=str(tmp_path / "weights.pt")))
+    assert origin["name"] == "weights.pt, from ImageNet, a package"
     assert torch.equal(later.backbone.fc.weight, trained.backbone.fc.weight)

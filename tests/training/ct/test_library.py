@@ -1,11 +1,14 @@
 """`cxr-train generate --generator ct`: data set, provenance, resume, refusals."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from click.testing import CliRunner, Result
 
@@ -97,6 +100,35 @@ def test_two_workers_draw_what_one_draws(dataset: Path, volumes: Path, tmp_path:
     for name in ("000000_0.png", "000001_1.png"):
         drawn = (tmp_path / "ct" / "images" / name).read_bytes()
         assert drawn == (dataset / "images" / name).read_bytes()
+
+
+def test_a_series_that_changed_is_prepared_anew(tmp_path: Path, volumes: Path) -> None:
+    """Also where its files are older than what was made of the last one."""
+    from training.generate.ct.library import prepare_all  # noqa: PLC0415
+
+    copy = tmp_path / "volumes"
+    shutil.copytree(volumes, copy)
+    cache = tmp_path / "cache"
+    (before,) = prepare_all(copy, cache, 1, progress=False)
+    (copy / "chest-1" / "provenance.json").write_text('{"collection": "another", "licence": "CC0"}')
+    os.utime(copy / "chest-1" / "provenance.json", (0, 0))
+    (after,) = prepare_all(copy, cache, 1, progress=False)
+    assert (before.provenance.collection, after.provenance.collection) == ("computed", "another")
+
+
+def test_files_that_cannot_be_read_are_named_without_their_text(
+    tmp_path: Path, volumes: Path
+) -> None:
+    copy = tmp_path / "volumes" / "broken"
+    shutil.copytree(volumes / "chest-1", copy)
+    for file in copy.glob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        del dataset.PixelSpacing
+        dataset.save_as(file)
+    done = run(tmp_path / "ct", copy.parent, "--pairs", "1")
+    assert done.exit_code == 1
+    assert "unusable_series" in done.output
+    assert "broken cannot be read (AttributeError)" in done.output
 
 
 def test_ct_needs_volumes() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.ct.scans import PROVENANCE, SHAPE, SPACING, hounsfield, scan
+from tests.training.ct.scans import PROVENANCE, SHAPE, SPACING, ball, hounsfield, scan
 from training.generate.ct.chest import Chest
 from training.generate.ct.series import UnusableSeries
 from training.generate.ct.volume import COARSE, Volume, load, prepare, save
@@ -57,6 +57,16 @@ def test_a_scan_without_lungs_is_refused() -> None:
     values[values < -800] = 30
     values[:, 60:] = -1000
     with pytest.raises(UnusableSeries, match=r"unusable_series: .*lungs"):
+        prepare(scan(values))
+
+
+def test_gas_in_the_bowel_is_no_pair_of_lungs() -> None:
+    values = hounsfield()
+    values[values < -800] = 30
+    values[:, 60:] = -1000
+    for side in (-1, 1):
+        values[ball((40 * side, 0, 0), (20, 20, 30))] = -900
+    with pytest.raises(UnusableSeries, match=r"unusable_series: no two lungs"):
         prepare(scan(values))
 
 

@@ -3,6 +3,7 @@
 files -> [scan -> volume] -> patient -> projection -> film
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,7 @@ from training.generate.ct.volume import load, prepare, save
 from training.generate.manifest import replace_file
 
 _HELD = 8  # chests in memory, about 50 MB each
+_READING = ("series.py", "segment.py", "volume.py")  # the code that a prepared volume depends on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,26 +82,42 @@ def prepare_all(volumes: Path, cache: Path, workers: int, *, progress: bool) -> 
 
 
 def _is_ready(source: Path, cache: Path) -> bool:
-    """Whether the source is older than what was made of it."""
+    """Whether what is kept was made of this very source, by this very code."""
     kept = cache / f"{source.name}.json"
     if not kept.exists() or not kept.with_suffix(".npz").exists():
         return False
-    files = source.iterdir() if source.is_dir() else iter([source])
-    return max(file.stat().st_mtime for file in files) <= kept.stat().st_mtime
+    return bool(json.loads(kept.read_text(encoding="utf-8"))["source"] == _fingerprint(source))
+
+
+def _fingerprint(source: Path) -> str:
+    """SHA-256 of place, names, sizes and times of the files, and of the code that reads them."""
+    sidecar = source.with_name(source.name.split(".nii", maxsplit=1)[0] + ".json")
+    files = sorted(source.iterdir()) if source.is_dir() else [source, sidecar]
+    facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+    code = [Path(__file__).with_name(name).read_bytes() for name in _READING]
+    return hashlib.sha256(repr((str(source.resolve()), facts, code)).encode()).hexdigest()
 
 
 def _prepare(source: Path, cache: Path) -> None:
-    scan = read_scan(source)
     try:
-        volume = prepare(scan)
+        volume = prepare(read_scan(source))
     except UnusableSeries as error:
-        raise UnusableSeries(f"{error} ({source}: take it out of the folder.)") from None
+        told = str(error)
+        if str(source) not in told:
+            told = f"{told} ({source}: take it out of the folder.)"
+        raise UnusableSeries(told) from None
+    except Exception as error:  # whatever broken files raise; their text may be quoted in it
+        raise UnusableSeries(
+            f"{UnusableSeries.code}: {source} cannot be read ({type(error).__name__}). "
+            "Copy it anew, or take it out of the folder."
+        ) from error
     kept = cache / f"{source.name}.json"
     save(volume, kept.with_suffix(".npz"))
-    replace_file(kept, (json.dumps(volume.provenance.record(), indent=2) + "\n").encode())
+    record = {"source": _fingerprint(source), "provenance": volume.provenance.record()}
+    replace_file(kept, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def _recall(source: Path, cache: Path) -> Prepared:
     kept = cache / f"{source.name}.json"
-    provenance = Provenance(**json.loads(kept.read_text(encoding="utf-8")))
+    provenance = Provenance(**json.loads(kept.read_text(encoding="utf-8"))["provenance"])
     return Prepared(path=kept.with_suffix(".npz"), provenance=provenance)

@@ -136,8 +136,12 @@ class Ct:
 
     def answer(self, request: Request) -> tuple[SyntheticImage, ...]:
         """Draw the healthy and the pneumonia half of one pair."""
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)  # workers take the cores
-        pair = draw_pair(self.chests, request.seed, request.size, lesion=request.lesion)
+        try:
+            pair = draw_pair(self.chests, request.seed, request.size, lesion=request.lesion)
+        finally:
+            torch.set_num_threads(threads)
         return tuple(
             SyntheticImage(
                 pixels=image.pixels,

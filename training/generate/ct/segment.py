@@ -19,6 +19,7 @@ _TISSUE, _AIR, _AIRWAY = -300, -400, -850  # Hounsfield units
 _ENHANCED, _BLOOD = 110, 60
 _AIRWAY_AREA = (40.0, 900.0)  # cross section in mm^2
 _SMALLER_LUNG = 0.12  # least share of the larger one
+_LEAST_LUNG = 150_000  # mm^3 of air; gas in the bowel and in sinuses is less
 
 
 def find_body(hounsfield: NDArray[np.int16]) -> Mask:
@@ -61,6 +62,10 @@ def find_lungs(hounsfield: NDArray[np.int16], body: Mask, spacing: float) -> tup
     second = labels == order[1] + 1 if count > 1 else np.zeros_like(first)
     if second.sum() < _SMALLER_LUNG * first.sum():
         first, second = _cut_apart(first)
+    if min(first.sum(), second.sum()) * spacing**3 < _LEAST_LUNG:
+        raise UnusableSeries(
+            f"{UnusableSeries.code}: no two lungs found. A chest CT with both lungs is needed."
+        )
     sides = sorted((first, second), key=lambda part: float(np.nonzero(part)[2].mean()))
     lungs = np.zeros(hounsfield.shape, np.uint8)
     rounds = max(1, round(6 / spacing))
