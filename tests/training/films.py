@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.generate.phantom.render import PhantomImage, draw_pair
+from training.generate.phantom.render import DrawnImage, draw_pair
 from training.generate.request import GreyImage
 
 PAIRS = 100
@@ -34,7 +34,7 @@ def draw_films() -> list[Film]:
     ]
 
 
-def _enlarge(image: PhantomImage, label: int) -> Film:
+def _enlarge(image: DrawnImage, label: int) -> Film:
     size = (SIDE, SIDE)
     pixels, lungs, lesion = (
         np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_CUBIC), np.uint8)

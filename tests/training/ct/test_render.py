@@ -7,19 +7,19 @@ import pytest
 from training.generate.ct.case import draw_case, project_case
 from training.generate.ct.chest import Chest
 from training.generate.ct.lesion import PATTERNS, draw_lesion
-from training.generate.ct.render import CtImage, draw_pair, draw_pairs
-from training.generate.ct.volume import Volume
+from training.generate.ct.render import draw_pair
 from training.generate.phantom.acquisition import draw_acquisition
+from training.generate.phantom.render import DrawnImage
 
 SIZE = 96
 
 
 @pytest.fixture(scope="module")
-def pairs(volume: Volume) -> list[tuple[CtImage, CtImage]]:
-    return list(draw_pairs([volume], range(6), SIZE))
+def pairs(chest: Chest) -> list[tuple[DrawnImage, DrawnImage]]:
+    return [draw_pair([chest], seed, SIZE) for seed in range(6)]
 
 
-def test_arrays_have_the_size_asked_for(pairs: list[tuple[CtImage, CtImage]]) -> None:
+def test_arrays_have_the_size_asked_for(pairs: list[tuple[DrawnImage, DrawnImage]]) -> None:
     for image in pairs[0]:
         for part in (image.pixels, image.lesion, image.lungs):
             assert part.shape == (SIZE, SIZE)
@@ -27,7 +27,7 @@ def test_arrays_have_the_size_asked_for(pairs: list[tuple[CtImage, CtImage]]) ->
 
 
 def test_a_lesion_lies_in_the_ill_half_and_in_the_lungs(
-    pairs: list[tuple[CtImage, CtImage]],
+    pairs: list[tuple[DrawnImage, DrawnImage]],
 ) -> None:
     for healthy, ill in pairs:
         assert not healthy.lesion.any()
@@ -41,9 +41,9 @@ def test_a_lesion_lies_in_the_ill_half_and_in_the_lungs(
 
 
 def test_the_same_seed_gives_the_same_films(
-    volume: Volume, pairs: list[tuple[CtImage, CtImage]]
+    chest: Chest, pairs: list[tuple[DrawnImage, DrawnImage]]
 ) -> None:
-    (again,) = draw_pairs([volume], [3], SIZE)
+    again = draw_pair([chest], 3, SIZE)
     for one, other in zip(pairs[3], again, strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
         np.testing.assert_array_equal(one.lesion, other.lesion)
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_films(
 
 
 def test_without_a_lesion_the_halves_are_identical_and_the_healthy_one_stays(
-    chest: Chest, pairs: list[tuple[CtImage, CtImage]]
+    chest: Chest, pairs: list[tuple[DrawnImage, DrawnImage]]
 ) -> None:
     for seed in (0, 1):
         healthy, other = draw_pair([chest], seed, SIZE, lesion=False)

@@ -5,7 +5,7 @@ files -> scan -> volume -> patient -> projection -> [film]
 
 import ast
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,62 +16,15 @@ import torch
 from training.generate.ct.case import FINE, draw_case, project_case
 from training.generate.ct.chest import Chest
 from training.generate.ct.library import Chests, prepare_all
-from training.generate.ct.volume import Volume
 from training.generate.phantom.acquisition import acquire, describe, draw_acquisition
 from training.generate.phantom.framing import Framing
-from training.generate.phantom.render import NO_LESION, source_digest
-from training.generate.request import Fact, GreyImage, Request, SyntheticImage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CtImage:
-    """One projected radiograph; all arrays uint8 of shape (size, size).
-
-    Attributes
-    ----------
-    pixels
-        Dense tissue bright.
-    lesion
-        Visibility of the lesion times 255, all 0 without one.
-    lungs
-        Coverage by lung times 255.
-    facts
-        Of patient, lesion and acquisition.
-    """
-
-    pixels: GreyImage
-    lesion: GreyImage
-    lungs: GreyImage
-    facts: dict[str, Fact]
-
-
-def draw_pairs(
-    volumes: Sequence[Volume],
-    seeds: Sequence[int],
-    size: int,
-    device: str = "cpu",
-    *,
-    lesion: bool = True,
-) -> Iterator[tuple[CtImage, CtImage]]:
-    """Draw one healthy and one pneumonia image for each seed.
-
-    Parameters
-    ----------
-    volumes
-        Prepared CTs, of which each patient takes one.
-    device
-        Where the projecting is done, as torch names it.
-    lesion
-        False leaves the lesion out: the halves are then identical.
-    """
-    chests = [Chest.of(volume, device) for volume in volumes]
-    for seed in seeds:
-        yield draw_pair(chests, seed, size, lesion=lesion)
+from training.generate.phantom.render import NO_LESION, DrawnImage, halves, source_digest
+from training.generate.request import Request, SyntheticImage
 
 
 def draw_pair(
     chests: Sequence[Chest], seed: int, size: int, *, lesion: bool = True
-) -> tuple[CtImage, CtImage]:
+) -> tuple[DrawnImage, DrawnImage]:
     """Draw one patient twice: healthy and with pneumonia, filmed alike."""
     patient, film = np.random.SeedSequence(seed).spawn(2)
     case = draw_case(np.random.default_rng(patient), chests, lesion=lesion)
@@ -87,7 +40,7 @@ def draw_pair(
     for projection, extra in ((healthy, NO_LESION), (ill, {})):
         taken = acquire(projection, replace(acquisition, framing=whole), size)
         images.append(
-            CtImage(
+            DrawnImage(
                 pixels=taken.pixels, lesion=taken.lesion, lungs=taken.lungs, facts=facts | extra
             )
         )
@@ -142,15 +95,7 @@ class Ct:
             pair = draw_pair(self.chests, request.seed, request.size, lesion=request.lesion)
         finally:
             torch.set_num_threads(threads)
-        return tuple(
-            SyntheticImage(
-                pixels=image.pixels,
-                label=label,
-                mask=image.lesion if label and request.lesion else None,
-                facts=image.facts,
-            )
-            for label, image in enumerate(pair)
-        )
+        return halves(pair, request)
 
 
 @cache

@@ -20,8 +20,8 @@ NO_LESION: dict[str, Fact] = {"pattern": "", "side": "", "lesion_effusion": Fals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhantomImage:
-    """One phantom radiograph; all arrays uint8 of shape (size, size).
+class DrawnImage:
+    """One drawn radiograph; all arrays uint8 of shape (size, size).
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class PhantomImage:
     facts: dict[str, Fact]
 
 
-def draw_pair(seed: int, size: int, *, lesion: bool = True) -> tuple[PhantomImage, PhantomImage]:
+def draw_pair(seed: int, size: int, *, lesion: bool = True) -> tuple[DrawnImage, DrawnImage]:
     """Draw one patient twice: healthy and with pneumonia.
 
     Parameters
@@ -81,16 +81,20 @@ class Phantom:
 
     def answer(self, request: Request) -> tuple[SyntheticImage, ...]:
         """Draw the healthy and the pneumonia half of one pair."""
-        pair = draw_pair(request.seed, request.size, lesion=request.lesion)
-        return tuple(
-            SyntheticImage(
-                pixels=image.pixels,
-                label=label,
-                mask=image.lesion if label and request.lesion else None,
-                facts=image.facts,
-            )
-            for label, image in enumerate(pair)
+        return halves(draw_pair(request.seed, request.size, lesion=request.lesion), request)
+
+
+def halves(pair: tuple[DrawnImage, DrawnImage], request: Request) -> tuple[SyntheticImage, ...]:
+    """The healthy and the pneumonia half of a pair, as the data set's writer takes them."""
+    return tuple(
+        SyntheticImage(
+            pixels=image.pixels,
+            label=label,
+            mask=image.lesion if label and request.lesion else None,
+            facts=image.facts,
         )
+        for label, image in enumerate(pair)
+    )
 
 
 @cache
@@ -104,12 +108,12 @@ def source_digest() -> str:
 
 def _film(
     rng: np.random.Generator, projection: Projection, facts: dict[str, Fact], size: int
-) -> PhantomImage:
+) -> DrawnImage:
     acquisition = draw_acquisition(
         rng, projection.lungs, str(facts["age_band"]), str(facts["view"])
     )
     film = acquire(projection, acquisition, size)
-    return PhantomImage(
+    return DrawnImage(
         pixels=film.pixels,
         lesion=film.lesion,
         lungs=film.lungs,
