@@ -29,7 +29,7 @@ logit) and the pooled features.
 {parts}
 ## Data and recipe
 
-Generator: {generators}. Random seed: {seed}.
+{generators}Random seed: {seed}.
 
 {counts}
 
@@ -72,7 +72,8 @@ on that split:
 
 
 COMPANIONS = """\
-- Read together: {networks}. They are trained alike, from other start weights, and err differently.
+- {number} networks read together, and err differently:
+{networks}
   Logit and heatmap are means over them, each first brought to the same spread of logits on the
   synthetic calibration split; the features are those of the first.
 """
@@ -170,7 +171,7 @@ def model_card(manifest: Manifest, remarks: Remarks) -> str:
         temperature=manifest.calibration.temperature,
         bias=f" + {bias:.4f}" if bias else "",
         parts=_parts(facts),
-        generators=", ".join(facts["dataset"]["generators"]),
+        generators=_generators(facts["dataset"]),
         seed=facts["seed"],
         counts=_counts(facts["dataset"]["splits"]),
         default=manifest.default_operating_point,
@@ -200,11 +201,41 @@ def _parts(facts: Mapping[str, Any]) -> str:
     detail = LUNG_DETAIL.format(weight=facts["config"]["reading"]["weight"], **facts["lung_detail"])
     if not facts["companions"]:
         return detail
-    recipes = [facts["config"]["fit"], *facts["config"]["companions"]]
-    networks = "; ".join(
-        f"{recipe['architecture']} on {' and '.join(recipe['views'])}" for recipe in recipes
+    networks = [
+        {"size": facts["config"]["input"]["size"]} | facts["config"]["fit"],
+        *facts["config"]["companions"],
+    ]
+    lines = "\n".join(f"  {place}. {_network(n)}" for place, n in enumerate(networks, start=1))
+    return COMPANIONS.format(number=len(networks), networks=lines) + detail
+
+
+def _network(recipe: Mapping[str, Any]) -> str:
+    """One line on a network: what it is, what it sees, and whose images it learned from."""
+    generators = " and ".join(recipe.get("generators", ())) or "all"
+    frozen = recipe.get("freeze", 0)
+    kept = f", the first {frozen} of {recipe['blocks']} blocks as they started" if frozen else ""
+    return (
+        f"{recipe['architecture']} on {' and '.join(recipe['views'])} of {recipe['size']} pixels,"
+        f" images of {generators}{kept}."
     )
-    return COMPANIONS.format(networks=networks) + detail
+
+
+def _generators(dataset: Mapping[str, Any]) -> str:
+    """Who drew how many images, and of which CT scans those of them are that were projected."""
+    if "images" not in dataset:  # a model packaged before it was recorded
+        return f"Generator: {', '.join(dataset['generators'])}. "
+    volumes = [volume for own in dataset["generations"] for volume in own.get("volumes", ())]
+    counts = ", ".join(f"{name} ({count:,} images)" for name, count in dataset["images"].items())
+    if not volumes:
+        return f"Generator: {counts}. "
+    scans = "; ".join(
+        f"{volume['collection'] or volume['name']} ({volume['licence'] or 'licence not given'})"
+        for volume in volumes
+    )
+    return (
+        f"Generators: {counts}. No real radiograph was seen; the images of ct are projections of "
+        f"{len(volumes)} CT scans: {scans}.\n\n"
+    )
 
 
 def _starts(facts: Mapping[str, Any]) -> str:

@@ -37,6 +37,7 @@ from training.card import NO_REMARKS, Remarks, model_card
 from training.config import Config
 from training.dataset import load_cells, load_splits, load_tensors
 from training.export import graph_path, sha256
+from training.generate.manifest import generations
 from training.graft import Scales, fit_scales, graft, parts
 from training.lungs import load_lungs, served_input
 from training.measures import Interval, peaks_in_lesion, run_graph, summarise
@@ -264,7 +265,8 @@ def provenance(
         "weights": _weights(run),
         "dataset": {
             "manifest_sha256": sha256(config.dataset.folder / "manifest.parquet"),
-            "generators": sorted(everything["generator"].unique().tolist()),
+            "images": everything["generator"].value_counts().sort_index().to_dict(),
+            "generations": generations(config.dataset.folder),
             "splits": {name: _count(frame) for name, frame in splits.items()},
         },
         "calibration": {"nll_before": fitted.nll_before, "nll_after": fitted.nll_after},

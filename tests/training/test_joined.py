@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from training.generate.joined import join
-from training.generate.manifest import DatasetMismatch
+from training.generate.manifest import DatasetMismatch, generations
 from training.generate.store import generate
 
 
@@ -57,3 +57,10 @@ def test_a_folder_joined_of_others_is_refused(parts: list[Path], tmp_path: Path)
     generate(tmp_path / "third", pairs=1, size=32, seed=3, workers=1, progress=False)
     with pytest.raises(DatasetMismatch):
         join(tmp_path / "both", [parts[0], tmp_path / "third"])
+
+
+def test_generations_are_those_of_the_parts(parts: list[Path], tmp_path: Path) -> None:
+    join(tmp_path / "both", parts)
+    assert [own["seed"] for own in generations(tmp_path / "both")] == [1, 2]
+    assert generations(parts[0]) == generations(tmp_path / "both")[:1]
+    assert generations(tmp_path) == []

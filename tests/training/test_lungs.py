@@ -288,7 +288,9 @@ class TestPackage:
         assert len(manifest.provenance["companions"]) == 1
         card = (model / "MODEL_CARD.md").read_text()
         assert "lung detail" in card
-        assert "resnet18 on ranks; resnet18 on ranks and edges" in card
+        size = manifest.input.size
+        assert f"1. resnet18 on ranks of {size} pixels, images of all." in card
+        assert f"2. resnet18 on ranks and edges of {size} pixels, images of all." in card
 
     def test_networks_and_detail_have_the_same_spread(
         self, learned: tuple[Config, Path], model: Path

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from service.model.manifest import Manifest
 from service.model.reader import Reader
 from service.model.signature import SIGNATURE
 from tests.training.model_run import Run
+from training.card import NO_REMARKS, model_card
 from training.cli import cli
 from training.export import graph_path, sha256
 from training.package import ModelExistsError, package, plain
@@ -51,7 +53,7 @@ class TestFolder:
         facts = json.loads(text)["provenance"]
         splits = facts["dataset"]["splits"].values()
         assert sum(split["pneumonia"] + split["no pneumonia"] for split in splits) == 80
-        assert facts["dataset"]["generators"] == ["noise"]
+        assert facts["dataset"]["images"] == {"noise": 80}
         assert facts["dataset"]["manifest_sha256"] == sha256(
             packaged.config.dataset.folder / "manifest.parquet"
         )
@@ -68,6 +70,17 @@ class TestFolder:
         auroc = manifest.provenance["validation"]["AUROC"]
         assert f"{auroc['estimate']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f})" in card
         assert auroc["low"] <= auroc["estimate"] <= auroc["high"]
+
+    def test_card_names_the_scans_that_images_were_projected_from(self, packaged: Run) -> None:
+        manifest = Manifest.load(packaged.model / "manifest.json")
+        scan = {"name": "a", "collection": "LIDC-IDRI", "licence": "CC BY 3.0", "series": "1.2"}
+        own = {"generator": "ct", "volumes": [scan, {**scan, "name": "b", "collection": ""}]}
+        dataset = {"images": {"ct": 4000, "noise": 80}, "generations": [{"generator": "x"}, own]}
+        facts = manifest.provenance | {"dataset": manifest.provenance["dataset"] | dataset}
+        card = model_card(dataclasses.replace(manifest, provenance=facts), NO_REMARKS)
+        told = " ".join(card.split())
+        assert "ct (4,000 images), noise (80 images)." in told
+        assert "of 2 CT scans: LIDC-IDRI (CC BY 3.0); b (CC BY 3.0)." in told
 
 
 class TestPackage:

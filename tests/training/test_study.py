@@ -61,7 +61,7 @@ def test_four_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -
         assert name in page
         assert name in numbers
     manifests = [json.loads((model / "manifest.json").read_text()) for model in models]
-    assert [m["provenance"]["dataset"]["generators"] for m in manifests] == [
+    assert [list(m["provenance"]["dataset"]["images"]) for m in manifests] == [
         ["nano-banana-cropped"], ["nano-banana-raw"], ["roentgen-v2"], ["noise"],
     ]  # fmt: skip
 

@@ -40,6 +40,15 @@ class DatasetMismatch(ValueError):
     """The folder holds a data set that was made with other parameters."""
 
 
+def generations(folder: Path) -> list[dict[str, Any]]:
+    """What was asked for, of a data set's generator; of each part where it joins several."""
+    path = folder / GENERATION
+    asked = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "joined" not in asked:
+        return [asked] if asked else []
+    return [own for part in asked["joined"] for own in generations(folder / part)]
+
+
 def check_claim(folder: Path, wanted: Mapping[str, object]) -> None:
     """Refuse a folder that was claimed with other parameters; an empty one passes."""
     path = folder / GENERATION
