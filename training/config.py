@@ -96,7 +96,7 @@ class FitConfig:
     label_smoothing, mask_weight
         Of the loss: targets in [s/2, 1 - s/2]; weight of the auxiliary lesion mask.
     average
-        Decay of the moving average of weights that is kept.
+        Decay of the moving average of weights that is kept; it rises to this in the first steps.
     checkpoint_every
         Steps between checkpoints, each with a look at the validation split.
     """
@@ -180,14 +180,17 @@ class ReadingConfig:
         Fraction of each side the packaged graph is given; the network is trained on that of
         ``[input]``.
     weight
-        Of the lung detail against the network, each divided by its standard deviation on synthetic
+        Of the lung detail against the networks, each divided by its standard deviation on synthetic
         images.
+    children
+        Whether the detail has a say in children's films alone: ``training.age``.
     phantoms, steps
         Patients drawn, and optimiser steps, to learn where lungs are.
     """
 
     crop: float
     weight: float
+    children: bool
     phantoms: int
     steps: int
 

@@ -4,7 +4,10 @@ export, lungs -> [graft] -> calibrate -> package
 
               +-> network ----------------> logit, heatmap, embedding
     image ----+-> reduced -> companions --> logits, heatmaps         -> sums: logit, heatmap
-              +-> U-Net -> lung detail -> gain x (centre - detail) -> added to the logit
+              +-> U-Net -> lung detail -> gain x (centre - detail) x child -> added to the logit
+
+where ``child``, the probability that the film is a child's, comes from the embeddings of all
+networks (:mod:`training.age`), or is 1 for all.
 
 Networks keep their precision; the rest is float. The heatmap is the sum of the networks' Grad-CAMs,
 weighted like their logits, on the cells of the first: what the lung detail adds has no place in the
@@ -24,6 +27,8 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from service.imaging.radiograph import FloatImage
+from service.model.session import Outputs
+from training.age import AgeSign
 from training.config import Config
 from training.export import OUTPUTS, graph_path, save_clean, to_onnx
 from training.lungs import LungNet, lung_detail
@@ -42,17 +47,37 @@ class Scales:
     weights
         Of the networks' logits, the first network's first.
     gain, centre
-        The lung detail's term is ``gain * (centre - detail)``.
+        The lung detail's term is ``gain * (centre - detail)``, times the probability of a child
+        where ``age`` tells it.
+    age
+        What tells children from adults; None where the detail has a say in all films.
     """
 
     weights: tuple[float, ...]
     gain: float
     centre: float
+    age: AgeSign | None = None
 
-    def logit(self, logits: Sequence[NDArray[np.float32]], detail: FloatImage) -> FloatImage:
-        """The joined logit (N,) of the networks' logits (N,) and the lung detail (N,)."""
-        committee = sum(w * logit for w, logit in zip(self.weights, logits, strict=True))
-        return np.asarray(committee + self.gain * (self.centre - detail), np.float32)
+    def committee(self, outputs: Sequence[Outputs]) -> FloatImage:
+        """What the networks say together, (N,)."""
+        shares = (w * own.logit for w, own in zip(self.weights, outputs, strict=True))
+        return np.asarray(sum(shares), np.float32)
+
+    def term(self, outputs: Sequence[Outputs], detail: FloatImage) -> FloatImage:
+        """What the lung detail (N,) adds, (N,)."""
+        term = self.gain * (self.centre - detail)
+        return np.asarray(term * told_child(self.age, outputs), np.float32)
+
+    def logit(self, outputs: Sequence[Outputs], detail: FloatImage) -> FloatImage:
+        """The joined logit (N,) of what the networks put out and the lung detail (N,)."""
+        return self.committee(outputs) + self.term(outputs, detail)
+
+
+def told_child(age: AgeSign | None, outputs: Sequence[Outputs]) -> FloatImage:
+    """In how far the detail has a say in each film, (N,): 1 in all where ``age`` is None."""
+    if age is None:
+        return np.ones(len(outputs[0].logit), np.float32)
+    return age.child([own.embedding for own in outputs])
 
 
 class Part(NamedTuple):
@@ -61,9 +86,9 @@ class Part(NamedTuple):
     graph: bytes  # ONNX, float or int8
     size: int  # side of its input in pixels
 
-    def logit(self, images: FloatImage) -> NDArray[np.float32]:
-        """Its logits (N,) of the joined graph's images (N, 1, S, S)."""
-        return run_graph(self.graph, resize(torch.from_numpy(images), self.size).numpy()).logit
+    def read(self, images: FloatImage) -> Outputs:
+        """What it puts out for the joined graph's images (N, 1, S, S)."""
+        return run_graph(self.graph, resize(torch.from_numpy(images), self.size).numpy())
 
 
 def parts(config: Config, run: Path, precision: str) -> list[Part]:
@@ -95,32 +120,42 @@ def detail_of(lungs: LungNet, images: FloatImage) -> FloatImage:
 
 
 def fit_scales(
-    lungs: LungNet, networks: Sequence[Part], images: FloatImage, *, weight: float
+    outputs: Sequence[Outputs], detail: FloatImage, *, weight: float, age: AgeSign | None = None
 ) -> Scales:
     """Give all networks the same say, and the detail as much as all of them, times a weight.
 
-    A say is a standard deviation on synthetic images; nothing is fitted to labels. The networks'
-    part keeps the unit of the first one's logit.
+    A say is a standard deviation on synthetic images, for the detail on those of children where
+    ``age`` tells them; nothing is fitted to labels. The networks' part keeps the unit of the first
+    one's logit.
 
     Parameters
     ----------
-    networks
-        The first one first.
-    images
-        Shape (N, 1, S, S), as the joined graph will be given them.
+    outputs
+        Of each network for the same N images, the first one's first.
+    detail
+        The images' lung detail, (N,).
     """
-    logits = [network.logit(images) for network in networks]
-    spreads = [float(np.std(logit)) for logit in logits]
-    detail = detail_of(lungs, images)
-    deviation = float(np.std(detail))
-    if deviation == 0:
-        raise ValueError("the lung detail is the same in every image: no lungs were found")
+    spreads = [float(np.std(own.logit)) for own in outputs]
     if not all(spreads):
         raise ValueError("a network's logit is the same for every image: it has learned nothing")
-    weights = [spreads[0] / spread / len(spreads) for spread in spreads]
-    committee = sum(w * logit for w, logit in zip(weights, logits, strict=True))
-    gain = weight * float(np.std(committee)) / deviation
-    return Scales(weights=tuple(weights), gain=gain, centre=float(np.mean(detail)))
+    counted = told_child(age, outputs)
+    deviation = _spread(detail, counted)
+    if deviation == 0:
+        raise ValueError("the lung detail is the same in every image: no lungs were found")
+    weights = tuple(spreads[0] / spread / len(spreads) for spread in spreads)
+    committee = Scales(weights=weights, gain=0, centre=0).committee(outputs)
+    return Scales(
+        weights=weights,
+        gain=weight * _spread(committee, counted) / deviation,
+        centre=float(np.average(detail, weights=counted)),
+        age=age,
+    )
+
+
+def _spread(values: FloatImage, counted: FloatImage) -> float:
+    """Standard deviation, each value as often as it is counted."""
+    mean = np.average(values, weights=counted)
+    return float(np.sqrt(np.average((values - mean) ** 2, weights=counted)))
 
 
 def graft(lungs: LungNet, scales: Scales, networks: Sequence[Part], path: Path) -> None:
@@ -160,7 +195,9 @@ def graft(lungs: LungNet, scales: Scales, networks: Sequence[Part], path: Path) 
     for number, found in enumerate(cells):
         if found != cells[0]:
             heatmaps[number] = _regrid(graph, heatmaps[number], found, cells[0])
-    _sum(graph, "logit", logits, scales.weights, ["term"])
+    embeddings = [_prefix(number) + "embedding" for number in range(len(networks))]
+    term = "term" if scales.age is None else _for_children(graph, "term", embeddings, scales.age)
+    _sum(graph, "logit", logits, scales.weights, [term])
     _sum(graph, "heatmap", heatmaps, scales.weights, [])
     graph.node.append(
         helper.make_node("Identity", [_prefix(0) + "embedding"], ["embedding"], "name_embedding")
@@ -181,6 +218,27 @@ def regridding(cells: int, wanted: int) -> NDArray[np.float32]:
     smaller values.
     """
     return np.array(resampling(cells, wanted), np.float32) * np.float32(cells / wanted)
+
+
+def _for_children(
+    graph: onnx.GraphProto, term: str, embeddings: Sequence[str], age: AgeSign
+) -> str:
+    """Add nodes that multiply ``term`` (N,) by the probability of a child; returns the product."""
+    constants = {"age_weights": age.weights[:, np.newaxis], "age_bias": np.array([age.bias])}
+    constants["one_column"] = np.array([-1], np.int64)
+    for name, values in constants.items():
+        graph.initializer.append(numpy_helper.from_array(values, name))
+    graph.node.append(
+        helper.make_node("Concat", embeddings, ["embeddings"], "join_embeddings", axis=1)
+    )
+    for kind, inputs, output in (
+        ("Gemm", ["embeddings", "age_weights", "age_bias"], "age_column"),
+        ("Reshape", ["age_column", "one_column"], "age_logit"),
+        ("Sigmoid", ["age_logit"], "child"),
+        ("Mul", [term, "child"], f"{term}_of_children"),
+    ):
+        graph.node.append(helper.make_node(kind, inputs, [output], f"make_{output}"))
+    return f"{term}_of_children"
 
 
 def _regrid(graph: onnx.GraphProto, name: str, cells: int, wanted: int) -> str:

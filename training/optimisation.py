@@ -10,7 +10,7 @@ is not frozen does. Where the second one starts is what weights can be pulled ba
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,9 @@ class Training:
         if precision is None and fit.steps >= LONG:
             precision = choose_precision(self.network, shape, rank)
         self.precision = precision or torch.float32
-        averaging = get_ema_multi_avg_fn(fit.average)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=moving_average(fit.average), use_buffers=True
+        )
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.network.parameters() if parameter.requires_grad],
             fit.learning_rate,
@@ -187,6 +188,23 @@ class Training:
             else value
             for name, value in end.items()
         }
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """How the average of weights takes in one step's weights, in place.
+
+    The decay rises to ``decay`` as (1 + n) / (10 + n) of the steps n so far: random start weights
+    are soon forgotten, and a long average can be asked of a short run.
+    """
+
+    def update(averages: Tensors, weights: Tensors, steps: Tensor | int) -> None:
+        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(now)(averages, weights, steps)  # type: ignore[no-untyped-call]
+
+    return update
 
 
 class _WithMask(nn.Module):

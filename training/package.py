@@ -28,6 +28,8 @@ from service.model.bundle import Bundle
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from service.model.signature import SIGNATURE
+from training.age import FILE as AGE_FILE
+from training.age import fit_age, some_of
 from training.calibrate import (
     fit_temperature,
     negative_log_likelihood,
@@ -38,7 +40,7 @@ from training.config import Config
 from training.dataset import load_cells, load_splits, load_tensors
 from training.export import graph_path, sha256
 from training.generate.manifest import generations
-from training.graft import Scales, fit_scales, graft, parts
+from training.graft import Scales, detail_of, fit_scales, graft, parts
 from training.lungs import load_lungs, served_input
 from training.measures import Interval, peaks_in_lesion, run_graph, summarise
 from training.network import STRIDE
@@ -213,10 +215,17 @@ def join_networks(
     reading, spec = config.reading, served_input(config)
     if reading is None:
         raise ValueError("the configuration has no [reading]")
-    lungs = load_lungs(run)
-    networks = parts(config, run, precision)
-    images, _ = load_tensors(splits["calibration"], config.dataset.folder, spec)
-    scales = fit_scales(lungs, networks, images, weight=reading.weight)
+    folder = config.dataset.folder
+    networks, lungs = parts(config, run, precision), load_lungs(run)
+    age = None
+    if reading.children:
+        rows = some_of(splits["train"])
+        images, _ = load_tensors(rows, folder, spec)
+        age = fit_age([own.read(images).embedding for own in networks], rows["age_band"])
+        age.save(run)
+    images, _ = load_tensors(splits["calibration"], folder, spec)
+    outputs = [own.read(images) for own in networks]
+    scales = fit_scales(outputs, detail_of(lungs, images), weight=reading.weight, age=age)
     graft(lungs, scales, networks, path)
     return scales
 
@@ -226,11 +235,13 @@ def joining(config: Config, run: Path, scales: Scales | None) -> dict[str, Any]:
     if scales is None:
         return {}
     companions = [_weights(own) for _, own in config.networks(run)[1:]]
-    lungs = {"sha256": sha256(run / "lungs.pt"), "gain": scales.gain, "centre": scales.centre}
+    detail = {"sha256": sha256(run / "lungs.pt"), "gain": scales.gain, "centre": scales.centre}
+    if scales.age is not None:
+        detail["age_sha256"] = sha256(run / AGE_FILE)
     return {
         "companions": companions,
         "network_weights": list(scales.weights),
-        "lung_detail": lungs,
+        "lung_detail": detail,
     }
 
 

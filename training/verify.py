@@ -24,6 +24,7 @@ from service.model.bundle import Bundle
 from service.model.golden import TOLERANCE, golden_readings, replay
 from service.model.manifest import Manifest
 from service.model.reader import Reader
+from training.age import AgeSign
 from training.config import Config
 from training.dataset import load_splits, load_tensors
 from training.export import LARGEST_WEIGHT, graph_path, saturating_weights, sha256
@@ -203,14 +204,15 @@ def check_graft(config: Config, run: Path, model: Path) -> Check:
         weights=tuple(made["network_weights"]),
         gain=made["lung_detail"]["gain"],
         centre=made["lung_detail"]["centre"],
+        age=AgeSign.load(run) if "age_sha256" in made["lung_detail"] else None,
     )
-    logits = [part.logit(images) for part in parts(config, run, manifest.precision)]
+    outputs = [part.read(images) for part in parts(config, run, manifest.precision)]
     packaged = run_graph((model / manifest.graph).read_bytes(), images)
     return Check(
         name="packaged graph = exported graphs + lung detail, logits, largest difference",
         asked=GRAFT_TOLERANCE,
         measured=_largest(
-            packaged.logit - scales.logit(logits, detail_of(load_lungs(run), images))
+            packaged.logit - scales.logit(outputs, detail_of(load_lungs(run), images))
         ),
     )
 

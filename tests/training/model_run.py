@@ -103,7 +103,7 @@ def write_dataset(folder: Path) -> None:
                     "seed": pair,
                     "generator": "noise",
                     "sha256": hashlib.sha256((folder / path).read_bytes()).hexdigest(),
-                    "age_band": "adult",
+                    "age_band": "child" if pair % 2 else "adult",
                     "view": "PA",
                     "pattern": "blob" if label else "",
                 }

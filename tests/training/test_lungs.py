@@ -9,11 +9,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from service.imaging.radiograph import Radiograph
 from service.imaging.standardise import standardise
 from service.model.manifest import Manifest
+from service.model.session import Outputs
 from tests.training.model_run import Run
+from training.age import AgeSign, fit_age
 from training.config import CompanionConfig, Config, InvalidConfig, ReadingConfig
 from training.dataset import load_splits, load_tensors
 from training.export import export
@@ -27,7 +30,7 @@ from training.start import PACKAGED_SHA256
 from training.verify import check_golden, check_graft
 from training.views import resize
 
-READING = ReadingConfig(crop=0.95, weight=1.0, phantoms=20, steps=50)
+READING = ReadingConfig(crop=0.95, weight=1.0, children=True, phantoms=20, steps=50)
 COMPANION = CompanionConfig(
     size=32, seed=2, architecture="resnet18", blocks=4, init="random",
     generators=(), views=("ranks", "edges"), drop_view=0.25, steps=2, learning_rate=1e-3,
@@ -133,6 +136,9 @@ class TestGraft:
         images = np.random.default_rng(1).random((5, 1, 64, 64), dtype=np.float32)
         reduced = resize(torch.from_numpy(images), 32).numpy()
         first, second = run_graph(networks[0].graph, images), run_graph(networks[1].graph, reduced)
+        features = np.hstack([first.embedding, second.embedding])
+        age = AgeSign(np.linspace(-0.1, 0.1, features.shape[1], dtype=np.float32), np.float32(0.3))
+        graft(lungs, dataclasses.replace(SCALES, age=age), networks, tmp_path / "for_children.onnx")
         joined = run_graph((tmp_path / "joined.onnx").read_bytes(), images)
         term = 2.0 * (-3.0 - detail_of(lungs, images))
         expected = 0.4 * first.logit + 0.7 * second.logit + term
@@ -141,6 +147,12 @@ class TestGraft:
         maps = 0.4 * first.heatmap + 0.7 * spread @ second.heatmap @ spread.T
         np.testing.assert_allclose(joined.heatmap, maps, atol=1e-5)
         np.testing.assert_allclose(joined.embedding, first.embedding, atol=1e-4)
+
+        child = 1 / (1 + np.exp(-(features @ age.weights + 0.3)))
+        assert 0 < child.min() < child.max() < 1
+        joined = run_graph((tmp_path / "for_children.onnx").read_bytes(), images)
+        np.testing.assert_allclose(joined.logit, expected - term * (1 - child), atol=1e-4)
+        np.testing.assert_allclose(joined.heatmap, maps, atol=1e-5)
 
     def test_same_parts_give_the_same_bytes(
         self, learned: tuple[Config, Path], tmp_path: Path
@@ -201,25 +213,51 @@ class TestRegridding:
         assert finer[1:3, 5:7].sum() == pytest.approx(finer.sum())
 
 
-class TestScales:
-    def test_without_lungs_there_are_none(self, learned: tuple[Config, Path]) -> None:
-        lungs = LungNet().eval()
-        torch.nn.init.constant_(lungs.last.weight, 0.0)
-        assert lungs.last.bias is not None
-        torch.nn.init.constant_(lungs.last.bias, -100.0)
-        network = parts(*learned, "int8")[0]
-        images = np.full((4, 1, 64, 64), 0.5, np.float32)
-        with pytest.raises(ValueError, match="no lungs"):
-            fit_scales(lungs, [network], images, weight=1.0)
+def outputs(*logits: list[float]) -> list[Outputs]:
+    """Of networks with one cell and one feature, which is the logit."""
+    columns = [np.array(logit, np.float32) for logit in logits]
+    return [
+        Outputs(logit=column, heatmap=column[:, None, None], embedding=column[:, None])
+        for column in columns
+    ]
 
-    def test_a_network_that_says_the_same_of_all_images_has_none(
-        self, learned: tuple[Config, Path]
-    ) -> None:
-        lungs, network = load_lungs(learned[1]), parts(*learned, "int8")[0]
-        image = np.random.default_rng(0).random((1, 1, 64, 64), dtype=np.float32)
-        same_ranks = np.concatenate([image, image / 2])
+
+class TestScales:
+    def test_without_lungs_there_are_none(self) -> None:
+        with pytest.raises(ValueError, match="no lungs"):
+            fit_scales(outputs([0.0, 1.0]), np.full(2, -3.0, np.float32), weight=1.0)
+
+    def test_a_network_that_says_the_same_of_all_images_has_none(self) -> None:
         with pytest.raises(ValueError, match="learned nothing"):
-            fit_scales(lungs, [network], same_ranks, weight=1.0)
+            fit_scales(outputs([0.0, 1.0], [2.0, 2.0]), np.zeros(2, np.float32), weight=1.0)
+
+    def test_detail_is_scaled_and_centred_on_children(self) -> None:
+        """The last two films are adults' by their logit: their detail does not count."""
+        age = AgeSign(np.array([-100.0], np.float32), np.float32(1000.0))
+        logit = [1.0, 2.0, 3.0, 20.0, 30.0]
+        detail = np.array([-4.0, -3.0, -2.0, 50.0, 60.0], np.float32)
+        scales = fit_scales(outputs(logit), detail, weight=0.5, age=age)
+        assert scales.gain == pytest.approx(0.5)
+        assert scales.centre == pytest.approx(-3)
+        np.testing.assert_allclose(
+            scales.logit(outputs(logit), detail), [1.5, 2.0, 2.5, 20.0, 30.0], atol=1e-5
+        )
+
+
+class TestAge:
+    def test_is_learned_from_features_and_kept(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(1)
+        features = rng.normal(3, 2, (200, 5)).astype(np.float32)
+        bands = np.where(features[:, 1] > 3, np.where(features[:, 0] > 3, "infant", "child"), "old")
+        age = fit_age([features[:, :2], features[:, 2:]], bands.tolist())
+        age.save(tmp_path)
+        child = AgeSign.load(tmp_path).child([features[:, :2], features[:, 2:]])
+        assert roc_auc_score(bands != "old", child) > 0.99
+        assert abs(child.mean() - (bands != "old").mean()) < 0.02
+
+    def test_needs_children_and_adults(self) -> None:
+        with pytest.raises(ValueError, match="children = false"):
+            fit_age([np.zeros((2, 3), np.float32)], ["adult", "old"])
 
 
 @pytest.fixture(scope="module")
@@ -257,8 +295,8 @@ class TestLargerCompanion:
         graft(lungs, SCALES, networks, tmp_path / "joined.onnx")
         images = np.random.default_rng(0).random((3, 1, 96, 96), dtype=np.float32)
         read = run_graph((tmp_path / "joined.onnx").read_bytes(), images)
-        logits = [network.logit(images) for network in networks]
-        expected = SCALES.logit(logits, detail_of(lungs, images))
+        read_alone = [network.read(images) for network in networks]
+        expected = SCALES.logit(read_alone, detail_of(lungs, images))
         np.testing.assert_allclose(read.logit, expected, atol=1e-4)
         assert read.heatmap.shape == (3, 4, 4)
 
@@ -299,16 +337,18 @@ class TestPackage:
         facts = Manifest.load(model / "manifest.json").provenance
         spec, frame = served_input(config), load_splits(config)["calibration"]
         images, _ = load_tensors(frame, config.dataset.folder, spec)
-        first, second = (np.std(part.logit(images)) for part in parts(config, run, "int8"))
+        networks, detail = parts(config, run, "int8"), detail_of(load_lungs(run), images)
+        outputs = [part.read(images) for part in networks]
+        first, second = (np.std(own.logit) for own in outputs)
         weights = facts["network_weights"]
         assert weights[0] == 0.5
         assert weights[1] * second == pytest.approx(weights[0] * first, rel=1e-4)
+        age = AgeSign.load(run)
+        scales = fit_scales(outputs, detail, weight=1.0, age=age)
+        assert facts["lung_detail"]["gain"] == pytest.approx(scales.gain)
+        assert facts["lung_detail"]["centre"] == pytest.approx(scales.centre)
         logit = run_graph((model / "model.onnx").read_bytes(), images).logit
-        term = facts["lung_detail"]["gain"] * (
-            facts["lung_detail"]["centre"] - detail_of(load_lungs(run), images)
-        )
-        assert np.std(term) == pytest.approx(np.std(logit - term), rel=0.01)
-        assert np.mean(term) == pytest.approx(0, abs=0.01 * float(np.std(term)))
+        np.testing.assert_allclose(logit, scales.logit(outputs, detail), atol=1e-4)
 
     def test_is_verified(self, learned: tuple[Config, Path], model: Path) -> None:
         config, run = learned

@@ -136,7 +136,7 @@ class TestConfig:
 
     def test_ranks_of_ranks_are_refused(self, config: Config) -> None:
         equalised = dataclasses.replace(config.input, equalise=True)
-        reading = ReadingConfig(crop=1.0, weight=1.0, phantoms=1, steps=1)
+        reading = ReadingConfig(crop=1.0, weight=1.0, children=False, phantoms=1, steps=1)
         with pytest.raises(InvalidConfig, match="equalise"):
             dataclasses.replace(config, input=equalised)
         with pytest.raises(InvalidConfig, match="equalise"):
@@ -150,9 +150,11 @@ class TestConfig:
     def test_the_default_has_its_companions(self, tmp_path: Path) -> None:
         root = Path(__file__).resolve().parents[2]
         default = Config.load(root / "training" / "configs" / "default.toml")
-        (first, run), (second, beside), (_, last) = default.networks(tmp_path)
-        assert [run, beside, last] == [tmp_path, tmp_path / "companion-1", tmp_path / "companion-2"]
+        (first, run), (second, beside), *others = default.networks(tmp_path)
+        assert (run, beside) == (tmp_path, tmp_path / "companion-1")
+        assert others[-1][1] == tmp_path / "companion-3"
         assert first.fit == default.fit
-        assert second.fit.views == ("ranks", "edges")
+        assert second.fit.generators == ("ct",)
         assert second.fit.batch == default.fit.batch
-        assert second.input == dataclasses.replace(first.input, size=96)
+        assert others[0][0].input == dataclasses.replace(first.input, size=160)
+        assert others[0][0].fit.freeze == 11
