@@ -55,8 +55,12 @@ check: .venv/.ready  ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-train: .venv/.ready  ## generate the data set and train by CONFIG; goes on where it stopped
-	$(BIN)/cxr-train generate data/default --pairs 6000 --seed 1
+VOLUMES ?= data/volumes
+train: .venv/.ready  ## generate the data sets, with CTs in VOLUMES, and train by CONFIG; goes on where it stopped
+	$(BIN)/cxr-train generate data/phantom --pairs 3000 --seed 1
+	$(BIN)/cxr-train generate data/ct --generator ct --volumes $(VOLUMES) --pairs 2000 --seed 2
+	$(BIN)/cxr-train join data/default data/phantom data/ct
+	$(BIN)/cxr-train fit training/configs/first.toml --run runs/first
 	$(BIN)/cxr-train fit $(CONFIG) --run $(RUN)
 
 ABLATIONS := base seed grey edges both no-mask no-augmentation pairs passes size resnet50

@@ -79,14 +79,26 @@ COMPANIONS = """\
 """
 
 LUNG_DETAIL = """\
-- To the logit is added {gain:.2f} x ({centre:.2f} - detail). The lung detail is the logarithm of
-  how strongly vessels and ribs show inside the lung fields: consolidation obscures them. A small
-  U-Net, trained on the phantom's lungs, finds the fields. Centre and gain give the term the mean 0
-  and {weight:g} times the spread of the logits on the synthetic calibration split; no label is
-  used.
-- **The heatmap does not show the lung detail**, and a film that is smooth for another reason
+- To the logit is added {gain:.2f} x ({centre:.2f} - detail){times}. The lung detail is the
+  logarithm of how strongly vessels and ribs show inside the lung fields: consolidation obscures
+  them. A small U-Net, trained on the phantom's lungs, finds the fields. Centre and gain give the
+  term the mean 0 and {weight:g} times the spread of the logits on {whose} of the synthetic
+  calibration split; no label is used.
+{child}- **The heatmap does not show the lung detail**, and {film} that is smooth for another reason
   (motion, filtering, fat) scores higher.
 """
+
+FOR_CHILDREN = {
+    "times": " x child",
+    "whose": "children",
+    "film": "a child's film",
+    "child": """\
+- Child, between 0 and 1, is how surely the features of the networks tell a child's film from an
+  adult's, by a logistic regression on the synthetic training split. In an adult's film the lung
+  detail has next to no say: there it misleads.
+""",
+}
+FOR_ALL = {"times": "", "whose": "all images", "film": "a film", "child": ""}
 
 BY_HEADER = """\
 Lateral views, other body parts and other modalities are refused where the file's header tells; a
@@ -198,7 +210,9 @@ def _parts(facts: Mapping[str, Any]) -> str:
     """What reads along with the network, where anything does."""
     if "lung_detail" not in facts:
         return ""
-    detail = LUNG_DETAIL.format(weight=facts["config"]["reading"]["weight"], **facts["lung_detail"])
+    texts = FOR_CHILDREN if "age_sha256" in facts["lung_detail"] else FOR_ALL
+    weight = facts["config"]["reading"]["weight"]
+    detail = LUNG_DETAIL.format(weight=weight, **texts, **facts["lung_detail"])
     if not facts["companions"]:
         return detail
     networks = [

@@ -326,6 +326,7 @@ class TestPackage:
         assert len(manifest.provenance["companions"]) == 1
         card = (model / "MODEL_CARD.md").read_text()
         assert "lung detail" in card
+        assert "x child" in card
         size = manifest.input.size
         assert f"1. resnet18 on ranks of {size} pixels, images of all." in card
         assert f"2. resnet18 on ranks and edges of {size} pixels, images of all." in card
