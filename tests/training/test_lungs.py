@@ -329,7 +329,7 @@ class TestPackage:
         assert "x child" in card
         size = manifest.input.size
         assert f"1. resnet18 on ranks of {size} pixels, images of all." in card
-        assert f"2. resnet18 on ranks and edges of {size} pixels, images of all." in card
+        assert f"2. resnet18 on ranks and edges of {COMPANION.size} pixels, images of all." in card
 
     def test_networks_and_detail_have_the_same_spread(
         self, learned: tuple[Config, Path], model: Path
