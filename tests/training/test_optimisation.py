@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import default_collate
 
 from tests.training.model_run import write_config, write_dataset
 from training.config import Config, InvalidConfig
 from training.dataset import PairedBatches, TrainingImages, load_splits
-from training.optimisation import PROBE_RATE, Training, learning_rate
+from training.optimisation import PROBE_RATE, Training, learning_rate, moving_average
 from training.ranks import Rank
 from training.resnet import ResNet
 
@@ -187,3 +188,15 @@ class TestConfig:
     ) -> None:
         with pytest.raises(InvalidConfig, match=message):
             changed(config, **wrong)
+
+
+def test_a_long_average_of_a_short_run_forgets_its_start() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = AveragedModel(network, multi_avg_fn=moving_average(0.999), use_buffers=True)
+    values = []
+    for step in range(2000):
+        torch.nn.init.constant_(network.weight, 0.0 if step in (0, 1999) else 1.0)
+        average.update_parameters(network)
+        values.append(next(average.parameters()).item())
+    assert values[50] > 0.99  # 0.05 with a decay of 0.999 from the first step
+    assert values[-1] == pytest.approx(0.995, abs=0.001)  # (1 + n) / (10 + n) of n = 1,999
