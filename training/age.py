@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -40,7 +41,7 @@ class AgeSign:
     def child(self, embeddings: Sequence[NDArray[np.float32]]) -> FloatImage:
         """Probabilities (N,) of the networks' features (N, f)."""
         logits = np.concatenate(embeddings, axis=1) @ self.weights + self.bias
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        return np.asarray(expit(logits), np.float32)
 
     def save(self, run: Path) -> None:
         """Write ``age.npz`` into a run folder."""
