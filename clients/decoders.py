@@ -3,8 +3,10 @@
 batches of items -> [Decoders -> service.decoding.pool] -> inference
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -12,10 +14,12 @@ from clients.decoding import Decoded, decode_files
 from clients.flow import in_flight
 from clients.items import Item
 from clients.score import ScoringError
+from service import memory
 from service.decoding.pool import DecodingError, Pool
 from service.errors import DecoderCrashed, DecodeTimeout
 from service.imaging.decode import Limits
 from service.imaging.standardise import InputSpec
+from service.memory import Budget
 
 AHEAD = 3  # batches of each process that are under way or wait for inference
 SECONDS = 60.0  # for one file, which may come over a network
@@ -31,6 +35,7 @@ class Decoders:
     def __init__(self, processes: int, *, limits: Limits, spec: InputSpec) -> None:
         self._pool = Pool(processes, modules=("clients.decoding",), memory=limits.decoding_memory)
         self._threads = ThreadPoolExecutor(processes)  # each waits for one process
+        self._budget = Budget(memory.limit() - memory.beside_readings(processes))
         self._arguments = (limits, spec)
         self._processes = processes
 
@@ -82,9 +87,10 @@ class Decoders:
             return Decoded(error=error.code)
 
     def _run(self, files: list[str]) -> list[Decoded]:
+        decode = partial(self._pool.run, decode_files, files, *self._arguments)
         try:
-            return self._pool.run(
-                decode_files, files, *self._arguments, seconds=SECONDS * len(files)
-            )
+            with self._budget.lease() as lease:
+                admit = partial(lease.decide, seconds=math.inf)
+                return decode(seconds=SECONDS * len(files), admit=admit)
         except DecodingError as error:
             raise ScoringError(str(error)) from error

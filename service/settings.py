@@ -31,6 +31,10 @@ class Settings:
         Images in one ``/predict_batch``; ``CXR_MAX_BATCH``.
     max_upload_bytes
         Bytes of uploads held in memory at once, over all requests; ``CXR_MAX_UPLOAD_BYTES``.
+        Where memory is short they may be fewer.
+    memory
+        Bytes that all processes of the service may take together; 0 means the limit of its
+        container, else the computer's; ``CXR_MEMORY``.
     max_requests
         Requests with an upload under way at once, the waiting ones counted; 0 means 16 per core;
         ``CXR_MAX_REQUESTS``.
@@ -59,6 +63,7 @@ class Settings:
     limits: Limits = DEFAULT_LIMITS
     max_batch: int = MAX_BATCH
     max_upload_bytes: int = MAX_UPLOAD_BYTES
+    memory: int = 0
     max_requests: int = 0
     decode_seconds: int = DECODE_SECONDS
     threads: int = 0
@@ -82,6 +87,7 @@ class Settings:
             limits=limits,
             max_batch=_positive(environ, "CXR_MAX_BATCH", MAX_BATCH),
             max_upload_bytes=_positive(environ, "CXR_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
+            memory=_positive(environ, "CXR_MEMORY", 0, least=0),
             max_requests=_positive(environ, "CXR_MAX_REQUESTS", 0, least=0),
             decode_seconds=_positive(environ, "CXR_DECODE_SECONDS", DECODE_SECONDS),
             threads=_positive(environ, "CXR_THREADS", 0, least=0),

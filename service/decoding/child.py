@@ -5,6 +5,7 @@ they may allocate. It imports no onnxruntime and no server, writes no file, and 
 process that started it does: its input has an end then.
 """
 
+import ctypes
 import importlib
 import logging
 import os
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from service.errors import DecoderCrashed, ReadingError
+from service.errors import DecoderCrashed, ReadingError, ServiceBusy, TooManyPixels
+from service.imaging.claim import MIB, Claim, Verdict, asking
 from service.observe import logs
 from service.observe.stages import Stage, collecting
 
@@ -26,6 +28,10 @@ logger = logging.getLogger("nanocxr")
 
 READY = "ready"
 FAILED = "failed"  # the task raised what is no refusal; the log says where
+
+# What a task may allocate before it claims memory: the file, its header, an allocator's reserve.
+UNASKED = 256 * MIB
+KEPT = 128 * MIB  # of a process between two tasks
 
 Request = tuple[float, Callable[..., Any], tuple[Any, ...]]  # seconds, task, its arguments
 
@@ -63,20 +69,19 @@ def main() -> None:
 
 
 def bound_memory(growth: int) -> None:
-    """Let this process allocate ``growth`` bytes of address space beyond what it has."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:  # no Linux; the bounds on bytes and pixels remain
-        return
-    limit = pages * resource.getpagesize() + growth
-    with suppress(ValueError):  # a lower limit is in force
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    """Let this process never allocate more than ``growth`` bytes beyond what it has."""
+    pages = _pages(0)
+    if pages:
+        limit = pages * resource.getpagesize() + UNASKED + growth
+        with suppress(ValueError):  # a lower limit is in force
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer pickled :data:`Request` by an :class:`Answer` until they end.
 
-    The first answer, unasked, is :data:`READY`.
+    The first answer, unasked, is :data:`READY`. A task that claims memory has its :class:`Claim`
+    sent, and waits for the :data:`Verdict`.
     """
     _send(READY, answers)
     while True:
@@ -89,11 +94,59 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         # this is for a parent that is gone.
         signal.setitimer(signal.ITIMER_REAL, seconds)
         stages: list[Stage] = []
-        with collecting(stages):
+        with collecting(stages), asking(_Claims(requests, answers)):
             value = _done(task, arguments)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(Answer(value, stages), answers)
         del request, arguments, value  # the next may be as large
+        give_back_freed()
+
+
+class _Claims:
+    """Asks the parent for the memory of one task, and bounds the address space to the answer."""
+
+    def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
+        self._requests = requests
+        self._answers = answers
+        self._before = _pages(0) * resource.getpagesize()
+        self._allow(0)
+
+    def __call__(self, claim: Claim) -> None:
+        """Wait for the verdict; raises ServiceBusy or TooManyPixels where it is not granted."""
+        left, _ = signal.setitimer(signal.ITIMER_REAL, 0)  # waiting is not decoding
+        _send(claim, self._answers)
+        verdict: Verdict = pickle.load(self._requests)  # noqa: S301  written by the parent
+        signal.setitimer(signal.ITIMER_REAL, left)
+        if verdict == "busy":
+            raise ServiceBusy("Other readings need the memory. Send the request again later.")
+        if verdict == "never":
+            raise TooManyPixels(
+                "decoding the image needs more memory than the service may take. Send a smaller "
+                "image, or give the service more memory."
+            )
+        self._allow(claim.size)
+
+    def _allow(self, size: int) -> None:
+        """Let the process allocate as much, and :data:`UNASKED`, beyond what it had."""
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        if self._before and most != resource.RLIM_INFINITY:
+            soft = min(most, self._before + UNASKED + size)
+            resource.setrlimit(resource.RLIMIT_AS, (soft, most))
+
+
+def give_back_freed() -> None:
+    """Return to the kernel what the allocator keeps of the last image, where it is much."""
+    if _pages(1) * resource.getpagesize() > KEPT:
+        with suppress(AttributeError, OSError):  # another libc than glibc
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _pages(column: int) -> int:
+    """Of this process: all (0) or those in memory (1); 0 where there is no /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[column])
+    except OSError:  # no Linux; the bounds on bytes and pixels remain
+        return 0
 
 
 def _done(task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

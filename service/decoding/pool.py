@@ -10,6 +10,7 @@ when a process is killed while it writes to it, and fail every task under way wh
 
 import dataclasses
 import logging
+import math
 import os
 import pickle
 import signal
@@ -24,9 +25,11 @@ from typing import IO, Any, TypeVar, cast
 
 from service.decoding.child import FAILED, READY, Answer, Request
 from service.errors import DecoderCrashed, DecodeTimeout, ReadingError
+from service.imaging.claim import Claim, Verdict
 from service.observe.stages import add
 
 T = TypeVar("T")
+Admit = Callable[[Claim], Verdict]
 
 KEEPING_SECONDS = 0.1  # how often dead processes are looked for, and late ones killed
 START_SECONDS = 120.0
@@ -52,6 +55,11 @@ ARRAYS = {
 logger = logging.getLogger("nanocxr")
 
 
+def _grant(_: Claim) -> Verdict:
+    """Whoever keeps no account of memory grants everything; the process's own bound remains."""
+    return "granted"
+
+
 class DecodingError(Exception):
     """The pool is at fault, not a file: no process can be started, or a task has a defect."""
 
@@ -66,7 +74,7 @@ class Pool:
     modules
         What the tasks need; a process imports it before its first task.
     memory
-        Bytes that a process may allocate beyond what it has after that.
+        Bytes that a process may be granted at most.
     """
 
     def __init__(self, processes: int, *, modules: tuple[str, ...], memory: int) -> None:
@@ -78,7 +86,13 @@ class Pool:
         self._keeper = threading.Thread(target=self._keep, name="decoders", daemon=True)
         self._keeper.start()
 
-    def run(self, task: Callable[..., T], *arguments: object, seconds: float) -> T:
+    def run(
+        self,
+        task: Callable[..., T],
+        *arguments: object,
+        seconds: float,
+        admit: Admit = _grant,
+    ) -> T:
         """Run ``task(*arguments)`` in an idle process, or wait for one; for any thread.
 
         Parameters
@@ -87,6 +101,8 @@ class Pool:
             A function of a module. It returns values, arrays, and dataclasses of this project.
         seconds
             After which the process is killed.
+        admit
+            Decides on what the task claims of memory; it may wait.
 
         Raises
         ------
@@ -101,7 +117,7 @@ class Pool:
         """
         decoder = self._idle.get()
         try:
-            return cast("T", decoder.run(seconds, task, arguments))
+            return cast("T", decoder.run(seconds, task, arguments, admit))
         finally:
             self._idle.put(decoder)
 
@@ -140,12 +156,14 @@ class _Decoder:
         self._arguments = [",".join(modules), str(memory)]
         self._in_use = threading.Lock()
         self._timing = threading.Lock()  # of the two below
-        self._due: float | None = None  # when the process is late
+        self._due = math.inf  # when the process is late
         self._late = False
         self._closed = False
         self._start()
 
-    def run(self, seconds: float, task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def run(
+        self, seconds: float, task: Callable[..., Any], arguments: tuple[Any, ...], admit: Admit
+    ) -> Any:
         """Have one task done."""
         with self._in_use:
             if self._process.poll() is not None:
@@ -153,7 +171,7 @@ class _Decoder:
             if not self._ready:
                 self._wait_until_ready()
             request: Request = (seconds, task, arguments)
-            answer = self._ask(request, seconds)
+            answer = self._ask(request, seconds, admit)
         add(answer.stages)
         if isinstance(answer.value, ReadingError):
             raise answer.value
@@ -164,7 +182,7 @@ class _Decoder:
     def keep(self) -> None:
         """Kill the process where it is late, replace it where it died while idle."""
         with self._timing:
-            if self._due is not None and time.monotonic() > self._due:
+            if time.monotonic() > self._due:
                 self._late = True
                 self._process.kill()
         if self._in_use.acquire(blocking=False):
@@ -220,26 +238,31 @@ class _Decoder:
     def _wait_until_ready(self) -> None:
         for _ in range(START_ATTEMPTS):
             with suppress(DecoderCrashed, DecodeTimeout):
-                self._ready = self._ask(None, START_SECONDS) == READY
+                self._ready = self._ask(None, START_SECONDS, _grant) == READY
                 return
         raise DecodingError("a decoding process cannot be started")
 
-    def _ask(self, request: Request | None, seconds: float) -> Any:
+    def _ask(self, request: Request | None, seconds: float, admit: Admit) -> Any:
         """Send a request, if any, and return the answer; replace a process that gives none."""
-        with self._timing:
-            self._due, self._late = time.monotonic() + seconds, False
+        self._late = False
         try:
+            due = self._expect(seconds)
             if request is not None:
-                pickle.dump(request, self._requests, protocol=pickle.HIGHEST_PROTOCOL)
-                self._requests.flush()
+                self._send(request)
             answer = _Answers(self._answers).load()
+            while isinstance(answer, Claim):
+                left = due - time.monotonic()
+                self._expect(None)  # waiting is not decoding
+                verdict = admit(answer)
+                due = self._expect(left)
+                self._send(verdict)
+                answer = _Answers(self._answers).load()
             if request is None or isinstance(answer, Answer):
                 return answer
         except (EOFError, OSError, pickle.UnpicklingError):
             pass
         finally:
-            with self._timing:
-                self._due = None
+            self._expect(None)
         late = self._end() == -signal.SIGALRM or self._late
         self._replace()
         if late:
@@ -249,3 +272,14 @@ class _Decoder:
         raise DecoderCrashed(
             "The decoder did not survive this file, or was killed. Send it uncompressed."
         )
+
+    def _expect(self, seconds: float | None) -> float:
+        """Have the process killed after so many seconds, and return when; None for never."""
+        due = math.inf if seconds is None else time.monotonic() + seconds
+        with self._timing:
+            self._due = due
+        return due
+
+    def _send(self, message: Request | Verdict) -> None:
+        pickle.dump(message, self._requests, protocol=pickle.HIGHEST_PROTOCOL)
+        self._requests.flush()

@@ -3,13 +3,17 @@
 upload -> [desk] -> reading room -> schemas
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
+from service import memory
 from service.errors import ModelUnavailable, ServiceBusy
 from service.http.upload import File, UploadLimits, UploadMemory, discard, read_files
+from service.imaging.decode import Limits
+from service.memory import MIB, Budget, shared_out
 from service.model.reader import Reader
 from service.model.reading_room import ReadingRoom
 from service.model.session import cores
@@ -18,6 +22,8 @@ from service.settings import Settings
 
 # Enough to keep all cores busy, few enough that the last one is answered soon.
 REQUESTS_PER_CORE = 16
+
+logger = logging.getLogger("nanocxr")
 
 
 class Desk:
@@ -32,13 +38,15 @@ class Desk:
     """
 
     def __init__(self, reader: Reader | ModelUnavailable, settings: Settings) -> None:
+        uploads, readings = shared_out(settings.memory or memory.limit(), cores())
+        _warn_of_little(readings, settings.limits)
         self._room: ReadingRoom | ModelUnavailable = (
-            ReadingRoom(reader, decode_seconds=settings.decode_seconds)
+            ReadingRoom(reader, decode_seconds=settings.decode_seconds, budget=Budget(readings))
             if isinstance(reader, Reader)
             else reader
         )
         self._settings = settings
-        self._memory = UploadMemory(settings.max_upload_bytes)
+        self._memory = UploadMemory(min(uploads, settings.max_upload_bytes))
         self._under_way = 0
         self._most = settings.max_requests or REQUESTS_PER_CORE * cores()
 
@@ -82,3 +90,16 @@ class Desk:
                 yield files
         finally:
             self._under_way -= 1
+
+
+def _warn_of_little(readings: int, limits: Limits) -> None:
+    """Say at start which films will be refused for want of memory."""
+    if readings < limits.decoding_memory:
+        logger.warning(
+            "Little memory: the largest film within CXR_MAX_PIXELS and CXR_MAX_BYTES may take %d "
+            "MiB, %d MiB are left for readings; larger ones are refused. Give the service %d MiB "
+            "(its container's limit, or CXR_MEMORY), or lower these bounds.",
+            limits.decoding_memory // MIB,
+            readings // MIB,
+            memory.needed(limits.decoding_memory, cores()) // MIB,
+        )

@@ -3,11 +3,14 @@
 upload -> desk -> [endpoints] -> schemas
 """
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 
 from service.errors import InvalidParameter, ReadingError
 from service.http.desk import Desk
@@ -17,9 +20,25 @@ from service.http.page import Page
 from service.http.problems import problem_of, refuse
 from service.http.upload import File
 from service.imaging.overlay import FORMATS, PictureFormat, colour_map
+from service.memory import Lease
 from service.model.reader import Reading
 from service.observe.request import current
 from service.schemas import INTENDED_USE, ModelInfo, Prediction
+
+
+class Leased(Response):
+    """An answer whose memory is accounted for until it is sent, or cannot be."""
+
+    def __init__(
+        self, content: bytes, media_type: str, headers: Mapping[str, str], lease: Lease
+    ) -> None:
+        super().__init__(content, headers=headers, media_type=media_type)
+        self._lease = lease
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._lease:
+            await super().__call__(scope, receive, send)
 
 
 def create_app() -> Starlette:
@@ -56,21 +75,21 @@ async def explain(request: Request) -> Response:
     desk = _desk(request)
     async with desk.files(request, "image", most=1) as files:
         bare, form = _flag(request, "bare"), _format(request)
-        reading, picture = await desk.room.explain(_only(files), bare=bare, form=form)
+        reading, picture, lease = await desk.room.explain(_only(files), bare=bare, form=form)
     headers = {
         "X-Probability": repr(reading.probability),
         "X-Call": reading.call,
         "X-Model-Sha256": reading.model.sha256,
         "X-Intended-Use": INTENDED_USE,
     }
-    return Response(picture, media_type=f"image/{form}", headers=headers)
+    return Leased(picture, f"image/{form}", headers, lease)
 
 
 async def view(request: Request) -> Response:
     """Give the reading, the radiograph and the heat of one file, for the page to show."""
     desk = _desk(request)
     async with desk.files(request, "image", most=1) as files:
-        reading, grey, heat = await desk.room.view(_only(files))
+        reading, grey, heat, lease = await desk.room.view(_only(files))
     body, media_type = form(
         {
             "reading": (
@@ -84,7 +103,7 @@ async def view(request: Request) -> Response:
     )
     rows, columns = grey.shape
     headers = {"X-Rows": str(rows), "X-Columns": str(columns), "Cache-Control": "no-store"}
-    return Response(body, media_type=media_type, headers=headers)
+    return Leased(body, media_type, headers, lease)
 
 
 async def predict_batch(request: Request) -> Response:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.errors import NotAnImage, TooManyBytes
+from service.imaging.claim import needed
 from service.imaging.dicom import read_dicom
 from service.imaging.dicom_file import PREFIX_END, is_dicom
 from service.imaging.plausible import plausible
@@ -17,8 +18,8 @@ from service.imaging.raster import read_jpeg, read_png
 from service.observe.stages import stage
 
 MIB = 1024 * 1024
-BYTES_A_PIXEL = 48  # of all copies at once
 JPEG_SIGNATURE = b"\xff\xd8\xff"  # ITU-T T.81, B.1.1.3: SOI and the start of the next marker
+COLOURS = 3
 HEAD_BYTES = PREFIX_END  # what format_of looks at
 
 Format = Literal["DICOM", "PNG", "JPEG"]
@@ -34,7 +35,7 @@ class Limits:
     @property
     def decoding_memory(self) -> int:
         """Bytes that decoding one image within the bounds may take at most."""
-        return 4 * self.max_bytes + BYTES_A_PIXEL * self.max_pixels
+        return needed(self.max_pixels, samples=COLOURS, file=self.max_bytes)
 
 
 def format_of(head: bytes) -> Format | None:

@@ -8,6 +8,7 @@ from service.errors import CorruptImage
 from service.imaging import acceptance
 from service.imaging.acceptance import GREY, Layout
 from service.imaging.body_part import check_body_part
+from service.imaging.claim import claim
 from service.imaging.dicom_file import MALFORMED, DicomFile, parse
 from service.imaging.grey import colour_pixels, grey_pixels, palette_pixels
 from service.imaging.pixels import check_transfer_syntax, stored_pixels
@@ -55,6 +56,7 @@ def _read(file: DicomFile, max_pixels: int) -> Radiograph:
     value = file.pixel_value()
     check_transfer_syntax(file.transfer_syntax)
     layout = acceptance.pixel_layout(header, max_pixels)
+    claim(layout.rows * layout.columns, samples=layout.samples, file=len(file.body))
     polarity = acceptance.check_polarity(header)
     pixels, pixel_warnings = _grey(file, value, layout)
     warnings += [view_warning, polarity, file.end_warning(value), *pixel_warnings]

@@ -27,6 +27,7 @@ from pydicom.uid import (
 
 from service.errors import CorruptImage, NoPixelData, TooManyBytes, TruncatedImage
 from service.imaging.bounded import MAX_VALUE_BYTES, BoundedReader
+from service.imaging.claim import claim_inflation
 from service.imaging.header_elements import HEADER_TAGS, SHORT_VALUES
 from service.imaging.unknown_vr import KNOWN_VRS, byte_order
 
@@ -246,6 +247,7 @@ def _guessed(head: bytes) -> UID:
 
 def _inflate(deflated: bytes, max_bytes: int) -> bytes:
     """Inflate a data set (PS3.5 A.5), never beyond ``max_bytes``: a megabyte can hold gigabytes."""
+    claim_inflation(max_bytes)
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
         body = inflater.decompress(deflated, max_bytes + 1)

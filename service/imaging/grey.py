@@ -5,6 +5,8 @@ Every stage works on the at most 65,536 values a pixel can have, never on the pi
 float64, and one pass over the image.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -105,10 +107,22 @@ def colour_pixels(pixels: Samples, layout: Layout) -> tuple[FloatImage, list[str
         centre = (white + 1) / 2
         chroma = np.abs(pixels[::8, ::8, 1:].astype(np.float32) - centre)
         coloured = float(chroma.mean()) > NOTABLE_COLOUR * white
-        luma = pixels[..., 0] / np.float32(white)
-        return np.clip(luma, 0, 1), [COLOUR_WARNING] if coloured else []
-    luma = np.asarray((pixels.astype(np.float32) @ LUMA) / np.float32(white))
-    return np.clip(luma, 0, 1), colour_warnings(pixels[::8, ::8], white)
+        return luma_of(pixels[..., :1], white), [COLOUR_WARNING] if coloured else []
+    return luma_of(pixels, white), colour_warnings(pixels[::8, ::8], white)
+
+
+def luma_of(colours: NDArray[Any], white: float) -> FloatImage:
+    """Luma of (H, W, 3) samples, as they are of (H, W, 1) ones; float32 (H, W) in [0, 1].
+
+    A block of rows at a time: all pixels as floats would take 12 bytes each.
+    """
+    weights = LUMA if colours.shape[2] == 3 else np.ones(1, np.float32)
+    luma = np.empty(colours.shape[:2], np.float32)
+    for row in range(0, len(colours), ROWS_AT_ONCE):
+        block = slice(row, row + ROWS_AT_ONCE)
+        np.matmul(colours[block].astype(np.float32), weights, out=luma[block])
+    luma /= np.float32(white)
+    return np.clip(luma, 0, 1, out=luma)
 
 
 def colour_warnings(rgb: NDArray[np.generic], white: float) -> list[str]:

@@ -5,6 +5,7 @@ Colours have an absolute scale: a map that is nearly zero stays nearly invisible
 own maximum.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 from io import BytesIO
 from typing import Literal, get_args
@@ -26,6 +27,8 @@ FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # what libjpeg writes at most
 ROWS_AT_ONCE = 64  # a block of rows stays in the cache
+
+DRAWING_BYTES = 12  # a pixel, of all copies at once; fewer than decoding takes (imaging.claim)
 
 MAX_OPACITY = 0.6  # anatomy stays visible under the strongest colour
 
@@ -72,8 +75,10 @@ def draw_heatmap(
         If the radiograph is longer or wider than a JPEG can be.
     """
     heat = heat_levels(heatmap, geometry, full_scale)
-    picture = heat if grey is None else _blended(grey, np.asarray(heat))
-    return png(_packed(picture)) if form == "png" else _jpeg(picture)
+    if grey is None:
+        return png([np.asarray(heat)], geometry.rows) if form == "png" else _jpeg(heat)
+    blocks = _blended(grey, np.asarray(heat))
+    return png(blocks, geometry.rows) if form == "png" else _jpeg(_joined(blocks, *grey.shape))
 
 
 @stage("render")
@@ -110,17 +115,29 @@ def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> I
     return whole
 
 
-def _blended(grey: GreyImage, heat: GreyImage) -> Image.Image:
-    """The heat over the radiograph: mode RGBX, looked up for every pair of grey and heat."""
-    mixed = np.empty(grey.shape, np.uint32)
+def _blended(grey: GreyImage, heat: GreyImage) -> Iterator[NDArray[np.uint8]]:
+    """The heat over the radiograph, looked up for every pair of grey and heat.
+
+    Yields blocks of rows, (h, W, 4): R, G, B and 0. The next takes the place of the last.
+    """
     pairs = np.empty((ROWS_AT_ONCE, grey.shape[1]), np.uint16)
+    mixed = np.empty(pairs.shape, np.uint32)
     for row in range(0, len(grey), ROWS_AT_ONCE):
         block = slice(row, row + ROWS_AT_ONCE)
-        here = pairs[: len(grey[block])]
+        here, there = pairs[: len(grey[block])], mixed[: len(grey[block])]
         np.left_shift(heat[block], 8, out=here, dtype=np.uint16)
         here |= grey[block]
-        np.take(_mixtures(), here, out=mixed[block], mode="clip")
-    return Image.frombuffer("RGBX", grey.shape[::-1], mixed, "raw", "RGBX", 0, 1)
+        np.take(_mixtures(), here, out=there, mode="clip")
+        yield there.view(np.uint8).reshape(*there.shape, 4)
+
+
+def _joined(blocks: Iterable[NDArray[np.uint8]], rows: int, columns: int) -> Image.Image:
+    """All blocks as one picture, mode RGBX."""
+    whole, row = np.empty((rows, columns, 4), np.uint8), 0
+    for block in blocks:
+        whole[row : row + len(block)] = block
+        row += len(block)
+    return Image.frombuffer("RGBX", (columns, rows), whole, "raw", "RGBX", 0, 1)
 
 
 @cache
@@ -132,14 +149,6 @@ def _mixtures() -> NDArray[np.uint32]:
     colours = np.zeros((256, 256, 4), np.uint8)
     colours[..., :3] = np.rint((1 - opacity) * film + opacity * heat)
     return colours.view(np.uint32).ravel()
-
-
-def _packed(picture: Image.Image) -> GreyImage:
-    """Shape (H, W), or (H, W, 3) of mode RGBX."""
-    if picture.mode == "L":
-        return np.asarray(picture)
-    packed = np.frombuffer(picture.tobytes("raw", "RGB"), np.uint8)
-    return packed.reshape(picture.height, picture.width, 3)
 
 
 def _jpeg(picture: Image.Image) -> bytes:

@@ -30,7 +30,9 @@ def plausible(radiograph: Radiograph) -> Radiograph:
     pixels, (low, high) = radiograph.pixels, film_range(radiograph.pixels)
     if (low, high) != (pixels.min(), pixels.max()):
         warnings.append(FOREIGN_WARNING)
-        pixels = (np.clip(pixels, low, high) - np.float32(low)) / np.float32(high - low)
+        pixels = np.clip(pixels, low, high)
+        pixels -= np.float32(low)
+        pixels /= np.float32(high - low)
     return replace(radiograph, pixels=pixels, warnings=tuple(warnings))
 
 

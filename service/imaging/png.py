@@ -7,10 +7,12 @@ for the rest, reading takes half as long as by Pillow alone (benchmarks/decode.p
 """
 
 import struct
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
+from PIL import Image
 
 from service.errors import CorruptImage, TruncatedImage
 
@@ -25,37 +27,53 @@ PASSES = (
     (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1),
 )  # fmt: skip
 ZLIB_HEADER = b"\x78\x01"  # RFC 1950, 2.2
+Part = bytes | memoryview
 STORED = 65_535  # bytes of a stored block at most (RFC 1951, 3.2.4)
 
 
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode a picture.
+def png(blocks: Iterable[NDArray[np.uint8]], rows: int) -> bytes:
+    """Encode a picture that comes in blocks of rows: nobody has to hold it as a whole.
 
     Parameters
     ----------
-    pixels
-        Shape (H, W), grey, or (H, W, 3), RGB.
+    blocks
+        Each of shape (h, W), grey, or (h, W, 4), RGB and a byte that is left out.
+    rows
+        Of all blocks together.
 
     References
     ----------
     W3C PNG specification, 5 (chunks), 9 (filtering) and 11.2 (IHDR, IDAT, IEND).
     """
-    rows, columns = pixels.shape[:2]
-    channels = pixels.size // (rows * columns)
-    flat = pixels.reshape(rows, columns * channels)
-    filtered = np.empty((rows, 1 + columns * channels), np.uint8)
-    filtered[:, 0] = SUB
-    filtered[:, 1 : 1 + channels] = flat[:, :channels]
-    np.subtract(flat[:, channels:], flat[:, :-channels], out=filtered[:, 1 + channels :])
+    filtered, row = np.empty((rows, 0), np.uint8), 0
+    for block in blocks:
+        lines = _filtered(block)
+        if row == 0:
+            columns, channels = block.shape[1], lines.shape[1] // block.shape[1]
+            filtered = np.empty((rows, 1 + lines.shape[1]), np.uint8)
+            filtered[:, 0] = SUB
+        filtered[row : row + len(lines), 1:] = lines
+        row += len(lines)
     header = struct.pack(">IIBBBBB", columns, rows, 8, COLOUR_TYPES[channels], 0, 0, 0)
+    pixels = isal_zlib.compress(filtered, LEVEL)
+    del filtered
     return b"".join(
-        (
-            SIGNATURE,
-            *_chunk(b"IHDR", header),
-            *_chunk(b"IDAT", isal_zlib.compress(filtered, LEVEL)),
-            *_chunk(b"IEND", b""),
-        )
+        (SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", pixels), *_chunk(b"IEND"))
     )
+
+
+def _filtered(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each byte less that of the pixel to the left, shape (h, W) or (h, 3 W)."""
+    rows, columns = block.shape[:2]
+    flat = block.reshape(rows, -1)
+    pixel = flat.shape[1] // columns
+    less = np.empty_like(flat)
+    less[:, :pixel] = flat[:, :pixel]
+    np.subtract(flat[:, pixel:], flat[:, :-pixel], out=less[:, pixel:])
+    if pixel == 1:
+        return less
+    packed = Image.frombuffer("RGBX", (columns, rows), less, "raw", "RGBX", 0, 1)
+    return np.frombuffer(packed.tobytes("raw", "RGB"), np.uint8).reshape(rows, 3 * columns)
 
 
 def inflated(data: bytes) -> bytes:
@@ -101,7 +119,8 @@ def inflated(data: bytes) -> bytes:
         raise CorruptImage("the PNG holds more scanlines than its header says. Save it again.")
     if len(lines) < expected or not inflator.eof:
         raise TruncatedImage("the PNG holds fewer scanlines than its header says. Send all of it.")
-    return b"".join((data[:start], *_chunk(b"IDAT", _stored(lines)), data[end:]))
+    view = memoryview(data)
+    return b"".join((view[:start], *_chunk(b"IDAT", *_stored(lines)), view[end:]))
 
 
 def _scanline_bytes(rows: int, columns: int, bits: int, *, interlaced: bool) -> int:
@@ -136,16 +155,23 @@ def _pixel_chunks(data: bytes) -> tuple[int, int, bytes] | None:
     return (start, end, b"".join(parts)) if parts else None
 
 
-def _stored(content: bytes) -> bytes:
-    """A zlib stream of blocks that are not compressed."""
-    view, parts = memoryview(content), list[bytes | memoryview]((ZLIB_HEADER,))
+def _stored(content: bytes) -> Iterator[Part]:
+    """A zlib stream of blocks that are not compressed, in parts: no copy of the content."""
+    view = memoryview(content)
+    yield ZLIB_HEADER
     for start in range(0, len(content), STORED):
         block = view[start : start + STORED]
         last = start + STORED >= len(content)
-        parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
-    return b"".join((*parts, struct.pack(">I", isal_zlib.adler32(content))))
+        yield struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF)
+        yield block
+    yield struct.pack(">I", isal_zlib.adler32(content))
 
 
-def _chunk(kind: bytes, content: bytes) -> tuple[bytes, ...]:
-    check = isal_zlib.crc32(content, isal_zlib.crc32(kind))
-    return struct.pack(">I", len(content)), kind, content, struct.pack(">I", check)
+def _chunk(kind: bytes, *content: Part) -> Iterator[Part]:
+    check = isal_zlib.crc32(kind)
+    for part in content:
+        check = isal_zlib.crc32(part, check)
+    yield struct.pack(">I", sum(map(len, content)))
+    yield kind
+    yield from content
+    yield struct.pack(">I", check)

@@ -9,15 +9,16 @@ import warnings
 import zlib
 from collections import Counter
 from io import BytesIO
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
+from service.imaging.claim import claim
 from service.imaging.codestreams import check_whole, decode_jpeg, decode_png
-from service.imaging.grey import LUMA, colour_warnings
+from service.imaging.grey import ROWS_AT_ONCE, colour_warnings, luma_of
 from service.imaging.jpeg import END_MARKER, check_jpeg
 from service.imaging.png import inflated
 from service.imaging.radiograph import FloatImage, Radiograph
@@ -96,6 +97,7 @@ def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes
             raise MultipleFrames("the PNG is animated; one frame is read. Send a single image.")
         _check_exif(image)
         mode = image.mode
+        claim(image.width * image.height, samples=len(image.getbands()), file=len(data))
         pixels, notes = _png_pixels(data) if kind == "PNG" else _jpeg_pixels(data, image)
     except Image.DecompressionBombError:
         raise TooManyPixels(
@@ -118,11 +120,23 @@ def _png_pixels(data: bytes) -> tuple[FloatImage, list[str]]:
     image.load()
     _check_exif(image)
     if data[24] != 16 or data[25] not in DEEP_COLOURS:  # depth and colour type of IHDR
-        return _grey(ImageOps.exif_transpose(image))
-    luma, notes = _deep_luma(decode_png(stored))
-    turned = Image.fromarray(luma)
-    turned.info = image.info  # with the orientation
-    return np.asarray(ImageOps.exif_transpose(turned)), notes
+        del stored
+        return _grey(image)
+    info = image.info
+    del image  # its 8 bits
+    samples = decode_png(stored)
+    del stored
+    luma, notes = _deep_luma(samples)
+    del samples
+    return _upright(luma, info), notes
+
+
+def _upright(pixels: FloatImage, info: dict[str | tuple[int, int], Any]) -> FloatImage:
+    """Turn pixels as the Exif data of a picture's ``info`` say."""
+    turned = Image.fromarray(pixels)
+    turned.info = info
+    ImageOps.exif_transpose(turned, in_place=True)
+    return np.asarray(turned)
 
 
 def _deep_luma(samples: NDArray[np.uint16]) -> tuple[FloatImage, list[str]]:
@@ -130,10 +144,11 @@ def _deep_luma(samples: NDArray[np.uint16]) -> tuple[FloatImage, list[str]]:
     channels = samples.shape[2]
     colours = samples[..., : channels - 1 + channels % 2]
     white = _white(colours)
-    weights = LUMA if colours.shape[2] == 3 else np.ones(1, np.float32)
-    luma = _scaled(colours @ weights, white)
+    luma = luma_of(colours, white)
     if channels in (2, 4):
-        luma *= _scaled(samples[..., -1], 65535)
+        for row in range(0, len(luma), ROWS_AT_ONCE):
+            block = slice(row, row + ROWS_AT_ONCE)
+            luma[block] *= _scaled(samples[block, ..., -1], 65535)
     notes = colour_warnings(colours[::8, ::8], float(white)) if channels > 2 else []
     return luma, notes
 
@@ -147,11 +162,12 @@ def _white(samples: NDArray[np.generic]) -> int:
 def _jpeg_pixels(data: bytes, image: Image.Image) -> tuple[FloatImage, list[str]]:
     if image.mode not in JPEG_COLOURS:  # CMYK
         check_whole(data)
-        return _grey(ImageOps.exif_transpose(image))
+        return _grey(image)
     pixels = decode_jpeg(data, JPEG_COLOURS[image.mode])
     decoded = Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels)
+    del pixels
     decoded.info = image.info  # with the orientation
-    return _grey(ImageOps.exif_transpose(decoded))
+    return _grey(decoded)
 
 
 def _check_chunks(data: bytes) -> None:
@@ -184,7 +200,11 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
-    """Convert any mode of a PNG or JPEG; float32 (H, W) in [0, 1]."""
+    """Turn upright and convert any mode of a PNG or JPEG; float32 (H, W) in [0, 1].
+
+    The picture is changed in place: each copy of it would count.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey
         samples = np.asarray(image)
         return _scaled(samples, _white(samples)), []

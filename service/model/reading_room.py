@@ -8,6 +8,7 @@ inference and drawing in threads, and nothing but waiting in the event loop.
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
@@ -17,9 +18,12 @@ from numpy.typing import NDArray
 
 from service.decoding.pool import Pool
 from service.errors import ReadingError, ServiceBusy, UnfamiliarImage
+from service.imaging.decode import Limits
 from service.imaging.display import heat_values
-from service.imaging.overlay import PictureFormat, draw_heatmap
+from service.imaging.overlay import DRAWING_BYTES, GreyImage, PictureFormat, draw_heatmap
 from service.imaging.prepare import Prepared, prepare, prepare_for_screen, prepare_with_picture
+from service.imaging.standardise import InputSpec
+from service.memory import Budget, Lease
 from service.model.batching import Batches
 from service.model.reader import Reader, Reading
 from service.model.session import cores
@@ -27,12 +31,14 @@ from service.observe.metrics import QUEUE_LENGTH
 from service.observe.readings import note_reading, note_refusal
 from service.observe.stages import stage
 
-# Waiting for a decoding process. The bound on requests turns others away long before, unless files
-# take very long to decode.
+# Waiting for a decoding process, and for memory. The bound on requests turns others away long
+# before, unless files take very long to decode.
 QUEUE_SECONDS = 60.0
 BATCH = 8
+COPIES_SENT = 3  # of what is drawn: itself, the answer, and the answer in the server
 
 T = TypeVar("T")
+Prepare = Callable[[bytes, Limits, InputSpec], T]
 
 
 class ReadingRoom:
@@ -44,12 +50,15 @@ class ReadingRoom:
         The model, the limits of an image.
     decode_seconds
         How long decoding one file may take.
+    budget
+        Memory of all readings together.
     """
 
-    def __init__(self, reader: Reader, *, decode_seconds: float) -> None:
+    def __init__(self, reader: Reader, *, decode_seconds: float, budget: Budget) -> None:
         processes = cores()
         self.reader = reader
         self._seconds = decode_seconds
+        self._budget = budget
         self._pool = Pool(
             processes,
             modules=("service.imaging.prepare",),
@@ -72,11 +81,11 @@ class ReadingRoom:
         ------
         ReadingError
             As :meth:`Reader.read`; DecoderCrashed or DecodeTimeout where the file cost its process;
-            ServiceBusy where no process became free.
+            ServiceBusy where no process, or no memory, became free; TooManyPixels where the
+            service may not take as much memory at all.
         """
-        prepared = await self._in_process(
-            prepare, data, self.reader.limits, self.reader.manifest.input
-        )
+        with self._budget.lease() as lease:
+            prepared = await self._in_process(lease, prepare, data)
         return await self._infer(prepared)
 
     async def read_batch(self, images: Sequence[bytes]) -> list[Reading | ReadingError]:
@@ -98,25 +107,51 @@ class ReadingRoom:
 
     async def explain(
         self, data: bytes, *, bare: bool, form: PictureFormat
-    ) -> tuple[Reading, bytes]:
-        """Read one file and draw its heatmap, as :meth:`Reader.explain` does."""
-        limits, manifest = self.reader.limits, self.reader.manifest
-        if bare:
-            grey, reading = None, await self.read(data)
-        else:
-            pictured = await self._in_process(prepare_with_picture, data, limits, manifest.input)
-            grey, reading = pictured.grey, await self._infer(pictured.prepared)
-        draw = partial(draw_heatmap, full_scale=manifest.heatmap_scale, form=form)
-        # In a thread: no byte of the file is read any more, and nothing has to be sent.
-        return reading, await asyncio.to_thread(draw, grey, reading.heatmap, reading.geometry)
+    ) -> tuple[Reading, bytes, Lease]:
+        """Read one file and draw its heatmap, as :meth:`Reader.explain` does.
 
-    async def view(self, data: bytes) -> tuple[Reading, NDArray[np.uint16], NDArray[np.uint8]]:
-        """Read one file; also its grey values and heat, see :mod:`service.imaging.display`."""
-        limits, manifest = self.reader.limits, self.reader.manifest
-        prepared, grey = await self._in_process(prepare_for_screen, data, limits, manifest.input)
-        reading = await self._infer(prepared)
-        lay = partial(heat_values, full_scale=manifest.heatmap_scale)
-        return reading, grey, await asyncio.to_thread(lay, reading.heatmap, reading.geometry)
+        The lease is of the picture's memory: close it when nobody needs the picture any more.
+        """
+        scale = self.reader.manifest.heatmap_scale
+        with ExitStack() as held:
+            lease = held.enter_context(self._budget.lease())
+            grey, prepared = await self._pictured(lease, data, bare=bare)
+            lease.keep(_pixels(prepared) * DRAWING_BYTES)
+            reading = await self._infer(prepared)
+            draw = partial(draw_heatmap, full_scale=scale, form=form)
+            # In a thread: no byte of the file is read any more, and nothing has to be sent.
+            picture = await asyncio.to_thread(draw, grey, reading.heatmap, reading.geometry)
+            lease.keep(len(picture) * COPIES_SENT)
+            held.pop_all()
+        return reading, picture, lease
+
+    async def view(
+        self, data: bytes
+    ) -> tuple[Reading, NDArray[np.uint16], NDArray[np.uint8], Lease]:
+        """Read one file; also its grey values and heat, see :mod:`service.imaging.display`.
+
+        The lease is of their memory, as of :meth:`explain`.
+        """
+        scale = self.reader.manifest.heatmap_scale
+        with ExitStack() as held:
+            lease = held.enter_context(self._budget.lease())
+            prepared, grey = await self._in_process(lease, prepare_for_screen, data)
+            lease.keep(_pixels(prepared) * DRAWING_BYTES)
+            reading = await self._infer(prepared)
+            lay = partial(heat_values, full_scale=scale)
+            heat = await asyncio.to_thread(lay, reading.heatmap, reading.geometry)
+            lease.keep((grey.nbytes + heat.nbytes) * COPIES_SENT)
+            held.pop_all()
+        return reading, grey, heat, lease
+
+    async def _pictured(
+        self, lease: Lease, data: bytes, *, bare: bool
+    ) -> tuple[GreyImage | None, Prepared]:
+        """What to draw on, and what to read."""
+        if bare:
+            return None, await self._in_process(lease, prepare, data)
+        pictured = await self._in_process(lease, prepare_with_picture, data)
+        return pictured.grey, pictured.prepared
 
     async def _infer(self, prepared: Prepared) -> Reading:
         try:
@@ -127,7 +162,7 @@ class ReadingRoom:
         note_reading(reading)
         return reading
 
-    async def _in_process(self, task: Callable[..., T], *arguments: object) -> T:
+    async def _in_process(self, lease: Lease, task: Prepare[T], data: bytes) -> T:
         try:
             with stage("wait"), QUEUE_LENGTH.track_inprogress():
                 async with asyncio.timeout(QUEUE_SECONDS):
@@ -137,7 +172,14 @@ class ReadingRoom:
         try:
             # In the context of the request: it collects the stages of the task.
             here = copy_context().run
-            run = partial(here, self._pool.run, task, *arguments, seconds=self._seconds)
+            limits, spec = self.reader.limits, self.reader.manifest.input
+            admit = partial(lease.decide, seconds=QUEUE_SECONDS)
+            decode = partial(self._pool.run, task, data, limits, spec)
+            run = partial(here, decode, seconds=self._seconds, admit=admit)
             return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         finally:
             self._free.release()
+
+
+def _pixels(prepared: Prepared) -> int:
+    return prepared.facts.rows * prepared.facts.columns

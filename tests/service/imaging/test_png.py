@@ -12,13 +12,22 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from service.errors import CorruptImage, TruncatedImage
-from service.imaging.png import inflated, png
+from service.imaging import png as codec
+from service.imaging.png import inflated
 from service.imaging.raster import read_png
 from tests.factories import chest, png_bytes
 
 
 def noise(*shape: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encoded in blocks of three rows; colours get the fourth byte that is left out."""
+    if pixels.ndim == 3:
+        pixels = np.concatenate([pixels, noise(*pixels.shape[:2], 1)], axis=2)
+    blocks = (pixels[row : row + 3] for row in range(0, len(pixels), 3))
+    return codec.png(blocks, len(pixels))
 
 
 class TestPng:
