@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +43,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def running(folder: Path, *, host: str = "127.0.0.1", **variables: str) -> Iterator[Server]:
-    """Run the service with these environment variables; its log and store are in ``folder``."""
+def running(
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    within: Callable[[], None] | None = None,
+    **variables: str,
+) -> Iterator[Server]:
+    """Run the service with these environment variables; its log and store are in ``folder``.
+
+    ``within`` is called in the new process before it becomes the service: it may limit itself.
+    """
     log, port = folder / "log", free_port()
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
     environment = os.environ | {
@@ -61,6 +70,7 @@ def running(folder: Path, *, host: str = "127.0.0.1", **variables: str) -> Itera
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=within,  # noqa: PLW1509  no thread of ours holds a lock then
         )
     try:
         url = f"http://127.0.0.1:{port}"
