@@ -84,8 +84,9 @@ def guarded(
 ) -> Iterator[Server]:
     """The service on every address, with keys."""
     folder = tmp_path_factory.mktemp("guarded")
-    settings = {"CXR_MODEL": str(tiny_model), "CXR_API_KEYS": str(keys)}
-    with running(folder, host=EVERYWHERE, **settings) as server:
+    with running(
+        folder, host=EVERYWHERE, CXR_MODEL=str(tiny_model), CXR_API_KEYS=str(keys)
+    ) as server:
         yield server
 
 

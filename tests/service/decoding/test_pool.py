@@ -17,13 +17,22 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from service.decoding.child import KEPT
 from service.decoding.pool import MIB, DecodingError, Pool
-from service.errors import DecoderCrashed, DecodeTimeout, NotAnImage
+from service.errors import (
+    DecoderCrashed,
+    DecodeTimeout,
+    NotAnImage,
+    ServiceBusy,
+    TooManyPixels,
+)
+from service.imaging.claim import Claim, Verdict
 from service.imaging.decode import Limits
 from service.imaging.prepare import prepare
 from service.observe.stages import Stage, collecting
 from tests.factories import png_bytes
 from tests.processes import descendants, own_decoders, wait_until, wait_until_gone
+from tests.tasks import claim_and_allocate, claim_for_ever
 from tests.tiny_model import SPEC
 
 LONG = 120.0
@@ -133,6 +142,67 @@ class TestDeath:
         process.terminate()
         assert works(pool)
         assert own_decoders() == [process]
+
+
+class TestClaims:
+    """What a task claims of memory is decided on here, while its clock stands still."""
+
+    @pytest.fixture
+    def roomy(self) -> Iterator[Pool]:
+        with closing(Pool(1, modules=("tests.tasks",), memory=2048 * MIB)) as pool:
+            yield pool
+
+    def test_are_decided_on_before_the_task_goes_on(self, roomy: Pool) -> None:
+        claims = list[Claim]()
+
+        def admit(claim: Claim) -> Verdict:
+            claims.append(claim)
+            return "granted"
+
+        allocated = roomy.run(claim_and_allocate, 600, 500, seconds=LONG, admit=admit)
+        assert allocated == 500 * MIB
+        assert claims == [Claim(0, 600 * MIB)]
+
+    @pytest.mark.parametrize(
+        ("verdict", "refusal"), [("busy", ServiceBusy), ("never", TooManyPixels)]
+    )
+    def test_refused_cost_no_process(
+        self, verdict: Verdict, refusal: type[Exception], roomy: Pool
+    ) -> None:
+        assert works(roomy)
+        before = own_decoders()
+        with pytest.raises(refusal):
+            roomy.run(claim_and_allocate, 1, 1, seconds=LONG, admit=lambda _: verdict)
+        assert works(roomy)
+        assert own_decoders() == before
+
+    def test_bound_what_the_task_can_allocate(self, roomy: Pool) -> None:
+        with pytest.raises(DecoderCrashed, match="memory"):
+            roomy.run(claim_and_allocate, 100, 500, seconds=LONG)
+        assert works(roomy)
+
+    def test_waiting_is_not_decoding(self, roomy: Pool) -> None:
+        def admit(_: Claim) -> Verdict:
+            time.sleep(3)
+            return "granted"
+
+        assert works(roomy)
+        assert roomy.run(claim_and_allocate, 1, 1, seconds=2, admit=admit) == MIB
+
+    def test_without_end_are_ended(self, roomy: Pool) -> None:
+        assert works(roomy)
+        with pytest.raises(DecodeTimeout):
+            roomy.run(claim_for_ever, seconds=1)
+        assert works(roomy)
+
+    def test_large_images_leave_little_behind(self, roomy: Pool) -> None:
+        assert works(roomy)
+        (process,) = own_decoders()
+        idle = process.memory_info().rss
+        for size in range(10, 31, 4):  # below what the allocator maps, and gives back, by itself
+            roomy.run(bytes, size * MIB, seconds=LONG)
+        assert works(roomy)
+        assert process.memory_info().rss < max(KEPT, idle) + 8 * MIB
 
 
 PARENT = """
