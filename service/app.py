@@ -11,10 +11,12 @@ import os
 from dataclasses import astuple
 from typing import Any
 
+import _bentoml_impl.client
 import bentoml
 import click
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from bentoml._internal.server.metrics.prometheus import PrometheusClient
 from bentoml.exceptions import BentoMLConfigException
 
 from service.errors import KeysRequired, ModelUnavailable
@@ -35,6 +37,26 @@ FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them
 logger = logging.getLogger("bentoml.serve")
 logs.configure(os.environ)
 api = create_app()
+BentoMLContainer.metrics_client.set(PrometheusClient(multiproc=False))
+
+
+class NoProxy:
+    """Takes the place of the client by which a BentoML service can call its own APIs, or others'.
+
+    This one has no such APIs. BentoML makes the client all the same, and the client a temporary
+    folder, which a full disk refuses and a killed process leaves behind.
+    """
+
+    to_async = to_sync = None
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    async def __aenter__(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+_bentoml_impl.client.RemoteProxy = NoProxy
 
 
 class Observed(bentoml.Service):  # type: ignore[misc]
@@ -72,7 +94,7 @@ class ChestXray:
     """
 
     def __init__(self) -> None:
-        metrics.forget_dead_workers()
+        metrics.remove_unused_folder()
         settings = Settings.from_env()
         api.state.guard = Guard(settings)
         self.reader = open_reader(settings)
