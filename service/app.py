@@ -31,6 +31,7 @@ from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
 from service.settings import Settings
+from service.supervisor import prepare
 
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
 
@@ -40,23 +41,26 @@ api = create_app()
 BentoMLContainer.metrics_client.set(PrometheusClient(multiproc=False))
 
 
-class NoProxy:
-    """Takes the place of the client by which a BentoML service can call its own APIs, or others'.
+class NoClient:
+    """In place of the client by which a BentoML service calls its own APIs; this one has none.
 
-    This one has no such APIs. BentoML makes the client all the same, and the client a temporary
-    folder, which a full disk refuses and a killed process leaves behind.
+    BentoML makes it all the same, and it a temporary folder, which a full disk may refuse and a
+    process that is killed leaves behind.
     """
 
     to_async = to_sync = None
 
-    def __init__(self, *_: Any, **__: Any) -> None: ...
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take what BentoML gives its client."""
 
-    async def __aenter__(self) -> None: ...
+    async def __aenter__(self) -> None:
+        """Open nothing."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close nothing."""
 
 
-_bentoml_impl.client.RemoteProxy = NoProxy
+_bentoml_impl.client.RemoteProxy = NoClient
 
 
 class Observed(bentoml.Service):  # type: ignore[misc]
@@ -116,12 +120,15 @@ class ChestXray:
             context = click.get_current_context(silent=True)
             if context is not None and "host" in context.params:
                 guard.check_host(context.params["host"] or BentoMLContainer.http.host.get())
+            prepare()
         except (KeysRequired, ValueError) as error:
             raise BentoMLConfigException(str(error)) from None
 
     def __is_ready__(self) -> bool:
-        """Whether there is a model; /readyz answers 503 while there is none."""
-        return isinstance(self.reader, Reader)
+        """Let /readyz answer 503 with the reason why there is no model."""
+        if isinstance(self.reader, ModelUnavailable):
+            raise self.reader.with_traceback(None)
+        return True
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Every metric of the service, for BentoML's own /metrics; docs/operations.md lists them.
 
-They are kept in the memory of the one process that serves. BentoML would have them in files that are
-mapped into memory, for the sums of several processes: where their disk is full, counting a request
+They are kept in the memory of the one process that serves. BentoML would keep them in files that
+are mapped into memory, to sum up several processes: where their disk is full, counting a request
 ends the process by SIGBUS. Info is a gauge that is 1.
 No label takes a value from outside that is not in a fixed list: series do not grow for ever, and a
 patient's name in a path is not kept.
@@ -17,7 +17,8 @@ FILES = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics  # noqa: E402
 
-disable_created_metrics()  # a second series for each of a counter, with the time of its start
+# A second series for each of a counter, with the time of its start.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 SECONDS = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
