@@ -31,7 +31,7 @@ from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
 from service.settings import Settings
-from service.supervisor import prepare
+from service.supervisor import end_with_supervisor, prepare
 
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
 
@@ -106,6 +106,7 @@ class ChestXray:
         api.state.desk = self.desk
         api.state.bentoml_openapi = service.openapi_spec.asdict()
         refuse_when_told_to_end()
+        end_with_supervisor()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod

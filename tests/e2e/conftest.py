@@ -22,6 +22,7 @@ from tests.e2e.browser import Screen, chromium, screen
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "models" / "default" / "1"
+SERVE = (str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray")
 START_SECONDS = 120.0
 
 
@@ -43,10 +44,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def running(folder: Path, *, host: str = "127.0.0.1", **variables: str) -> Iterator[Server]:
-    """Run the service with these environment variables; its log and store are in ``folder``."""
+def running(
+    folder: Path, *, host: str = "127.0.0.1", within: str = "", **variables: str
+) -> Iterator[Server]:
+    """Run the service with these environment variables; its log and store are in ``folder``.
+
+    ``within`` is a command that runs it, such as ``prlimit --fsize=0``.
+    """
     log, port = folder / "log", free_port()
-    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
+    command = [*within.split(), *SERVE]
     environment = os.environ | {
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(folder / "bentoml"),
