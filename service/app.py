@@ -38,6 +38,7 @@ FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them
 logger = logging.getLogger("bentoml.serve")
 logs.configure(os.environ)
 api = create_app()
+# BentoML has no setting for it; tests/e2e/test_disk.py sees when it no longer works.
 BentoMLContainer.metrics_client.set(PrometheusClient(multiproc=False))
 
 
@@ -60,7 +61,7 @@ class NoClient:
         """Close nothing."""
 
 
-_bentoml_impl.client.RemoteProxy = NoClient
+_bentoml_impl.client.RemoteProxy = NoClient  # where BentoML imports it from when it serves
 
 
 class Observed(bentoml.Service):  # type: ignore[misc]
