@@ -11,10 +11,12 @@ import os
 from dataclasses import astuple
 from typing import Any
 
+import _bentoml_impl.client
 import bentoml
 import click
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from bentoml._internal.server.metrics.prometheus import PrometheusClient
 from bentoml.exceptions import BentoMLConfigException
 
 from service.errors import KeysRequired, ModelUnavailable
@@ -29,12 +31,37 @@ from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
 from service.settings import Settings
+from service.supervisor import end_with_supervisor, prepare
 
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
 
 logger = logging.getLogger("bentoml.serve")
 logs.configure(os.environ)
 api = create_app()
+# BentoML has no setting for it; tests/e2e/test_disk.py sees when it no longer works.
+BentoMLContainer.metrics_client.set(PrometheusClient(multiproc=False))
+
+
+class NoClient:
+    """In place of the client by which a BentoML service calls its own APIs; this one has none.
+
+    BentoML makes it all the same, and it a temporary folder, which a full disk may refuse and a
+    process that is killed leaves behind.
+    """
+
+    to_async = to_sync = None
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take what BentoML gives its client."""
+
+    async def __aenter__(self) -> None:
+        """Open nothing."""
+
+    async def close(self) -> None:
+        """Close nothing."""
+
+
+_bentoml_impl.client.RemoteProxy = NoClient  # where BentoML imports it from when it serves
 
 
 class Observed(bentoml.Service):  # type: ignore[misc]
@@ -72,7 +99,7 @@ class ChestXray:
     """
 
     def __init__(self) -> None:
-        metrics.forget_dead_workers()
+        metrics.remove_unused_folder()
         settings = Settings.from_env()
         api.state.guard = Guard(settings)
         self.reader = open_reader(settings)
@@ -80,6 +107,7 @@ class ChestXray:
         api.state.desk = self.desk
         api.state.bentoml_openapi = service.openapi_spec.asdict()
         refuse_when_told_to_end()
+        end_with_supervisor()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -94,12 +122,15 @@ class ChestXray:
             context = click.get_current_context(silent=True)
             if context is not None and "host" in context.params:
                 guard.check_host(context.params["host"] or BentoMLContainer.http.host.get())
+            prepare()
         except (KeysRequired, ValueError) as error:
             raise BentoMLConfigException(str(error)) from None
 
     def __is_ready__(self) -> bool:
-        """Whether there is a model; /readyz answers 503 while there is none."""
-        return isinstance(self.reader, Reader)
+        """Let /readyz answer 503 with the reason why there is no model."""
+        if isinstance(self.reader, ModelUnavailable):
+            raise self.reader.with_traceback(None)
+        return True
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

@@ -19,9 +19,11 @@ class MemoryGroup:
     limit_file: str
     peak_file: str
 
-    def enter(self) -> None:
-        """Put this process into the group; its children will be there too."""
-        (self.folder / "cgroup.procs").write_text(str(os.getpid()))
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Runs another command, whose words follow, and all its processes in the group."""
+        script = f'echo $$ > {self.folder / "cgroup.procs"} && exec "$@"'
+        return ("sh", "-c", script, "sh")
 
     @property
     def peak(self) -> int:

@@ -28,6 +28,12 @@ def descendants(pid: int) -> list[psutil.Process]:
         return []
 
 
+def serving_process(pid: int) -> psutil.Process:
+    """The process that serves, below the supervisor with this id."""
+    (process,) = psutil.Process(pid).children()
+    return process
+
+
 def decoders_of(pid: int) -> list[psutil.Process]:
     """The decoding processes below this one."""
     return _decoders(descendants(pid))

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors
-from service.errors import ReadingError
+from service.errors import ModelUnavailable, ReadingError
 from service.observe import metrics
 from service.observe.request import current
 from service.schemas import Problem
@@ -119,6 +119,9 @@ class ProblemMiddleware:
         try:
             await self._app(scope, receive, answer.send)
         except Exception as error:  # noqa: BLE001  the last place that can turn it into an answer
+            if isinstance(error, ModelUnavailable) and not answer.started:  # /readyz, of BentoML
+                await refuse(Request(scope), error)(scope, receive, send)
+                return
             _log(error)
             if not answer.started:
                 await answer.replace(HTTPStatus.INTERNAL_SERVER_ERROR, None)

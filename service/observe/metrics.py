@@ -1,17 +1,24 @@
 """Every metric of the service, for BentoML's own /metrics; docs/operations.md lists them.
 
-BentoML serves what all workers write to PROMETHEUS_MULTIPROC_DIR, which it sets before a worker
-starts. So importing this module is enough; gauges need a mode, and Info is a gauge that is 1.
+They are kept in the memory of the one process that serves. BentoML would keep them in files that
+are mapped into memory, to sum up several processes: where their disk is full, counting a request
+ends the process by SIGBUS. Info is a gauge that is 1.
 No label takes a value from outside that is not in a fixed list: series do not grow for ever, and a
 patient's name in a path is not kept.
 """
 
 import os
-import re
+from contextlib import suppress
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.multiprocess import mark_process_dead
+# BentoML's supervisor sets it for the process that serves; prometheus_client chooses files where it
+# is set when it is first imported.
+FILES = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics  # noqa: E402
+
+# A second series for each of a counter, with the time of its start.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 SECONDS = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -33,15 +40,9 @@ STAGE_SECONDS = Histogram(
     "nanocxr_stage_seconds", "Time of one stage of a reading.", ["stage"], buckets=SECONDS
 )
 REQUESTS_UNDER_WAY = Gauge(
-    "nanocxr_requests_under_way",
-    "Requests that are not answered yet, probes left out.",
-    multiprocess_mode="livesum",
+    "nanocxr_requests_under_way", "Requests that are not answered yet, probes left out."
 )
-QUEUE_LENGTH = Gauge(
-    "nanocxr_queue_length",
-    "Images that wait to be decoded or read.",
-    multiprocess_mode="livesum",
-)
+QUEUE_LENGTH = Gauge("nanocxr_queue_length", "Images that wait to be decoded or read.")
 BATCH_IMAGES = Histogram(
     "nanocxr_batch_images", "Images in one inference.", buckets=(1, 2, 4, 8, 16, 32)
 )
@@ -60,29 +61,11 @@ MODEL_INFO = Gauge(
     "nanocxr_model_info",
     "Always 1; the labels say which model is served, and where it runs.",
     ["name", "version", "sha256", "provider"],
-    multiprocess_mode="livemax",
 )
 
 
-def forget_dead_workers() -> None:
-    """Take the gauges of workers that were killed out of the sums.
-
-    A worker cannot do it for itself, and BentoML does not do it for others.
-    """
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder is None:
-        return
-    for path in Path(folder).glob("gauge_live*.db"):
-        pid = int(re.sub(r"\D", "", path.stem))
-        if not _alive(pid):
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def remove_unused_folder() -> None:
+    """Remove the folder that BentoML made for the files; of a temporary one nobody else would."""
+    if FILES is not None:
+        with suppress(OSError):  # gone since the last process, or on a disk that is read only
+            Path(FILES).rmdir()

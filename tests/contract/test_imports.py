@@ -15,6 +15,8 @@ FORBIDDEN = {
 }
 ONLY_IN = {
     "bentoml": {"service/app.py"},
+    "_bentoml_impl": {"service/app.py"},
+    "circus": {"service/supervisor.py"},
     "onnxruntime": {"service/model/session.py"},
     "cryptography": {"service/model/signature.py"},
     "starlette": {

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.e2e.browser import Screen, chromium, screen
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "models" / "default" / "1"
+SERVE = (str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray")
 START_SECONDS = 120.0
 
 
@@ -47,15 +48,15 @@ def running(
     folder: Path,
     *,
     host: str = "127.0.0.1",
-    within: Callable[[], None] | None = None,
+    within: Sequence[str] = (),
     **variables: str,
 ) -> Iterator[Server]:
     """Run the service with these environment variables; its log and store are in ``folder``.
 
-    ``within`` is called in the new process before it becomes the service: it may limit itself.
+    ``within`` is a command that runs it, such as ``("prlimit", "--fsize=0")``.
     """
     log, port = folder / "log", free_port()
-    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
+    command = [*within, *SERVE]
     environment = os.environ | {
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(folder / "bentoml"),
@@ -70,7 +71,6 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=within,  # noqa: PLW1509  no thread of ours holds a lock then
         )
     try:
         url = f"http://127.0.0.1:{port}"

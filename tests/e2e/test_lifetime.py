@@ -1,5 +1,6 @@
 """What becomes of requests when processes of the service end, wanted or not."""
 
+import json
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,14 @@ import pytest
 
 from tests.e2e.conftest import Server, running
 from tests.factories import png_bytes
-from tests.processes import decoders_of, descendants, has_work, suspended, wait_until
+from tests.processes import (
+    decoders_of,
+    descendants,
+    has_work,
+    serving_process,
+    suspended,
+    wait_until,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -38,11 +46,6 @@ def connects(server: Server) -> bool:
         return False
 
 
-def serving_process(server: Server) -> psutil.Process:
-    (process,) = psutil.Process(server.process.pid).children()
-    return process
-
-
 class TestTermination:
     def test_answers_what_it_has_accepted_and_refuses_the_rest(self, tmp_path: Path) -> None:
         with running(tmp_path, CXR_DECODE_SECONDS="120") as server:
@@ -63,21 +66,37 @@ class TestTermination:
 
 
 class TestDeath:
-    def test_serving_process_is_replaced(self, tmp_path: Path) -> None:
+    def test_serving_process_is_replaced_and_the_log_says_why(self, tmp_path: Path) -> None:
         with running(tmp_path) as server:
-            first = serving_process(server)
-            first.kill()
-            wait_until(lambda: reads(server))
-            assert serving_process(server) != first
+            for name in ("SIGKILL", "SIGBUS", "SIGSEGV"):
+                first = serving_process(server.process.pid)
+                first.send_signal(signal.Signals[name])
+                wait_until(lambda: reads(server))
+                second = serving_process(server.process.pid)
+                assert second != first
+                (end,) = told(server, f"Serving process {first.pid} ended by {name}: ")
+                assert end["level"] == "error"
+                assert end["message"].endswith(" Another takes its place.")
+                assert ("want of memory" in end["message"]) == (name == "SIGKILL")
+                assert told(server, f"process {second.pid} takes the place of {first.pid}.")
+        assert len(told(server, "Serving process")) == 6  # nothing of the orderly end
 
     def test_container_ends_with_its_serving_process(self, tmp_path: Path) -> None:
         with running(tmp_path, BENTOML_CONTAINERIZED="true") as server:
-            serving_process(server).kill()
+            serving_process(server.process.pid).kill()
             assert server.process.wait(60) != 0
+            (end,) = told(server, "ended by SIGKILL")
+            assert end["message"].endswith(" The service ends.")
+
+
+def told(server: Server, words: str) -> list[dict[str, str]]:
+    """Lines of the log with these words in their message."""
+    lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in map(json.loads, lines) if words in line["message"]]
 
 
 def _connections(server: Server) -> int:
     return sum(
         connection.status == psutil.CONN_ESTABLISHED
-        for connection in serving_process(server).net_connections("tcp")
+        for connection in serving_process(server.process.pid).net_connections("tcp")
     )

@@ -49,12 +49,9 @@ def limited(folder: Path, cores: int) -> Iterator[tuple[Server, MemoryGroup]]:
     if len(cpus) < cores:
         pytest.skip(f"needs {cores} cores")
     with memory_group(documented(cores)) as group:
-
-        def enter() -> None:
-            os.sched_setaffinity(0, cpus[:cores])
-            group.enter()
-
-        with running(folder, within=enter, CXR_MAX_REQUESTS=str(UNDER_WAY)) as server:
+        alone = ("taskset", "--cpu-list", ",".join(map(str, cpus[:cores])))
+        within = (*group.command, *alone)
+        with running(folder, within=within, CXR_MAX_REQUESTS=str(UNDER_WAY)) as server:
             yield server, group
 
 

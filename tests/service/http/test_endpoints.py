@@ -223,7 +223,9 @@ class TestWithoutModel:
     def test_alive_but_not_ready(self, empty: TestClient) -> None:
         assert empty.get("/livez").status_code == 200
         assert empty.get("/healthz").status_code == 200
-        assert problem(empty.get("/readyz")) == (503, "not_ready")
+        response = empty.get("/readyz")
+        assert problem(response) == (503, "model_unavailable")
+        assert "Set CXR_MODEL" in response.json()["detail"]
 
     @pytest.mark.parametrize("path", ["/predict", "/explain", "/view", "/predict_batch"])
     def test_every_reading_is_answered_with_the_reason(self, empty: TestClient, path: str) -> None:

@@ -3,40 +3,44 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from service.observe.metrics import forget_dead_workers
-
-WORKER = "from service.observe import metrics; metrics.QUEUE_LENGTH.set({value}); {then}"
-SHOW = """
-import os, pathlib
-from prometheus_client import CollectorRegistry, multiprocess
-registry = CollectorRegistry()
-multiprocess.MultiProcessCollector(registry)
-print(registry.get_sample_value("nanocxr_queue_length"))
+COUNT = """
+from service.observe import metrics
+from prometheus_client import generate_latest
+metrics.QUEUE_LENGTH.set(3)
+metrics.REQUESTS.labels("/predict", "POST", "200", "ok").inc()
+{then}
+print(generate_latest().decode())
 """
 
 
-def run(code: str, folder: Path) -> str:
+def run(folder: Path, then: str = "") -> str:
+    """What a process counts that BentoML's supervisor has given a folder for files."""
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", COUNT.format(then=then)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     )
-    return done.stdout.strip()
+    return done.stdout
 
 
-def test_worker_that_was_killed_no_longer_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(WORKER.format(value=5, then="import os; os.kill(os.getpid(), 9)"), tmp_path)
-    forget = "metrics.forget_dead_workers()\n"
-    assert run(WORKER.format(value=2, then="") + SHOW, tmp_path) == "7.0"
-    assert run(WORKER.format(value=2, then=forget) + SHOW, tmp_path) == "2.0"
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    forget_dead_workers()
-    assert not list(tmp_path.glob("gauge_live*.db"))
+def test_figures_are_kept_in_memory(tmp_path: Path) -> None:
+    lines = run(tmp_path).splitlines()
+    assert "nanocxr_queue_length 3.0" in lines
+    assert any(line.startswith("nanocxr_requests_total{") for line in lines)
+    assert not [line for line in lines if "_created" in line]
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_to_forget_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    forget_dead_workers()
+def test_folder_for_files_is_removed_when_it_is_there_and_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    for _ in range(2):  # a process that takes the place of another is given the same folder
+        run(folder, then="metrics.remove_unused_folder()")
+        assert not folder.exists()
+    folder.mkdir()
+    (folder / "foreign").touch()
+    run(folder, then="metrics.remove_unused_folder()")
+    assert (folder / "foreign").exists()

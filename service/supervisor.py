@@ -1,0 +1,102 @@
+"""What BentoML's supervisor does not do by itself: say how processes end, start on a full disk.
+
+bentoml serve -> [prepare] -> circus -> the process that serves [end_with_supervisor]
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from typing import Any
+
+import circus.watcher
+
+CAUSES = {
+    signal.SIGKILL: "most likely the kernel ended it for want of memory",
+    signal.SIGBUS: "a file in its memory could not be read or written; is a disk full?",
+    signal.SIGSEGV: "a defect of native code",
+    signal.SIGABRT: "native code gave up",
+}
+PR_SET_PDEATHSIG = 1  # prctl(2)
+ORDERLY = {0, -signal.SIGTERM}  # where the supervisor has told it to end
+
+logger = logging.getLogger("nanocxr.supervisor")
+
+
+def prepare() -> None:
+    """Call it in the process of the supervisor, before BentoML makes circus' watchers.
+
+    Raises
+    ------
+    ValueError
+        If no temporary folder can be made, which BentoML needs to start.
+    """
+    circus.watcher.Watcher = TellingWatcher  # BentoML imports it when it makes one
+    _choose_temporary_folder()
+
+
+def end_with_supervisor() -> None:
+    """Have this process told to end when the one that started it is killed.
+
+    It would go on, hold the port and keep a new service from starting. Linux alone can tell it.
+    """
+    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class TellingWatcher(circus.watcher.Watcher):  # type: ignore[misc]
+    """Logs how processes end, and what takes their place; circus only publishes it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        hooks = {"after_reap": (self._tell_end, True), "after_spawn": (self._tell_start, True)}
+        super().__init__(*arguments, hooks=hooks, **options)
+        self._ended: int | None = None
+
+    def _tell_end(self, *, process_pid: int, exit_code: int, **_: object) -> None:
+        # Ctrl-C reaches every process of a terminal, perhaps before the supervisor has told any.
+        if exit_code == -signal.SIGINT or (self.is_stopping() and exit_code in ORDERLY):
+            return
+        self._ended = process_pid
+        outlook = "Another takes its place." if self.respawn else "The service ends."
+        logger.error("Serving process %d %s. %s", process_pid, how(exit_code), outlook)
+
+    def _tell_start(self, *, pid: int, **_: object) -> bool:
+        if self._ended is not None:
+            logger.info("Serving process %d takes the place of %d.", pid, self._ended)
+            self._ended = None
+        return True
+
+
+def how(exit_code: int) -> str:
+    """How a process ended, in words; the code is negative where a signal ended it."""
+    if exit_code >= 0:
+        return f"ended with status {exit_code}; its last lines may say why"
+    try:
+        number = signal.Signals(-exit_code)
+    except ValueError:  # real-time signals have no names
+        return f"ended by signal {-exit_code}"
+    cause = CAUSES.get(number)
+    return f"ended by {number.name}" + (f": {cause}" if cause else "")
+
+
+def _choose_temporary_folder() -> None:
+    """Let BentoML make its temporary folder on a full disk.
+
+    Python takes no folder in which it cannot write a file. BentoML's holds none here, and a folder
+    alone needs no space on a tmpfs.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.environ.get("TMPDIR", "/tmp")  # noqa: S108  Python's own default
+    try:
+        with tempfile.TemporaryDirectory():
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"No temporary folder can be made in {tempfile.tempdir} ({error.strerror}): free space "
+            "there, or set TMPDIR to a folder that can be written."
+        ) from error
