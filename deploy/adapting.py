@@ -33,15 +33,18 @@ class Adaptation:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def here(cls, system: Path = SYSTEM) -> "Adaptation":
+    def here(cls, engine: str, system: Path = SYSTEM) -> "Adaptation":
         """Look at what is mounted and allowed below ``system``, the root of the file system."""
+        if engine == "docker":
+            return cls()
         runtime: list[str] = []
         limits: list[str] = []
         notes = []
         if controllers := _beside_version_1(system):
             runtime = ["--runtime=runc"]
             notes.append(f"runc, since crun refuses cgroups of both versions ({controllers} in 2)")
-        if _root_without_capability(system):
+        # Buildah asks for no limits of its own.
+        if engine == "podman" and _root_without_capability(system):
             _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
             limits = [f"--ulimit=nofile={files}:{files}", f"--ulimit=nproc={PROCESSES}:{PROCESSES}"]
             notes.append(f"{' '.join(limits)}, since CAP_SYS_RESOURCE is missing to raise limits")

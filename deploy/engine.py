@@ -47,7 +47,7 @@ class Engine:
                 shutil.which(name)
                 and not subprocess.run([name, "info"], capture_output=True).returncode
             ):
-                return cls(name, Adaptation() if name == "docker" else Adaptation.here())
+                return cls(name, Adaptation.here(name))
         raise EngineFailed(
             "No container engine answers. Install docker (and start its daemon), podman or buildah."
         )

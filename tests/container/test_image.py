@@ -241,7 +241,8 @@ def test_labels_say_what_it_is(engine: Engine) -> None:
     assert labels["org.opencontainers.image.version"] == VERSION
     assert "Not a medical device" in labels["org.opencontainers.image.description"]
     assert "@" not in labels["org.opencontainers.image.base.name"]
-    assert re.fullmatch("sha256:[0-9a-f]{64}", labels["org.opencontainers.image.base.digest"])
+    if engine.name == "podman":  # docker knows no digest of a base that it built itself
+        assert re.fullmatch("sha256:[0-9a-f]{64}", labels["org.opencontainers.image.base.digest"])
 
 
 def test_sbom_lists_what_the_lock_pins(engine: Engine, tmp_path: Path) -> None:

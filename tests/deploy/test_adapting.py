@@ -29,21 +29,28 @@ def system(root: Path, *, effective: str = EVERYTHING, controllers: str | None =
 class TestAdaptation:
     @pytest.mark.parametrize("controllers", [None, ""])
     def test_nothing_where_nothing_lacks(self, tmp_path: Path, controllers: str | None) -> None:
-        assert Adaptation.here(system(tmp_path, controllers=controllers)) == Adaptation()
+        root = system(tmp_path, controllers=controllers)
+        assert Adaptation.here("podman", root) == Adaptation()
 
     def test_another_runtime_where_crun_refuses(self, tmp_path: Path) -> None:
-        found = Adaptation.here(system(tmp_path, controllers="hugetlb"))
+        found = Adaptation.here("podman", system(tmp_path, controllers="hugetlb"))
         assert found.runtime == ("--runtime=runc",)
         assert found.limits == ()
         assert "hugetlb" in found.notes[0]
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="without root podman keeps to its own limits")
     def test_no_more_files_than_root_may_give_without_the_capability(self, tmp_path: Path) -> None:
-        found = Adaptation.here(system(tmp_path, effective=NO_SYS_RESOURCE))
+        found = Adaptation.here("podman", system(tmp_path, effective=NO_SYS_RESOURCE))
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         assert found.limits[0] == f"--ulimit=nofile={files}:{files}"
         assert found.runtime == ()
         assert "CAP_SYS_RESOURCE" in found.notes[0]
+
+    def test_docker_has_a_daemon_with_its_own_rights(self, tmp_path: Path) -> None:
+        root = system(tmp_path, effective=NO_SYS_RESOURCE, controllers="hugetlb")
+        assert Adaptation.here("docker", root) == Adaptation()
+        assert Adaptation.here("buildah", root).runtime == ("--runtime=runc",)
+        assert Adaptation.here("buildah", root).limits == ()
 
 
 class TestCommand:
