@@ -11,7 +11,7 @@ DEPLOY := .venv-deploy/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: serve test browser check train ablate package bench container container-test lock clean
+.PHONY: serve test browser check train ablate package bench container container-test pin lock clean
 
 .venv/.ready: pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv .venv
@@ -82,11 +82,14 @@ BENCHMARKS := decode generate gradcam observing overload scoring serving train h
 bench: .venv/.ready  ## every benchmark that needs no data of yours; prints ratios
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-container: .venv-deploy/.ready  ## Bento, image, SBOM and audit; GPU=1 for CUDA, BASE=image, OPTIONS="--no-audit"
+container: .venv-deploy/.ready  ## Bento, image, SBOM and audit; GPU=1 for CUDA, BASE=image, OPTIONS="--advisories=ZIP"
 	$(DEPLOY)/python -m deploy.build $(if $(GPU),--gpu) $(if $(BASE),--base $(BASE)) $(OPTIONS)
 
 container-test: .venv/.ready  ## start the image that `make container` built and read a DICOM with it
 	$(BIN)/python -m pytest -m container tests/container
+
+pin: .venv-deploy/.ready  ## digests for the images that others publish, where a hub is reached
+	$(DEPLOY)/python -m deploy.pin
 
 lock: .venv-deploy/.ready  ## the requirements of the image with their hashes, after a change of serve.txt
 	$(DEPLOY)/python -m deploy.lock

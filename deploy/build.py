@@ -6,20 +6,22 @@ bentoml build -> image -> SBOM -> audit
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from deploy.audit import AuditNotClean, audit
+from deploy.advisories import AdvisoriesUnreadable, Snapshot
+from deploy.audit import AuditNotClean, audit, no_audit
 from deploy.engine import Engine, EngineFailed
 from deploy.inventory import Inventory
 from deploy.sbom import write_sbom
 from service.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE = "docker.io/library/python:3.11-slim-bookworm"
+CONTAINERFILE = ROOT / "deploy" / "Containerfile"
 
 
 def main() -> None:
@@ -28,15 +30,21 @@ def main() -> None:
     variant = "-gpu" if options.gpu else ""
     tag = options.tag or f"nanocxr:{VERSION}{variant}"
     try:
+        snapshot = Snapshot.open(options.advisories) if options.advisories else None
         engine = Engine.find()
+        for note in engine.adaptation.notes:
+            print(f"{engine.name} on this machine: {note}")
+        base = options.base or default_base()
+        digest = engine.digest(base)
+        print(f"base {base}: {digest or f'{engine.name} knows no digest of it'}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             context = stage(Path(folder), build_bento(), f"serve{variant}.lock")
             engine.build(
                 context,
-                ROOT / "deploy" / "Containerfile",
+                CONTAINERFILE,
                 tag,
-                arguments={"BASE": options.base},
-                labels=labels(options.base),
+                arguments={"BASE": by_digest(base, digest)},
+                labels=labels(base, digest),
                 options=options.option,
             )
         print(f"{tag}, built with {engine.name}: {engine.size(tag)} with its base, uncompressed")
@@ -44,9 +52,12 @@ def main() -> None:
         name = tag.rsplit("/", 1)[-1].replace(":", "-")
         with Inventory.of(engine, tag) as inventory:
             write_sbom(inventory, options.out / f"{name}.cdx.json")
-            if not options.no_audit:
-                audit(engine, tag, inventory, options.out / f"{name}.audit.json")
-    except (EngineFailed, AuditNotClean) as failure:
+            report = options.out / f"{name}.audit.json"
+            if options.no_audit:
+                no_audit(tag, report)
+            else:
+                audit(engine, tag, inventory, report, snapshot)
+    except (EngineFailed, AdvisoriesUnreadable, AuditNotClean) as failure:
         sys.exit(str(failure))
 
 
@@ -54,14 +65,29 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpu", action="store_true", help="with onnxruntime-gpu and CUDA")
-    parser.add_argument("--base", default=BASE, help="image with glibc and Python 3.11")
+    parser.add_argument("--base", help="image with glibc and Python 3.11; by tag or by digest")
     parser.add_argument("--tag", help="name of the image, nanocxr:VERSION if not given")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="for SBOM and audit")
-    parser.add_argument("--no-audit", action="store_true", help="where no registry is reached")
+    audits = parser.add_mutually_exclusive_group()
+    audits.add_argument("--no-audit", action="store_true", help="ask nobody, and say so in dist/")
+    audits.add_argument(
+        "--advisories", type=Path, metavar="ZIP", help="OSV's export of PyPI, to ask instead of it"
+    )
     parser.add_argument(
         "--option", action="append", default=[], help="option of the engine's build command"
     )
     return parser.parse_args()
+
+
+def default_base() -> str:
+    """Give the base that the Containerfile names."""
+    (base,) = re.findall(r"^ARG BASE=(\S+)$", CONTAINERFILE.read_text(), flags=re.M)
+    return str(base)
+
+
+def by_digest(base: str, digest: str | None) -> str:
+    """Name an image by its digest, where it has one, so that what is labelled is what is used."""
+    return base if digest is None or "@" in base else f"{base}@{digest}"
 
 
 def build_bento() -> Path:
@@ -79,16 +105,17 @@ def stage(folder: Path, bento: Path, lock: str) -> Path:
     return folder
 
 
-def labels(base: str) -> dict[str, str]:
+def labels(base: str, digest: str | None) -> dict[str, str]:
     """OCI annotations that are not the same for every build."""
     commit = _output(["git", "log", "-1", "--format=%H %cI"], os.environ).split()
     prefix = "org.opencontainers.image"
-    return {
+    known = {
         f"{prefix}.version": VERSION,
         f"{prefix}.revision": commit[0],
         f"{prefix}.created": commit[1],
-        f"{prefix}.base.name": base,
+        f"{prefix}.base.name": base.partition("@")[0],
     }
+    return known | ({f"{prefix}.base.digest": digest} if digest else {})
 
 
 def _output(command: list[str], environment: "os._Environ[str] | dict[str, str]") -> str:

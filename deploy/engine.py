@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from deploy.adapting import Adaptation
 
 ENGINES = ("docker", "podman", "buildah")
 
@@ -23,9 +26,12 @@ class Engine:
     ----------
     name
         ``"docker"``, ``"podman"`` or ``"buildah"``.
+    adaptation
+        What this machine asks of it.
     """
 
     name: str
+    adaptation: Adaptation
 
     @classmethod
     def find(cls) -> "Engine":
@@ -41,10 +47,18 @@ class Engine:
                 shutil.which(name)
                 and not subprocess.run([name, "info"], capture_output=True).returncode
             ):
-                return cls(name)
+                return cls(name, Adaptation.here(name))
         raise EngineFailed(
             "No container engine answers. Install docker (and start its daemon), podman or buildah."
         )
+
+    def command(self, verb: str, *words: str) -> list[str]:
+        """Words of a command line, with those that this machine asks for."""
+        if self.name == "podman":
+            limits = self.adaptation.limits if verb == "run" else ()
+            return [self.name, *self.adaptation.runtime, verb, *limits, *words]
+        runtime = self.adaptation.runtime if verb in {"run", "build"} else ()
+        return [self.name, verb, *runtime, *words]
 
     def build(
         self,
@@ -57,14 +71,34 @@ class Engine:
         options: Sequence[str] = (),
     ) -> None:
         """Build an image; ``options`` go to the engine as they are."""
-        command = ["build", "--tag", tag, "--file", str(containerfile), *options]
+        words = ["--tag", tag, "--file", str(containerfile), *options]
         if self.name != "docker":
-            command += ["--format", "docker"]  # OCI's own format has no health check
+            words += ["--format", "docker"]  # OCI's own format has no health check
         for key, value in arguments.items():
-            command += ["--build-arg", f"{key}={value}"]
+            words += ["--build-arg", f"{key}={value}"]
         for key, value in labels.items():
-            command += ["--label", f"{key}={value}"]
-        self._run(*command, str(context))
+            words += ["--label", f"{key}={value}"]
+        self._run("build", *words, str(context))
+
+    def pull(self, image: str) -> None:
+        """Fetch what a registry has under this name now."""
+        self._run("pull", image)
+
+    def digest(self, image: str) -> str | None:
+        """Digest of an image, fetched where it is not here yet, as a build would do.
+
+        None where the engine knows none: docker of what it built itself, and buildah, which does
+        not tell in which repository an image has which digest.
+        """
+        if "@" in image:
+            return image.partition("@")[2]
+        if self.name == "buildah":
+            return None
+        here = self.command("image", "inspect", image)
+        if subprocess.run(here, capture_output=True).returncode:
+            self.pull(image)
+        known = self._output("image", "inspect", "--format", "{{json .RepoDigests}}", image)
+        return digest_of(image, json.loads(known) or [])
 
     def size(self, tag: str) -> str:
         """Size of an image with its base, uncompressed."""
@@ -86,12 +120,28 @@ class Engine:
         finally:
             self._output("rm", container)
 
-    def _run(self, *command: str) -> None:
-        if subprocess.run([self.name, *command]).returncode:
-            raise EngineFailed(f"`{self.name} {command[0]}` failed")
+    def _run(self, verb: str, *words: str) -> None:
+        if subprocess.run(self.command(verb, *words)).returncode:
+            raise EngineFailed(f"`{self.name} {verb}` failed")
 
-    def _output(self, *command: str) -> bytes:
-        done = subprocess.run([self.name, *command], stdout=subprocess.PIPE)
+    def _output(self, verb: str, *words: str) -> bytes:
+        done = subprocess.run(self.command(verb, *words), stdout=subprocess.PIPE)
         if done.returncode:
-            raise EngineFailed(f"`{self.name} {' '.join(command[:2])}` failed")
+            raise EngineFailed(f"`{' '.join((self.name, verb, *words[:1]))}` failed")
         return done.stdout
+
+
+def digest_of(image: str, known: Sequence[str]) -> str | None:
+    """Digest of a tagged image among "repository@digest" of every repository that it came from.
+
+    One image has other digests in other repositories, which may compress its layers anew.
+    """
+    repository = _short(re.sub(r":[\w.-]+$", "", image))
+    return next(
+        (e.partition("@")[2] for e in known if _short(e.partition("@")[0]) == repository), None
+    )
+
+
+def _short(repository: str) -> str:
+    """As docker writes a repository; podman writes "docker.io/library/" too."""
+    return repository.removeprefix("docker.io/").removeprefix("library/")
