@@ -29,7 +29,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from tests.encoders import jpeg_lossless_bytes
+from tests.encoders import jpeg_lossless_bytes, png_file
 
 Pixels = NDArray[Any]  # uint8, uint16, int8 or int16; (H, W), (frames, H, W) or (H, W, 3)
 
@@ -216,3 +216,13 @@ def _written(format_: str, pixels: Pixels, mode: str | None, options: dict[str, 
     buffer = BytesIO()
     (image if mode is None else image.convert(mode)).save(buffer, format_, **options)
     return buffer.getvalue()
+
+
+def largest_film(film: bytes, side: int = 6320) -> bytes:
+    """A PNG or JPEG as a film of 40 million pixels, in the form that takes most memory to decode.
+
+    A PNG of 16 bits, colours and alpha.
+    """
+    with Image.open(BytesIO(film)) as image:
+        grey = np.asarray(image.convert("L").resize((side, side)), np.uint16) * 257
+    return png_file(np.stack([grey, grey, grey, np.full_like(grey, 65535)], axis=-1))

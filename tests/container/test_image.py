@@ -47,7 +47,7 @@ CONFINED = [
     "--tmpfs=/tmp:rw,noexec,nosuid,nodev,size=256m",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
-    "--memory=2g",
+    "--memory=2560m",  # as docs/deploy.md wants for two cores
     "--pids-limit=256",
     "--publish=127.0.0.1::3000",
     "--pull=never",

@@ -5,24 +5,20 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
 from service.imaging.decode import Limits
 from service.memory import MIB, needed
 from tests.cgroups import MemoryGroup, memory_group
 from tests.e2e.conftest import ROOT, Server, running
-from tests.encoders import png_file
+from tests.factories import largest_film
 from tests.processes import decoders_of, descendants
 
 pytestmark = pytest.mark.e2e
 
-SIDE = 6320  # pixels: 40 million a film
 UNDER_WAY = 4
 CLIENTS = 4 * UNDER_WAY
 
@@ -33,13 +29,6 @@ def documented(cores: int) -> int:
         r"^\| (\d+) \| (\d+(?:\.\d+)?) GiB \|", (ROOT / "docs/deploy.md").read_text(), re.M
     )
     return int(float(dict(rows)[str(cores)]) * 1024) * MIB
-
-
-def worst(film: bytes) -> bytes:
-    """A film of the largest size in the format that takes most: a PNG of 16 bits with alpha."""
-    with Image.open(BytesIO(film)) as image:
-        grey = np.asarray(image.convert("L").resize((SIDE, SIDE)), np.uint16) * 257
-    return png_file(np.stack([grey, grey, grey, np.full_like(grey, 65535)], axis=-1))
 
 
 @contextmanager
@@ -57,7 +46,7 @@ def limited(folder: Path, cores: int) -> Iterator[tuple[Server, MemoryGroup]]:
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_nothing_is_killed(cores: int, tmp_path: Path, patient: tuple[bytes, bytes]) -> None:
-    film = worst(patient[1])
+    film = largest_film(patient[1])
 
     def explain(server: Server) -> httpx.Response:
         return httpx.post(f"{server.url}/explain", files={"image": film}, timeout=600)
@@ -89,6 +78,8 @@ def test_too_little_memory_is_told_at_start_and_for_each_film(
         assert "Little memory" in server.log.read_text()
         small = httpx.post(f"{server.url}/explain", files={"image": patient[1]}, timeout=60)
         assert small.status_code == 200
-        large = httpx.post(f"{server.url}/explain", files={"image": worst(patient[1])}, timeout=60)
+        large = httpx.post(
+            f"{server.url}/explain", files={"image": largest_film(patient[1])}, timeout=60
+        )
         assert (large.status_code, large.json()["code"]) == (413, "too_many_pixels")
         assert "memory" in large.json()["detail"]
