@@ -156,12 +156,13 @@ async def _patience() -> AsyncIterator[None]:
 async def _parse(
     request: Request, body: AsyncIterator[bytes], files: "_Files", share: Share
 ) -> list[File]:
-    parser = MultipartParser(_boundary(request), files.callbacks())
     most = min(files.limits.body_bytes, share.budget)
     announced = request.headers.get("content-length", "")
     _check_length(int(announced) if announced.isdecimal() else 0, most)
     received = 0
+    boundary = _boundary(request)
     try:
+        parser = MultipartParser(boundary, files.callbacks())  # which may be too long for it
         async for chunk in body:
             received += len(chunk)
             _check_length(received, most)

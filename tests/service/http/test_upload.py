@@ -208,6 +208,20 @@ class TestRefusals:
         with pytest.raises(MalformedBody, match="boundary"):
             files_of([form(part(b"x"))], content_type="multipart/form-data")
 
+    @pytest.mark.parametrize("length", [257, 4000])
+    def test_boundary_longer_than_any_parser_takes(self, length: int) -> None:
+        boundary = "x" * length
+        body = form(part(b"x")).replace(b"limit", boundary.encode())
+        with pytest.raises(MalformedBody):
+            files_of([body], content_type=f"multipart/form-data; boundary={boundary}")
+
+    @pytest.mark.parametrize("length", [1, 70])
+    def test_boundary_within_the_standard(self, length: int) -> None:
+        boundary = "x" * length
+        body = form(part(b"content")).replace(b"limit", boundary.encode())
+        content_type = f"multipart/form-data; boundary={boundary}"
+        assert files_of([body], content_type=content_type) == [b"content"]
+
     @pytest.mark.parametrize(
         "content_type",
         ["", "application/json", "application/dicom", "application/x-www-form-urlencoded"],
