@@ -8,6 +8,7 @@ The endpoints are an ASGI app that BentoML mounts beside its own /livez, /health
 
 import logging
 import os
+import signal
 from dataclasses import astuple
 from typing import Any
 
@@ -26,10 +27,12 @@ from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
 from service.observe.middleware import InnerMiddleware, OuterMiddleware
+from service.parent import end_with
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
 from service.settings import Settings
 
+SUPERVISOR = "NANOCXR_SUPERVISOR"  # its process id, for the processes that serve
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
 
 logger = logging.getLogger("bentoml.serve")
@@ -80,6 +83,8 @@ class ChestXray:
         api.state.desk = self.desk
         api.state.bentoml_openapi = service.openapi_spec.asdict()
         refuse_when_told_to_end()
+        if bentoml.server_context.worker_index is not None and SUPERVISOR in os.environ:
+            end_with(int(os.environ[SUPERVISOR]), signal.SIGTERM)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -88,7 +93,9 @@ class ChestXray:
 
         BentoML calls this before it listens, in the process of the command, the only one that knows
         the address. Where something else starts the service, each connection is looked at.
+        That process starts those that serve and tells them who they end with.
         """
+        os.environ[SUPERVISOR] = str(os.getpid())
         try:
             guard = Guard(Settings.from_env())
             context = click.get_current_context(silent=True)

@@ -31,7 +31,9 @@ def check_size(rows: int, columns: int, max_pixels: int, names: tuple[str, str])
     """
     fact = f"{names[0]} x {names[1]} is {rows} x {columns}"
     if rows * columns > max_pixels:
-        raise TooManyPixels(f"{fact}; at most {max_pixels:,} pixels are read. Send a smaller image.")
+        raise TooManyPixels(
+            f"{fact}; at most {max_pixels:,} pixels are read. Send a smaller image."
+        )
     shorter, longer = sorted((rows, columns))
     if longer > MAX_SIDE:
         raise TooManyPixels(

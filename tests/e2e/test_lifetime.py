@@ -11,7 +11,14 @@ import pytest
 
 from tests.e2e.conftest import Server, running
 from tests.factories import png_bytes
-from tests.processes import decoders_of, descendants, has_work, suspended, wait_until
+from tests.processes import (
+    decoders_of,
+    descendants,
+    has_work,
+    suspended,
+    wait_until,
+    wait_until_gone,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -60,6 +67,28 @@ class TestTermination:
                 assert [answer.result() for answer in answers] == [200] * 6
             assert server.process.wait(60) == 0
             assert not descendants(server.process.pid)
+
+
+class TestOrphans:
+    """Nobody may be left who holds memory, the port, or a patient's film."""
+
+    def test_all_end_with_a_supervisor_that_was_killed(self, tmp_path: Path) -> None:
+        with running(tmp_path) as server:
+            below = descendants(server.process.pid)
+            assert {process.pid for process in decoders_of(server.process.pid)} < {
+                process.pid for process in below
+            }
+            server.process.kill()
+            wait_until_gone(below)
+            assert not connects(server)
+
+    def test_decoders_end_with_a_serving_process_that_was_killed(self, tmp_path: Path) -> None:
+        with running(tmp_path) as server:
+            serving = serving_process(server)
+            decoders = decoders_of(server.process.pid)
+            assert decoders
+            serving.kill()
+            wait_until_gone(decoders)
 
 
 class TestDeath:
