@@ -17,12 +17,15 @@ import click
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml.exceptions import BentoMLConfigException
+from uvicorn.config import HTTP_PROTOCOLS
 
 from service.errors import KeysRequired, ModelUnavailable
+from service.http.connection import BoundedConnection
 from service.http.desk import Desk
 from service.http.endpoints import create_app
 from service.http.guard import Guard, GuardMiddleware
 from service.http.listening import refuse_when_told_to_end
+from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
@@ -34,6 +37,10 @@ from service.settings import Settings
 
 SUPERVISOR = "NANOCXR_SUPERVISOR"  # its process id, for the processes that serve
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
+
+# BentoML makes uvicorn's configuration and says nothing of connections; this is what uvicorn takes
+# then. It reads HTTP in Python even where httptools, which bounds no head, is installed.
+HTTP_PROTOCOLS["auto"] = f"{BoundedConnection.__module__}:{BoundedConnection.__name__}"
 
 logger = logging.getLogger("bentoml.serve")
 logs.configure(os.environ)
@@ -56,6 +63,7 @@ class Observed(bentoml.Service):  # type: ignore[misc]
             if middleware.cls is not TimeoutMiddleware
         ]
         app.add_middleware(OuterMiddleware)
+        app.add_middleware(PiecesMiddleware)
         return app
 
 

@@ -165,7 +165,8 @@ def pixel_layout(header: Dataset, max_pixels: int) -> Layout:
     TooManyPixels
         If Rows x Columns exceeds ``max_pixels``, or one of them what any film has.
     UnsupportedPixels
-        If they have no film's shape, or a value is missing, contradicts another or has no use in radiographs.
+        If they have no film's shape, or a value is missing, contradicts another or has no use in
+        radiographs.
     """
     rows, columns = _integer(header, "Rows"), _integer(header, "Columns")
     if rows < 1 or columns < 1:

@@ -15,11 +15,13 @@ FORBIDDEN = {
 }
 ONLY_IN = {
     "bentoml": {"service/app.py"},
+    "h11": {"service/http/connection.py"},
     "onnxruntime": {"service/model/session.py"},
+    "uvicorn": {"service/app.py", "service/http/connection.py"},
     "cryptography": {"service/model/signature.py"},
     "starlette": {
         f"service/http/{name}.py"
-        for name in ("desk", "endpoints", "guard", "page", "problems", "upload")
+        for name in ("desk", "endpoints", "guard", "page", "pieces", "problems", "upload")
     }
     | {"service/observe/middleware.py"},
     "prometheus_client": {"service/observe/metrics.py"},
