@@ -2,7 +2,6 @@
 
 import socket
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from benchmarks.strangers import dripping
 from service.http.desk import ARRIVING_PER_REQUEST
 from tests.e2e.conftest import Server, running
 from tests.factories import png_bytes
-from tests.processes import PATIENCE, descendants
+from tests.processes import PATIENCE, descendants, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -65,8 +64,7 @@ class TestSlowBodies:
             slow = dripping(server.url, ARRIVING_PER_REQUEST, source=STRANGER, bytes_a_turn=8192)
             with slow as strangers:  # brisk enough to stay
                 strangers.wait_until_under_way()
-                while predict(server, STRANGER) != 503:  # the last of them may be on its way
-                    time.sleep(0.1)
+                wait_until(lambda: predict(server, STRANGER) == 503)
                 assert [predict(server, "127.0.0.1") for _ in range(3)] == [200] * 3
 
     def test_are_refused_and_their_connection_is_closed(self, server: Server) -> None:
