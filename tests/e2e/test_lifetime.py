@@ -80,7 +80,9 @@ class TestOrphans:
             }
             server.process.kill()
             wait_until_gone(below)
-            assert not connects(server)
+            wait_until(
+                lambda: not connects(server)
+            )  # the last thread of a process closes its files
 
     def test_decoders_end_with_a_serving_process_that_was_killed(self, tmp_path: Path) -> None:
         with running(tmp_path) as server:
