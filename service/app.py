@@ -8,6 +8,7 @@ The endpoints are an ASGI app that BentoML mounts beside its own /livez, /health
 
 import logging
 import os
+import signal
 from dataclasses import astuple
 from typing import Any
 
@@ -18,22 +19,31 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml._internal.server.metrics.prometheus import PrometheusClient
 from bentoml.exceptions import BentoMLConfigException
+from uvicorn.config import HTTP_PROTOCOLS
 
 from service.errors import KeysRequired, ModelUnavailable
+from service.http.connection import BoundedConnection
 from service.http.desk import Desk
 from service.http.endpoints import create_app
 from service.http.guard import Guard, GuardMiddleware
 from service.http.listening import refuse_when_told_to_end
+from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
 from service.observe.middleware import InnerMiddleware, OuterMiddleware
+from service.parent import end_with
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
 from service.settings import Settings
-from service.supervisor import end_with_supervisor, prepare
+from service.supervisor import prepare
 
+SUPERVISOR = "NANOCXR_SUPERVISOR"  # its process id, for the processes that serve
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
+
+# BentoML makes uvicorn's configuration and says nothing of connections; this is what uvicorn takes
+# then. It reads HTTP in Python even where httptools, which bounds no head, is installed.
+HTTP_PROTOCOLS["auto"] = f"{BoundedConnection.__module__}:{BoundedConnection.__name__}"
 
 logger = logging.getLogger("bentoml.serve")
 logs.configure(os.environ)
@@ -80,6 +90,7 @@ class Observed(bentoml.Service):  # type: ignore[misc]
             if middleware.cls is not TimeoutMiddleware
         ]
         app.add_middleware(OuterMiddleware)
+        app.add_middleware(PiecesMiddleware)
         return app
 
 
@@ -107,7 +118,8 @@ class ChestXray:
         api.state.desk = self.desk
         api.state.bentoml_openapi = service.openapi_spec.asdict()
         refuse_when_told_to_end()
-        end_with_supervisor()
+        if bentoml.server_context.worker_index is not None and SUPERVISOR in os.environ:
+            end_with(int(os.environ[SUPERVISOR]), signal.SIGTERM)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -116,7 +128,9 @@ class ChestXray:
 
         BentoML calls this before it listens, in the process of the command, the only one that knows
         the address. Where something else starts the service, each connection is looked at.
+        That process starts those that serve and tells them who they end with.
         """
+        os.environ[SUPERVISOR] = str(os.getpid())
         try:
             guard = Guard(Settings.from_env())
             context = click.get_current_context(silent=True)

@@ -1,15 +1,12 @@
 """What BentoML's supervisor does not do by itself: say how processes end, start on a full disk.
 
-bentoml serve -> [prepare] -> circus -> the process that serves [end_with_supervisor]
+bentoml serve -> [prepare] -> circus -> the process that serves
 """
 
-import ctypes
 import logging
 import os
 import signal
-import sys
 import tempfile
-import threading
 from typing import Any
 
 import circus.watcher
@@ -20,7 +17,6 @@ CAUSES = {
     signal.SIGSEGV: "a defect of native code",
     signal.SIGABRT: "native code gave up",
 }
-PR_SET_PDEATHSIG = 1  # prctl(2)
 ORDERLY = {0, -signal.SIGTERM}  # where the supervisor has told it to end
 
 logger = logging.getLogger("nanocxr.supervisor")
@@ -36,15 +32,6 @@ def prepare() -> None:
     """
     circus.watcher.Watcher = TellingWatcher  # BentoML imports it when it makes one
     _choose_temporary_folder()
-
-
-def end_with_supervisor() -> None:
-    """Have this process told to end when the one that started it is killed.
-
-    It would go on, hold the port and keep a new service from starting. Linux alone can tell it.
-    """
-    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class TellingWatcher(circus.watcher.Watcher):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 :class:`service.decoding.pool.Pool` starts it, with the modules that its tasks need and the bytes
 they may allocate. It imports no onnxruntime and no server, writes no file, and ends when the
-process that started it does: its input has an end then.
+process that started it does: its input has an end then, and a task under way is not waited for.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ from service.errors import DecoderCrashed, ReadingError, ServiceBusy, TooManyPix
 from service.imaging.claim import MIB, Claim, Verdict, asking
 from service.observe import logs
 from service.observe.stages import Stage, collecting
+from service.parent import end_with
 
 logger = logging.getLogger("nanocxr")
 
@@ -53,7 +54,8 @@ def main() -> None:
     # handle, which may still need this one to answer what it has accepted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    modules, bytes_of_memory = sys.argv[1:]
+    parent, modules, bytes_of_memory = sys.argv[1:]
+    end_with(int(parent), signal.SIGKILL)  # before memory is bounded: a thread takes some
     for module in modules.split(","):
         importlib.import_module(module)
     bound_memory(int(bytes_of_memory))

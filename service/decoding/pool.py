@@ -153,7 +153,7 @@ class _Decoder:
     """One process at a time; the next is started as soon as the last has died."""
 
     def __init__(self, modules: tuple[str, ...], memory: int) -> None:
-        self._arguments = [",".join(modules), str(memory)]
+        self._arguments = [str(os.getpid()), ",".join(modules), str(memory)]
         self._in_use = threading.Lock()
         self._timing = threading.Lock()  # of the two below
         self._due = math.inf  # when the process is late

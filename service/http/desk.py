@@ -11,6 +11,8 @@ from starlette.requests import Request
 
 from service import memory
 from service.errors import ModelUnavailable, ServiceBusy
+from service.http.guard import client_of
+from service.http.places import Places
 from service.http.upload import File, UploadLimits, UploadMemory, discard, read_files
 from service.imaging.decode import Limits
 from service.memory import MIB, Budget, shared_out
@@ -22,6 +24,9 @@ from service.settings import Settings
 
 # Enough to keep all cores busy, few enough that the last one is answered soon.
 REQUESTS_PER_CORE = 16
+# Bodies that arrive take no place of those that are read: they cost memory, which is bounded, and a
+# connection. One client may fill half of these places, still four times what is read at once.
+ARRIVING_PER_REQUEST = 8
 
 logger = logging.getLogger("nanocxr")
 
@@ -47,8 +52,10 @@ class Desk:
         )
         self._settings = settings
         self._memory = UploadMemory(min(uploads, settings.max_upload_bytes))
-        self._under_way = 0
-        self._most = settings.max_requests or REQUESTS_PER_CORE * cores()
+        most = settings.max_requests or REQUESTS_PER_CORE * cores()
+        self._reading = Places(most)
+        arriving = ARRIVING_PER_REQUEST * most
+        self._arriving = Places(arriving, arriving // 2)
 
     def close(self) -> None:
         """End what the reading room holds."""
@@ -76,20 +83,21 @@ class Desk:
         if isinstance(self._room, ModelUnavailable):
             await discard(request)
             raise self._room.with_traceback(None)
-        if self._under_way >= self._most:
+        client = client_of(request.scope)
+        try:
+            self._reading.check(client)
+            self._arriving.check(client)
+        except ServiceBusy:
             await discard(request)
-            raise ServiceBusy("Too many requests at once. Send the request again later.")
+            raise
         limits = UploadLimits(
             file_bytes=self._settings.limits.max_bytes, files=most or self._settings.max_batch
         )
-        self._under_way += 1
-        try:
-            with self._memory.share() as share:
-                with stage("upload"):
-                    files = await read_files(request, field, limits, share)
+        with self._memory.share() as share:
+            with self._arriving.take(client), stage("upload"):
+                files = await read_files(request, field, limits, share)
+            with self._reading.take(client):
                 yield files
-        finally:
-            self._under_way -= 1
 
 
 def _warn_of_little(readings: int, limits: Limits) -> None:

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import KeysRequired, ReadingError, Unauthorized
+from service.errors import KeysRequired, MalformedBody, ReadingError, Unauthorized
 from service.http.keys import KeyFile
 from service.http.problems import problem_of, problem_response
 from service.settings import Settings
@@ -22,6 +22,7 @@ logger = logging.getLogger("nanocxr")
 # Probes carry no key; the page holds no data, and is where people enter theirs.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/ui"})
 OPEN_FOLDER = "/ui/"
+CLIENT = "nanocxr.client"  # in the scope: who may be counted as one client
 REALM = 'Bearer realm="nanocxr"'
 REMEDY = (
     "Set CXR_API_KEYS to a file of keys (python -m service.http.keys new NAME --file keys.txt), "
@@ -52,13 +53,15 @@ class Guard:
         self._refused = 0
 
     def admit(self, scope: Scope) -> None:
-        """Let a request pass, or raise Unauthorized or KeysRequired."""
+        """Let a request pass and note whose it is, or raise Unauthorized or KeysRequired."""
         path = scope["path"]
         if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
             return
         if self.keys is not None:
             scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-            if scheme.lower() == "bearer" and self.keys.owner(key.strip()) is not None:
+            owner = self.keys.owner(key.strip()) if scheme.lower() == "bearer" else None
+            if owner is not None:
+                scope[CLIENT] = owner
                 return
             self._count()
             fact = "The API key is not valid" if scheme else "An API key is needed"
@@ -91,6 +94,34 @@ def is_local(server: tuple[str, int | None] | None) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def client_of(scope: Scope) -> str:
+    """Who counts as one client: the owner of a key; without keys an address.
+
+    Of IPv6 the network of 64 bits, all of whose addresses one computer may have.
+    """
+    if CLIENT in scope:
+        return str(scope[CLIENT])
+    host = (scope.get("client") or ("", 0))[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a Unix socket, or what a proxy made up
+        return str(host)
+    if address.version == 4 or address.ipv4_mapped:
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
+
+
+def check_framing(scope: Scope) -> None:
+    """Raise MalformedBody where two headers disagree on where a body ends (RFC 9112, 6.3).
+
+    h11 goes by Transfer-Encoding then, a proxy in front perhaps by Content-Length: what one takes
+    for the rest of a body would be another's next request.
+    """
+    headers = Headers(scope=scope)
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise MalformedBody("Transfer-Encoding and Content-Length exclude each other. Send one.")
 
 
 class GuardMiddleware:
@@ -128,6 +159,13 @@ class GuardMiddleware:
             else:
                 await self._app(scope, receive, send)
 
+        try:
+            check_framing(scope)
+        except MalformedBody as refusal:
+            response = _refusal(refusal, scope)
+            response.headers["Connection"] = "close"  # what follows may be no request
+            await response(scope, receive, finish)
+            return
         app: ASGIApp = admitted
         if guard.origins:
             app = CORSMiddleware(

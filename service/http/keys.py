@@ -27,6 +27,7 @@ MAX_FILE_BYTES = 1024 * 1024
 LOOK_AGAIN_SECONDS = 1.0
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
+GONE = (0,)  # stands for a file that somebody has removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class KeyFile:
     ------
     ValueError
         If the file cannot be read or has a malformed line. Later such a file is logged, and the
-        keys of the last good one stay valid.
+        keys of the last good one stay valid; where it is gone, they stay valid until the next look.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,8 +85,14 @@ class KeyFile:
         self._looked = now
         stamp = _stamp(self._path)
         if stamp == self._stamp:
+            if stamp is GONE and self._entries:
+                self._entries = ()
+                logger.error("No API key is valid any more: the keys file is gone")
             return
         self._stamp = stamp
+        if stamp is GONE:  # for a moment, where it is replaced by removing it first
+            logger.warning("The keys file is gone; if it does not come back, no key stays valid")
+            return
         try:
             self._entries = _read(self._path)
         except ValueError as error:
@@ -99,11 +106,14 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What differs where the file is another one; empty where it cannot be looked at."""
     try:
         status = path.stat()
+    except FileNotFoundError:
+        return GONE
     except OSError:
-        return None
+        return ()
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 

@@ -83,6 +83,8 @@ def refuse(_: Request, error: Exception) -> Response:
     response = problem_response(problem_of(error))
     if isinstance(error, errors.ServiceBusy):
         response.headers["Retry-After"] = str(RETRY_SECONDS)
+    if isinstance(error, errors.UploadTimeout):  # whoever goes on sending would keep the connection
+        response.headers["Connection"] = "close"
     return response
 
 

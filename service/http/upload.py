@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 FRAMING_BYTES = 8192  # boundaries and part headers, for each file
 UPLOAD_SECONDS = 120.0
+# 4 KiB/s, far less than a link must carry to send a film in time. Counted in windows, so that
+# nobody sends almost all of a body at once and then keeps the memory of it.
+WINDOW_SECONDS, WINDOW_BYTES = 10.0, 40 * 1024
 QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 EXTENDED_FILE_NAME = re.compile(rb";\s*filename\*[0-9*]*\s*=", re.IGNORECASE)
 IMAGE_TYPES = re.compile(rb"image/.+|application/(?:octet-stream|(?:x-)?dicom)")
@@ -118,7 +121,7 @@ async def read_files(
         After the rest of the body has been received and thrown away: an answer to a client that is
         still sending would be lost.
     """
-    body = aiter(request.stream())
+    body = _brisk(request.stream())
     async with _patience():
         try:
             return await _parse(request, body, _Files(field, limits), share)
@@ -131,13 +134,33 @@ async def read_files(
 async def discard(request: Request) -> None:
     """Receive a body that nobody reads and throw it away; errors as of :func:`read_files`."""
     async with _patience():
-        await _discard(request, aiter(request.stream()))
+        await _discard(request, _brisk(request.stream()))
 
 
 async def _discard(request: Request, body: AsyncIterator[bytes]) -> None:
     if "expect" not in request.headers:  # a client that asked first sends nothing
         async for _ in body:
             pass
+
+
+async def _brisk(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Pass a body on; raise TimeoutError when a window of time brings too little of it.
+
+    Time counts only while the client is waited for, whatever is done with what it sent.
+    """
+    loop = asyncio.get_running_loop()
+    patience, missing = WINDOW_SECONDS, WINDOW_BYTES
+    while True:
+        start = loop.time()
+        async with asyncio.timeout(patience):
+            chunk = await anext(body, None)
+        patience -= loop.time() - start
+        if chunk is None:
+            return
+        yield chunk
+        missing -= len(chunk)
+        if missing <= 0:
+            patience, missing = WINDOW_SECONDS, WINDOW_BYTES
 
 
 @asynccontextmanager
@@ -147,7 +170,9 @@ async def _patience() -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise UploadTimeout(
-            f"The body did not arrive within {UPLOAD_SECONDS:.0f} s. Send it over a faster link."
+            f"The body arrived too slowly: it has to be here within {UPLOAD_SECONDS:.0f} s, and "
+            f"bring {WINDOW_BYTES // 1024} KiB in any {WINDOW_SECONDS:.0f} s. Send it over a "
+            "faster link."
         ) from None
     except ClientDisconnect:
         raise MalformedBody("The connection was closed before the body was complete.") from None
@@ -156,12 +181,13 @@ async def _patience() -> AsyncIterator[None]:
 async def _parse(
     request: Request, body: AsyncIterator[bytes], files: "_Files", share: Share
 ) -> list[File]:
-    parser = MultipartParser(_boundary(request), files.callbacks())
     most = min(files.limits.body_bytes, share.budget)
     announced = request.headers.get("content-length", "")
     _check_length(int(announced) if announced.isdecimal() else 0, most)
     received = 0
+    boundary = _boundary(request)
     try:
+        parser = MultipartParser(boundary, files.callbacks())  # which may be too long for it
         async for chunk in body:
             received += len(chunk)
             _check_length(received, most)

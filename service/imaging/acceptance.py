@@ -21,12 +21,12 @@ from pydicom.uid import (
 
 from service.errors import (
     MultipleFrames,
-    TooManyPixels,
     UnsupportedModality,
     UnsupportedPixels,
 )
 from service.imaging.bounded import MAX_VALUE_BYTES, byte_length
 from service.imaging.dicom_file import MALFORMED
+from service.imaging.size import check_size
 from service.imaging.terms import (
     MODALITIES,
     PROJECTION_MODALITIES,
@@ -163,20 +163,17 @@ def pixel_layout(header: Dataset, max_pixels: int) -> Layout:
     Raises
     ------
     TooManyPixels
-        If Rows x Columns exceeds ``max_pixels``.
+        If Rows x Columns exceeds ``max_pixels``, or one of them what any film has.
     UnsupportedPixels
-        If a value is missing, contradicts another or has no use in radiographs.
+        If they have no film's shape, or a value is missing, contradicts another or has no use in
+        radiographs.
     """
     rows, columns = _integer(header, "Rows"), _integer(header, "Columns")
     if rows < 1 or columns < 1:
         raise UnsupportedPixels(
             "Rows (0028,0010) or Columns (0028,0011) is missing or 0. Send an image object."
         )
-    if rows * columns > max_pixels:
-        raise TooManyPixels(
-            f"Rows (0028,0010) x Columns (0028,0011) is {rows} x {columns}; "
-            f"at most {max_pixels:,} pixels are read. Send a smaller image."
-        )
+    check_size(rows, columns, max_pixels, ("Rows (0028,0010)", "Columns (0028,0011)"))
     photometric = code(header, "PhotometricInterpretation").upper()
     samples = _integer(header, "SamplesPerPixel", 1)
     if photometric not in SAMPLES or samples != SAMPLES[photometric]:

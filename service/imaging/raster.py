@@ -22,6 +22,7 @@ from service.imaging.grey import ROWS_AT_ONCE, colour_warnings, luma_of
 from service.imaging.jpeg import END_MARKER, check_jpeg
 from service.imaging.png import inflated
 from service.imaging.radiograph import FloatImage, Radiograph
+from service.imaging.size import check_size
 
 # Pillow warns of every malformed entry of Exif data; a file may have thousands.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
@@ -66,7 +67,7 @@ def read_png(data: bytes, max_pixels: int) -> Radiograph:
 
     Raises
     ------
-    TooManyPixels
+    TooManyPixels, UnsupportedPixels
         Before any pixel is decoded.
     TruncatedImage
         If the file lacks its end, or some of its scanlines.
@@ -92,7 +93,7 @@ def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
 def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes) -> Radiograph:
     try:
         image = Image.open(BytesIO(data), formats=(kind,))
-        _check_size(image.width, image.height, max_pixels)
+        check_size(image.height, image.width, max_pixels, ("height", "width"))
         if kind == "PNG" and getattr(image, "is_animated", False):
             raise MultipleFrames("the PNG is animated; one frame is read. Send a single image.")
         _check_exif(image)
@@ -188,14 +189,6 @@ def _check_exif(image: Image.Image) -> None:
     if lengths[0] > MAX_EXIF_BYTES or lengths[1] > 2 * MAX_EXIF_BYTES:
         raise CorruptImage(
             f"the Exif data has more than {MAX_EXIF_BYTES:,} bytes. Send the image without."
-        )
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise TooManyPixels(
-            f"the image has {height} x {width} pixels; at most {max_pixels:,} are read. "
-            "Send a smaller image."
         )
 
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 
 from service.observe.stages import Stage
 
-# What nginx, Envoy and other proxies send. Letters beyond f are not taken: they could spell a name.
-INBOUND_ID = re.compile(r"[0-9a-f-]{16,64}", re.IGNORECASE)
+# What nginx, Envoy and other proxies make up: a UUID, or at least as many hexadecimal digits.
+# Letters beyond f could spell a name; digits alone, and what is shorter, be a patient's number.
+INBOUND_ID = re.compile(
+    r"(?=.*[a-f])(?:[0-9a-f]{32,64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)

@@ -17,11 +17,13 @@ ONLY_IN = {
     "bentoml": {"service/app.py"},
     "_bentoml_impl": {"service/app.py"},
     "circus": {"service/supervisor.py"},
+    "h11": {"service/http/connection.py"},
     "onnxruntime": {"service/model/session.py"},
+    "uvicorn": {"service/app.py", "service/http/connection.py"},
     "cryptography": {"service/model/signature.py"},
     "starlette": {
         f"service/http/{name}.py"
-        for name in ("desk", "endpoints", "guard", "page", "problems", "upload")
+        for name in ("desk", "endpoints", "guard", "page", "pieces", "problems", "upload")
     }
     | {"service/observe/middleware.py"},
     "prometheus_client": {"service/observe/metrics.py"},

@@ -19,6 +19,7 @@ from tests.processes import (
     serving_process,
     suspended,
     wait_until,
+    wait_until_gone,
 )
 
 pytestmark = pytest.mark.e2e
@@ -63,6 +64,30 @@ class TestTermination:
                 assert [answer.result() for answer in answers] == [200] * 6
             assert server.process.wait(60) == 0
             assert not descendants(server.process.pid)
+
+
+class TestOrphans:
+    """Nobody may be left who holds memory, the port, or a patient's film."""
+
+    def test_all_end_with_a_supervisor_that_was_killed(self, tmp_path: Path) -> None:
+        with running(tmp_path) as server:
+            below = descendants(server.process.pid)
+            assert {process.pid for process in decoders_of(server.process.pid)} < {
+                process.pid for process in below
+            }
+            server.process.kill()
+            wait_until_gone(below)
+            wait_until(
+                lambda: not connects(server)
+            )  # the last thread of a process closes its files
+
+    def test_decoders_end_with_a_serving_process_that_was_killed(self, tmp_path: Path) -> None:
+        with running(tmp_path) as server:
+            serving = serving_process(server.process.pid)
+            decoders = decoders_of(server.process.pid)
+            assert decoders
+            serving.kill()
+            wait_until_gone(decoders)
 
 
 class TestDeath:

@@ -119,7 +119,9 @@ class TestRequestId:
         assert answer.headers["X-Request-Id"] == answer.json()["request_id"] == offered
         assert lines(service, offered)[0]["code"] == "not_an_image"
 
-    @pytest.mark.parametrize("offered", ["1", "a" * 65, f"{NAME}-{NAME}", "0123456789abcdef g"])
+    @pytest.mark.parametrize(
+        "offered", ["1", "1" * 32, "a" * 65, f"{NAME}-{NAME}", "0123456789abcdef g"]
+    )
     def test_another_one_is_replaced(self, service: Observed, offered: str) -> None:
         answer = service.ask("GET", "/nope", headers={"X-Request-Id": offered})
         assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])

@@ -7,12 +7,14 @@ import operator
 import os
 import pickle
 import pprint
+import signal
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,24 +209,56 @@ class TestClaims:
 
 PARENT = """
 import sys, time
+from pathlib import Path
 from service.decoding.pool import Pool
 
 pool = Pool(1, modules=("time",), memory=2**28)
 print(pool.run(abs, -1, seconds=60), flush=True)
-if sys.argv[1] == "busy":
-    pool.run(time.sleep, 60, seconds=1)
-time.sleep(60)
+if len(sys.argv) > 1:
+    pool.run(Path.read_bytes, Path(sys.argv[1]), seconds=3600)
+time.sleep(3600)
 """
 
 
-@pytest.mark.parametrize("state", ["idle", "busy"])
-def test_processes_end_with_their_parent(state: str) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, state], stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == b"1\n"
-    below = descendants(parent.pid)
-    assert len(below) == 1
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    wait_until_gone(below)
+@contextmanager
+def parent_of_a_pool(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-c", PARENT, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"1\n"
+        try:
+            yield parent
+        finally:
+            parent.kill()
+
+
+class TestOrphan:
+    def test_ends_with_its_parent(self) -> None:
+        with parent_of_a_pool() as parent:
+            (process,) = descendants(parent.pid)
+            parent.kill()
+            wait_until_gone([process])
+
+    def test_ends_with_its_parent_while_a_task_runs(self, tmp_path: Path) -> None:
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+
+        def is_read() -> bool:
+            with suppress(OSError):  # nobody reads it yet
+                writers.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+            return bool(writers)
+
+        writers: list[int] = []
+        with parent_of_a_pool(str(fifo)) as parent:
+            (process,) = descendants(parent.pid)
+            wait_until(is_read)
+            parent.kill()
+            wait_until_gone([process])
+        os.close(writers[0])
+
+    def test_ends_where_its_parent_died_before_it_looked(self) -> None:
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        watching = f"import time; from service.parent import end_with; end_with({gone.pid}, 9)"
+        command = [sys.executable, "-c", f"{watching}; time.sleep(3600)"]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from service.http.guard import is_local
+from service.http.guard import CLIENT, Guard, client_of, is_local
 from service.http.keys import add_key
+from service.settings import Settings
 from tests.factories import png_bytes
 from tests.serving import problem, serving
 
@@ -118,6 +119,60 @@ class TestBeyondLoopback:
         self, server: tuple[str, int | None] | None, *, local: bool
     ) -> None:
         assert is_local(server) is local
+
+
+class TestClient:
+    @pytest.mark.parametrize(
+        ("host", "client"),
+        [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+            ("2001:db8:0:1:ffff::9", "2001:db8:0:1::/64"),
+            ("2001:db8:0:2::1", "2001:db8:0:2::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("ward-3", "ward-3"),  # of a proxy
+        ],
+    )
+    def test_without_keys_is_an_address(self, host: str, client: str) -> None:
+        assert client_of({"client": (host, 4711)}) == client
+
+    def test_of_a_unix_socket_is_one(self) -> None:
+        assert client_of({"client": None}) == ""
+
+    def test_with_keys_is_the_owner_wherever_he_is(self, keys: Path) -> None:
+        several = {name: add_key(keys, name, None) for name in ("ward", "archive")}
+        guard = Guard(Settings(model=keys, api_keys=keys))
+        for name, key in several.items():
+            scope = {
+                "path": "/predict",
+                "headers": [(b"authorization", f"Bearer {key}".encode())],
+                "client": ("192.0.2.1", 4711),
+            }
+            guard.admit(scope)
+            assert client_of(scope) == scope[CLIENT] == name
+
+
+class TestFraming:
+    BOTH = {"Transfer-Encoding": "chunked", "Content-Length": "5"}
+
+    @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+    @pytest.mark.parametrize("path", ["/predict", "/livez", "/ui/", "/nope"])
+    def test_two_lengths_of_a_body_are_refused(
+        self, tiny_model: Path, method: str, path: str
+    ) -> None:
+        preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+        with serving(tiny_model, CXR_CORS_ORIGINS=ORIGIN) as client:
+            answer = client.request(method, path, content=b"a" * 5, headers=self.BOTH | preflight)
+        assert problem(answer) == (400, "malformed_body")
+        assert answer.headers["Connection"] == "close"
+
+    @pytest.mark.parametrize("name", BOTH)
+    def test_one_is_enough(self, tiny_model: Path, name: str) -> None:
+        with serving(tiny_model) as client:
+            answer = client.get("/model", headers={name: self.BOTH[name]})
+        assert answer.status_code == 200
+        assert "Connection" not in answer.headers
 
 
 class TestCrossOrigin:

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,20 +88,62 @@ class TestKeyFile:
         other.replace(path)
         assert (file.owner(first), file.owner(second)) == (None, "first")
 
-    @pytest.mark.parametrize("broken", ["key without digest\n", "name 1234\n", "\xff\xfe", None])
+    @pytest.mark.parametrize("broken", ["key without digest\n", "name 1234\n", "\xff\xfe"])
     def test_broken_file_keeps_the_old_keys_and_is_logged_once(
-        self, path: Path, broken: str | None, caplog: pytest.LogCaptureFixture
+        self, path: Path, broken: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         key = add_key(path, "a", None)
         file = KeyFile(path)
-        if broken is None:
-            path.unlink()
-        else:
-            path.write_text(broken, encoding="latin-1")
+        path.write_text(broken, encoding="latin-1")
         with caplog.at_level(logging.ERROR, "nanocxr"):
             assert [file.owner(key) for _ in range(3)] == ["a"] * 3
         assert len(caplog.records) == 1
         assert "without" not in caplog.text  # what stands in the line may be a key
+
+    def test_folder_that_cannot_be_looked_into_keeps_the_old_keys(self, path: Path) -> None:
+        key = add_key(path, "a", None)
+        file = KeyFile(path)
+        elsewhere = path.rename(path.with_name("elsewhere"))
+        path.symlink_to(path)  # a loop: the file may be there, and nobody can tell
+        assert [file.owner(key) for _ in range(3)] == ["a"] * 3
+        elsewhere.replace(path)
+        assert file.owner(key) == "a"
+
+    def test_removed_file_admits_nobody_from_the_second_look_on(
+        self, path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        key = add_key(path, "a", None)
+        file, text = KeyFile(path), path.read_bytes()
+        path.unlink()
+        with caplog.at_level(logging.WARNING, "nanocxr"):
+            assert [file.owner(key) for _ in range(4)] == ["a", None, None, None]
+        assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+        path.write_bytes(text)
+        assert file.owner(key) == "a"
+
+    def test_file_that_is_gone_for_a_moment_locks_nobody_out(self, path: Path) -> None:
+        first, second = add_key(path, "first", None), add_key(path, "second", None)
+        file = KeyFile(path)
+        text = path.read_text()
+        for _ in range(3):
+            path.unlink()
+            assert file.owner(first) == "first"
+            path.write_text(text)
+            assert file.owner(second) == "second"
+
+    def test_removal_is_looked_at_twice_a_second_apart(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = [100.0]
+        monkeypatch.setattr(keys, "LOOK_AGAIN_SECONDS", 1.0)
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        key = add_key(path, "a", None)
+        file = KeyFile(path)
+        path.unlink()
+        answers = []
+        for now[0] in (101.0, 101.9, 102.0):
+            answers.append(file.owner(key))
+        assert answers == ["a", "a", None]
 
     def test_empty_file_admits_nobody(self, path: Path) -> None:
         key = add_key(path, "a", None)

@@ -1,6 +1,6 @@
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -208,6 +208,20 @@ class TestRefusals:
         with pytest.raises(MalformedBody, match="boundary"):
             files_of([form(part(b"x"))], content_type="multipart/form-data")
 
+    @pytest.mark.parametrize("length", [257, 4000])
+    def test_boundary_longer_than_any_parser_takes(self, length: int) -> None:
+        boundary = "x" * length
+        body = form(part(b"x")).replace(b"limit", boundary.encode())
+        with pytest.raises(MalformedBody):
+            files_of([body], content_type=f"multipart/form-data; boundary={boundary}")
+
+    @pytest.mark.parametrize("length", [1, 70])
+    def test_boundary_within_the_standard(self, length: int) -> None:
+        boundary = "x" * length
+        body = form(part(b"content")).replace(b"limit", boundary.encode())
+        content_type = f"multipart/form-data; boundary={boundary}"
+        assert files_of([body], content_type=content_type) == [b"content"]
+
     @pytest.mark.parametrize(
         "content_type",
         ["", "application/json", "application/dicom", "application/x-www-form-urlencoded"],
@@ -222,11 +236,91 @@ class TestRefusals:
         with UploadMemory(1000).share() as share, pytest.raises(MalformedBody, match="closed"):
             asyncio.run(read_files(sender.request(), "image", LIMITS, share))
 
-    def test_client_that_stops_sending(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(upload, "UPLOAD_SECONDS", 0.05)
+    @pytest.mark.parametrize("bound", ["UPLOAD_SECONDS", "WINDOW_SECONDS"])
+    def test_client_that_stops_sending(self, bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(upload, bound, 0.05)
         sender = Sender([form(part(b"x"))[:20]], ends=False)
         with UploadMemory(1000).share() as share, pytest.raises(UploadTimeout):
             asyncio.run(read_files(sender.request(), "image", LIMITS, share))
+        assert share.held == 0
+
+
+class Clock:
+    """Time of the event loop, which passes only between the pieces of a body."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._real = loop.time
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return self._real() + self.ahead
+
+
+class TestWindow:
+    """At least 1,000 bytes in any 100 s; the time between pieces is made up."""
+
+    @pytest.fixture(autouse=True)
+    def window(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(upload, "WINDOW_SECONDS", 100.0)
+        monkeypatch.setattr(upload, "WINDOW_BYTES", 1000)
+
+    async def _received(self, pieces: Sequence[tuple[float, int]]) -> int:
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop)
+        loop.time = clock  # type: ignore[method-assign]
+
+        async def body() -> AsyncIterator[bytes]:
+            for seconds, length in pieces:
+                clock.ahead += seconds
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                yield bytes(length)
+
+        return sum([len(chunk) async for chunk in upload._brisk(body())])
+
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            [(50.0, 1000)] * 10,
+            [(90.0, 1000), (90.0, 999), (5.0, 1), (90.0, 1000)],
+            [(9.9, 100)] * 50,  # little more than the least that is enough
+            [(60.0, 500), (30.0, 1)],  # the end comes soon
+            [],
+        ],
+    )
+    def test_brisk_body_arrives(self, pieces: Sequence[tuple[float, int]]) -> None:
+        assert asyncio.run(self._received(pieces)) == sum(length for _, length in pieces)
+
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            [(1.0, 1)] * 200,  # a byte a second
+            [(0.0, 1_000_000), (101.0, 1000)],  # all but the end, and then nothing
+            [(60.0, 999), (41.0, 1000)],
+            [(11.0, 100)] * 50,
+        ],
+    )
+    def test_slow_body_is_given_up(self, pieces: Sequence[tuple[float, int]]) -> None:
+        with pytest.raises(TimeoutError):
+            asyncio.run(self._received(pieces))
+
+    def test_time_of_whoever_reads_does_not_count(self) -> None:
+        async def read() -> int:
+            loop = asyncio.get_running_loop()
+            clock, total = Clock(loop), 0
+            loop.time = clock  # type: ignore[method-assign]
+
+            async def body() -> AsyncIterator[bytes]:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                    yield b"x"
+
+            async for chunk in upload._brisk(body()):
+                clock.ahead += 99.0
+                total += len(chunk)
+            return total
+
+        assert asyncio.run(read()) == 5
 
 
 def _then_disconnect(receive: Any, after: int) -> Any:

@@ -16,9 +16,11 @@ from pydicom.uid import (
 
 from service.errors import (
     CorruptImage,
+    ReadingError,
     TooManyBytes,
     TooManyPixels,
     TruncatedImage,
+    UnsupportedPixels,
 )
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import Radiograph
@@ -42,6 +44,23 @@ class TestBounds:
             transfer_syntax=JPEG2000, codestream=b"\0" * 64, Rows=60000, Columns=60000
         )
         with pytest.raises(TooManyPixels, match=r"60000 x 60000"):
+            read(data)
+
+    @pytest.mark.parametrize(
+        ("rows", "columns", "error"),
+        [
+            (60_000, 600, TooManyPixels),
+            (16_385, 2_300, TooManyPixels),
+            (1_000, 8_001, UnsupportedPixels),
+        ],
+    )
+    def test_shape_that_no_film_has_is_refused_before_decoding(
+        self, rows: int, columns: int, error: type[ReadingError]
+    ) -> None:
+        data = dicom_bytes(
+            transfer_syntax=JPEG2000, codestream=b"\0" * 64, Rows=rows, Columns=columns
+        )
+        with pytest.raises(error, match=rf"\(0028,0010\).*\(0028,0011\) is {rows} x {columns}"):
             read(data)
 
     def test_codestream_larger_than_its_header_is_refused(self) -> None:

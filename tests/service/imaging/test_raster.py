@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
+from service.errors import (
+    CorruptImage,
+    MultipleFrames,
+    ReadingError,
+    TooManyPixels,
+    TruncatedImage,
+    UnsupportedPixels,
+)
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import Radiograph
 from tests.factories import chest, jpeg_bytes, png_bytes
@@ -90,6 +97,31 @@ class TestPng:
         header = b"IHDR" + struct.pack(">LL", 60000, 60000) + bytes(data[24:29])
         data[12:33] = header + struct.pack(">L", zlib.crc32(header))
         with pytest.raises(TooManyPixels):
+            read(bytes(data))
+
+    @pytest.mark.parametrize(
+        ("rows", "columns", "error"),
+        [
+            (1, 40_000_000, TooManyPixels),
+            (16_385, 2_300, TooManyPixels),
+            (1_000, 8_001, UnsupportedPixels),
+            (8_001, 1_000, UnsupportedPixels),
+        ],
+    )
+    def test_shape_that_no_film_has_is_refused_before_decoding(
+        self, rows: int, columns: int, error: type[ReadingError]
+    ) -> None:
+        data = bytearray(png_bytes())
+        header = b"IHDR" + struct.pack(">LL", columns, rows) + bytes(data[24:29])
+        data[12:33] = header + struct.pack(">L", zlib.crc32(header))
+        with pytest.raises(error, match=f"{rows} x {columns}"):  # decoded, it would be truncated
+            read(bytes(data))
+
+    def test_long_jpeg_is_refused_before_decoding(self) -> None:
+        data = bytearray(jpeg_bytes())
+        frame = data.index(b"\xff\xc0") + 5  # height and width, ITU-T T.81, B.2.2
+        data[frame : frame + 4] = struct.pack(">HH", 600, 60_000)
+        with pytest.raises(TooManyPixels, match=r"600 x 60000.*16,384"):
             read(bytes(data))
 
     @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])

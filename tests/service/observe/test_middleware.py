@@ -21,7 +21,7 @@ from service.observe.request import CURRENT, current
 from service.observe.stages import stage
 
 NAME = "DOE"
-ID = "0123456789abcdef"
+ID = "0123456789abcdef" * 2
 
 
 class Spy:
