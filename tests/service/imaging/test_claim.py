@@ -175,16 +175,16 @@ def test_claims_nothing_where_nobody_keeps_account() -> None:
 
 def test_claims_before_the_first_pixel() -> None:
     """A file whose pixels are damaged is refused for want of memory first."""
-    data = png_bytes()
-    damaged = data[:60] + bytes(len(data) - 90) + data[-30:]
+    damaged = bytearray(png_bytes())
+    damaged[len(damaged) // 2] ^= 1
 
     def refuse(_: Claim) -> None:
         raise ServiceBusy("wait")
 
     with asking(refuse), pytest.raises(ServiceBusy):
-        prepare_with_picture(damaged, Limits(), SPEC)
+        prepare_with_picture(bytes(damaged), Limits(), SPEC)
     with pytest.raises(ReadingError) as refusal:
-        prepare_with_picture(damaged, Limits(), SPEC)
+        prepare_with_picture(bytes(damaged), Limits(), SPEC)
     assert not isinstance(refusal.value, ServiceBusy)
 
 
@@ -201,5 +201,5 @@ def test_deflated_data_are_claimed_before_they_are_inflated() -> None:
 def test_limits_know_the_worst_claim() -> None:
     limits, claims = Limits(max_bytes=1 << 20, max_pixels=256 * 240), list[Claim]()
     with asking(claims.append):
-        decode(png_file(np.zeros((256, 240, 4), np.uint16) + np.arange(240)[:, None]), limits)
+        decode(png_file(np.stack([chest(bits=16)] * 4, axis=-1)), limits)
     assert claims[0].size <= limits.decoding_memory
