@@ -21,19 +21,22 @@ from service.errors import KeysRequired, ModelUnavailable
 from service.http.desk import Desk
 from service.http.endpoints import create_app
 from service.http.guard import Guard, GuardMiddleware
-from service.http.listening import refuse_when_told_to_end
+from service.http.listening import check_address, refuse_when_told_to_end
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
 from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
-from service.settings import Settings
+from service.settings import Settings, unknown_variables
 
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
 
 logger = logging.getLogger("bentoml.serve")
-logs.configure(os.environ)
+try:
+    logs.configure(os.environ)
+except ValueError as error:  # BentoML prints a sentence for its own exceptions alone
+    raise BentoMLConfigException(str(error)) from None
 api = create_app()
 
 
@@ -84,16 +87,18 @@ class ChestXray:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """End `bentoml serve` where settings are malformed, or strangers could ask.
+        """End `bentoml serve` where it cannot start as told, or strangers could ask.
 
         BentoML calls this before it listens, in the process of the command, the only one that knows
         the address. Where something else starts the service, each connection is looked at.
         """
+        for sentence in unknown_variables(os.environ):
+            logger.warning("%s", sentence)
         try:
             guard = Guard(Settings.from_env())
-            context = click.get_current_context(silent=True)
-            if context is not None and "host" in context.params:
-                guard.check_host(context.params["host"] or BentoMLContainer.http.host.get())
+            if address := command_address():
+                guard.check_host(address[0])
+                check_address(*address)
         except (KeysRequired, ValueError) as error:
             raise BentoMLConfigException(str(error)) from None
 
@@ -113,6 +118,18 @@ service: Any = ChestXray
 service.add_asgi_middleware(InnerMiddleware, tracer_provider=BentoMLContainer.tracer_provider.get)
 service.add_asgi_middleware(ProblemMiddleware)
 service.add_asgi_middleware(GuardMiddleware, state=api.state)
+
+
+def command_address() -> tuple[str, int] | None:
+    """Host and port that `bentoml serve` was told, or BentoML's own; None outside of it."""
+    context = click.get_current_context(silent=True)
+    if context is None or "host" not in context.params:
+        return None
+    host, port = context.params["host"], context.params["port"]
+    return (
+        host or BentoMLContainer.http.host.get(),
+        BentoMLContainer.http.port.get() if port is None else port,
+    )
 
 
 def open_reader(settings: Settings) -> Reader | ModelUnavailable:
