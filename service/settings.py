@@ -45,6 +45,10 @@ KNOWN = frozenset(MOST) | {
 ALIKE = 0.75  # as difflib counts; all have CXR_ in common
 
 
+class SettingError(ValueError):
+    """One sentence: the variable, its value, what is allowed and what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of one service process.
@@ -103,9 +107,8 @@ class Settings:
 
         Raises
         ------
-        ValueError
-            If a value is malformed or out of bounds: one sentence with the variable, its value,
-            what is allowed and what to do.
+        SettingError
+            If a value is malformed or out of bounds.
         """
         limits = Limits(
             max_bytes=_positive(environ, "CXR_MAX_BYTES", DEFAULT_LIMITS.max_bytes),
@@ -187,7 +190,7 @@ def _origins(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     return origins
 
 
-def _malformed(name: str, text: str, fact: str) -> ValueError:
-    return ValueError(
+def _malformed(name: str, text: str, fact: str) -> SettingError:
+    return SettingError(
         f"{name}={shortened(text)} is {fact}. Correct it, or unset it for the default."
     )

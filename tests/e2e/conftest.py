@@ -43,8 +43,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def running(folder: Path, *, host: str = "127.0.0.1", **variables: str) -> Iterator[Server]:
-    """Run the service with these environment variables; its log and store are in ``folder``."""
+def running(
+    folder: Path, *, host: str = "127.0.0.1", ready: int = 200, **variables: str
+) -> Iterator[Server]:
+    """Run the service with these environment variables; its log and store are in ``folder``.
+
+    ``ready`` is what /readyz answers as soon as it has started.
+    """
     log, port = folder / "log", free_port()
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
     environment = os.environ | {
@@ -64,7 +69,7 @@ def running(folder: Path, *, host: str = "127.0.0.1", **variables: str) -> Itera
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_until_ready(process, url, log)
+        wait_until_ready(process, url, log, ready)
         yield Server(url, log, SHIPPED, process)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -110,11 +115,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def wait_until_ready(
+    process: "subprocess.Popen[bytes]", url: str, log: Path, status: int = 200
+) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if httpx.get(f"{url}/readyz").status_code == status:
                 return
         except httpx.TransportError:
             pass
