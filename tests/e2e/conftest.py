@@ -43,13 +43,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def running(
-    folder: Path, *, host: str = "127.0.0.1", ready: int = 200, **variables: str
-) -> Iterator[Server]:
-    """Run the service with these environment variables; its log and store are in ``folder``.
+def running(folder: Path, *, host: str = "127.0.0.1", **variables: str) -> Iterator[Server]:
+    """Run the service with these environment variables; its log and store are in ``folder``."""
+    with started(folder, host=host, **variables) as server:
+        wait_until_ready(server.process, server.url, server.log)
+        yield server
 
-    ``ready`` is what /readyz answers as soon as it has started.
-    """
+
+@contextmanager
+def started(folder: Path, *, host: str = "127.0.0.1", **variables: str) -> Iterator[Server]:
+    """As :func:`running`, without waiting for it to be ready."""
     log, port = folder / "log", free_port()
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray"]
     environment = os.environ | {
@@ -68,9 +71,7 @@ def running(
             start_new_session=True,
         )
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(process, url, log, ready)
-        yield Server(url, log, SHIPPED, process)
+        yield Server(f"http://127.0.0.1:{port}", log, SHIPPED, process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

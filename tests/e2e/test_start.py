@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from service.settings import MOST
-from tests.e2e.conftest import ROOT, free_port, running
+from tests.e2e.conftest import ROOT, free_port, running, started, wait_until_ready
 from tests.e2e.test_guard import SECONDS, environment
 from tests.factories import png_bytes
 
@@ -49,7 +50,7 @@ def refusal(folder: Path, *words: str, prefix: tuple[str, ...] = (), **variables
     assert done.returncode == 1, said
     assert "Traceback" not in said
     (sentence,) = re.findall(r"^Error: \[serve\] `serve` failed: (.*)$", said, re.MULTILINE)
-    return sentence
+    return str(sentence)
 
 
 class TestAddress:
@@ -95,7 +96,8 @@ class TestSettings:
         ],
     )
     def test_malformed(self, tmp_path: Path, name: str, value: str, fact: str) -> None:
-        assert refusal(tmp_path, **{name: value}).startswith(f"{name}={value!r} {fact}")
+        variables: dict[str, Any] = {name: value}
+        assert refusal(tmp_path, **variables).startswith(f"{name}={value!r} {fact}")
 
     def test_file_of_keys_that_cannot_be_read(self, tmp_path: Path) -> None:
         said = refusal(tmp_path, CXR_API_KEYS=tmp_path / "gone.txt")
@@ -126,7 +128,8 @@ class TestNoModel:
 
     def test_key_that_is_missing(self, tmp_path: Path, tiny_model: Path) -> None:
         variables = {"CXR_MODEL": str(tiny_model), "CXR_MODEL_KEY": str(tmp_path / "gone.pub")}
-        with running(tmp_path, ready=503, **variables) as server:
+        with started(tmp_path, **variables) as server:
+            wait_until_ready(server.process, server.url, server.log, status=503)
             said = server.log.read_text()
         assert "The public key 'gone.pub' cannot be read" in said
         assert "Set CXR_MODEL_KEY to the public key" in said
