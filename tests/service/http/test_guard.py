@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from service.http.guard import is_local
+from service.http.guard import Guard, is_local
 from service.http.keys import add_key
+from service.settings import Settings
 from tests.factories import png_bytes
 from tests.serving import problem, serving
 
@@ -77,6 +78,11 @@ class TestKeys:
             serving(tiny_model, CXR_API_KEYS=keys),
         ):
             pass
+
+    def test_key_that_was_given_for_the_file_is_not_quoted(self) -> None:
+        with pytest.raises(ValueError, match="holds a key instead of a path") as caught:
+            Guard(Settings(model=Path(), api_keys=Path("cxr_secret")))
+        assert "secret" not in str(caught.value)
 
 
 class TestBeyondLoopback:
