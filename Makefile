@@ -26,7 +26,7 @@ export ORT_DISABLE_TELEMETRY := 1
 
 .venv-serve/.proved: .venv-serve/.ready  # the model reads here as where it was packaged
 	@CXR_MODEL=$(MODEL) $(SERVE)/python -m service.doctor || { echo \
-	"STOP: the service does not start, since the model failed its proof on this machine (above)." >&2; exit 1; }
+	"STOP: the service does not start, since the doctor does not let the model or a setting pass (above)." >&2; exit 1; }
 	@touch $@
 
 .venv-deploy/.ready: pyproject.toml requirements/serve.txt requirements/deploy.txt
@@ -35,7 +35,7 @@ export ORT_DISABLE_TELEMETRY := 1
 	touch $@
 
 serve: .venv-serve/.proved  ## start the service on PORT
-	@echo "Listening on http://localhost:$(PORT) (research software, not a medical device). Try:"
+	@echo "Starting on http://localhost:$(PORT) (research software, not a medical device). Try:"
 	@echo "  curl -F image=@chest.dcm http://localhost:$(PORT)/predict"
 	@echo "or open http://localhost:$(PORT)/ui/ in a browser."
 	CXR_LOG=text CXR_MODEL=$(MODEL) $(SERVE)/bentoml serve service.app:ChestXray --host 127.0.0.1 --port $(PORT)

@@ -13,6 +13,7 @@ from clients.scored import EvaluationError
 from clients.sdk import ChestXrayError
 from clients.weighting import WeightError
 from service.errors import ReadingError
+from service.settings import SettingError
 
 NOTICE = "Research software, not a medical device."
 
@@ -35,6 +36,7 @@ def one_line_errors() -> Iterator[None]:
         raise click.BadParameter(str(error), param_hint="--weights") from error
     except (
         ChestXrayError, DatasetError, EvaluationError, PointingError, ReadingError, ScoringError,
+        SettingError,
     ) as error:  # fmt: skip
         raise click.ClickException(str(error)) from error
 

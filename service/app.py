@@ -4,6 +4,8 @@ Research software, not a medical device.
 
 The endpoints are an ASGI app that BentoML mounts beside its own /livez, /healthz, /readyz and
 /metrics; docs/api.md says why they are not native BentoML endpoints.
+What is imported of `_internal` BentoML does not offer in public: how a request is veiled, where it
+listens, how spans are flushed. tests/contract/test_seams.py has a test for each use.
 """
 
 import logging
@@ -26,7 +28,7 @@ from service.http.connection import BoundedConnection
 from service.http.desk import Desk
 from service.http.endpoints import create_app
 from service.http.guard import Guard, GuardMiddleware
-from service.http.listening import refuse_when_told_to_end
+from service.http.listening import check_address, refuse_when_told_to_end
 from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
@@ -35,7 +37,7 @@ from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from service.parent import end_with
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
-from service.settings import Settings
+from service.settings import Settings, unknown_variables
 from service.supervisor import prepare
 
 SUPERVISOR = "NANOCXR_SUPERVISOR"  # its process id, for the processes that serve
@@ -46,7 +48,10 @@ FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them
 HTTP_PROTOCOLS["auto"] = f"{BoundedConnection.__module__}:{BoundedConnection.__name__}"
 
 logger = logging.getLogger("bentoml.serve")
-logs.configure(os.environ)
+try:
+    logs.configure(os.environ)
+except ValueError as error:  # BentoML prints a sentence for its own exceptions alone
+    raise BentoMLConfigException(str(error)) from None
 api = create_app()
 # BentoML has no setting for it; tests/e2e/test_disk.py sees when it no longer works.
 BentoMLContainer.metrics_client.set(PrometheusClient(multiproc=False))
@@ -124,18 +129,20 @@ class ChestXray:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """End `bentoml serve` where settings are malformed, or strangers could ask.
+        """End `bentoml serve` where it cannot start as told, or strangers could ask.
 
         BentoML calls this before it listens, in the process of the command, the only one that knows
         the address. Where something else starts the service, each connection is looked at.
         That process starts those that serve and tells them who they end with.
         """
         os.environ[SUPERVISOR] = str(os.getpid())
+        for sentence in unknown_variables(os.environ):
+            logger.warning("%s", sentence)
         try:
             guard = Guard(Settings.from_env())
-            context = click.get_current_context(silent=True)
-            if context is not None and "host" in context.params:
-                guard.check_host(context.params["host"] or BentoMLContainer.http.host.get())
+            if address := command_address():
+                guard.check_host(address[0])
+                check_address(*address)
             prepare()
         except (KeysRequired, ValueError) as error:
             raise BentoMLConfigException(str(error)) from None
@@ -158,6 +165,18 @@ service: Any = ChestXray
 service.add_asgi_middleware(InnerMiddleware, tracer_provider=BentoMLContainer.tracer_provider.get)
 service.add_asgi_middleware(ProblemMiddleware)
 service.add_asgi_middleware(GuardMiddleware, state=api.state)
+
+
+def command_address() -> tuple[str, int] | None:
+    """Host and port that `bentoml serve` was told, or BentoML's own; None outside of it."""
+    context = click.get_current_context(silent=True)
+    if context is None or "host" not in context.params:
+        return None
+    host, port = context.params["host"], context.params["port"]
+    return (
+        host or BentoMLContainer.http.host.get(),
+        BentoMLContainer.http.port.get() if port is None else port,
+    )
 
 
 def open_reader(settings: Settings) -> Reader | ModelUnavailable:

@@ -7,6 +7,7 @@ Exit status: 0 it does; 1 it does not, or there is no model to ask; 2 wrong usag
 """
 
 import argparse
+import os
 import platform
 import sys
 import time
@@ -23,7 +24,7 @@ from service.model.reader import ModelIdentity, Reader
 from service.model.session import cores
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
-from service.settings import Settings
+from service.settings import SettingError, Settings, unknown_variables
 from service.version import VERSION
 
 FAILED, WRONG_USAGE = 1, 2
@@ -112,9 +113,11 @@ def versions() -> Iterator[tuple[str, str]]:
 
 def run(model: Path | None) -> int:
     """Print the report on a model, by default the one that is served; return the exit status."""
+    for sentence in unknown_variables(os.environ):
+        print(f"Warning: {sentence}", file=sys.stderr)  # noqa: T201
     try:
         settings = Settings.from_env()
-    except ValueError as error:
+    except SettingError as error:
         return _failed(error, WRONG_USAGE)
     try:
         found = examine(model or settings.model, settings)

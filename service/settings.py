@@ -2,11 +2,14 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from reprlib import repr as shortened
 
 from service.imaging.decode import Limits
+from service.memory import beside_readings
 
 ORIGIN = re.compile(r"\*|https?://[^/\s,*]+")  # RFC 6454 6.2: scheme, host and port, no path
 MIB = 1024 * 1024
@@ -15,6 +18,37 @@ MAX_BATCH = 32
 MAX_UPLOAD_BYTES = 512 * MIB
 DECODE_SECONDS = 20
 PROVIDERS = ("auto", "cpu", "cuda")
+
+# The most that a number may be: beyond it lies nothing that is wanted, only a slip of the keyboard
+# that the service would pay for at its first film.
+MOST = {
+    "CXR_MAX_BYTES": 2**32 - 1,  # DICOM's lengths have 32 bits (PS3.5 7.1)
+    "CXR_MAX_PIXELS": 65_535**2,  # its Rows and Columns have 16
+    "CXR_MAX_BATCH": 1024,  # they are answered together, and their client waits for the last
+    "CXR_MAX_UPLOAD_BYTES": 2**40,  # more than machines have memory
+    "CXR_MEMORY": 2**40,  # as above
+    "CXR_MAX_REQUESTS": 65_536,  # each has a connection, and Linux grants a service fewer
+    "CXR_DECODE_SECONDS": 3600,  # a decoder that hangs is kept from everybody for so long
+    "CXR_THREADS": 1024,  # more than cores; onnxruntime starts all, and with 100,000 never ends
+}
+# Every variable that anything of nanocxr reads; those of the clients may be set beside the rest.
+KNOWN = frozenset(MOST) | {
+    "CXR_MODEL",
+    "CXR_MODEL_KEY",
+    "CXR_CALIBRATION",
+    "CXR_PROVIDER",
+    "CXR_API_KEYS",
+    "CXR_ALLOW_ANONYMOUS",
+    "CXR_CORS_ORIGINS",
+    "CXR_LOG",
+    "CXR_API_KEY",  # clients
+    "CXR_URL",  # clients
+}
+ALIKE = 0.75  # as difflib counts; all have CXR_ in common
+
+
+class SettingError(ValueError):
+    """One sentence: the variable, its value, what is allowed and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +110,24 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read ``CXR_*``; a malformed value raises ValueError naming the variable."""
+        """Read ``CXR_*``.
+
+        Raises
+        ------
+        SettingError
+            If a value is malformed or out of bounds.
+        """
         limits = Limits(
             max_bytes=_positive(environ, "CXR_MAX_BYTES", DEFAULT_LIMITS.max_bytes),
             max_pixels=_positive(environ, "CXR_MAX_PIXELS", DEFAULT_LIMITS.max_pixels),
         )
         root = Path(__file__).resolve().parent.parent
         return cls(
-            model=Path(environ.get("CXR_MODEL", root / "models" / "default" / "1")),
+            model=_folder(environ, "CXR_MODEL", root / "models" / "default" / "1"),
             limits=limits,
             max_batch=_positive(environ, "CXR_MAX_BATCH", MAX_BATCH),
             max_upload_bytes=_positive(environ, "CXR_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
-            memory=_positive(environ, "CXR_MEMORY", 0, least=0),
+            memory=_positive(environ, "CXR_MEMORY", 0, least=beside_readings(1)),
             max_requests=_positive(environ, "CXR_MAX_REQUESTS", 0, least=0),
             decode_seconds=_positive(environ, "CXR_DECODE_SECONDS", DECODE_SECONDS),
             threads=_positive(environ, "CXR_THREADS", 0, least=0),
@@ -100,10 +140,23 @@ class Settings:
         )
 
 
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """One sentence for each ``CXR_*`` that nothing reads, with the name that may be meant.
+
+    The value is left out: it may be a secret that was meant for another variable.
+    """
+    for name in sorted(environ):
+        if name in KNOWN or not name.upper().startswith("CXR_"):
+            continue
+        (near, *_) = get_close_matches(name.upper(), sorted(KNOWN), n=1, cutoff=ALIKE) or [""]
+        hint = f"did you mean {near}?" if near else "docs/api.md lists those that have."
+        yield f"The variable {name} has no effect: {hint}"
+
+
 def _provider(environ: Mapping[str, str]) -> str:
     provider = environ.get("CXR_PROVIDER", PROVIDERS[0])
     if provider not in PROVIDERS:
-        raise ValueError(f"CXR_PROVIDER={provider!r} is none of {', '.join(PROVIDERS)}")
+        raise _malformed("CXR_PROVIDER", provider, f"none of {', '.join(PROVIDERS)}")
     return provider
 
 
@@ -111,9 +164,19 @@ def _positive(environ: Mapping[str, str], name: str, default: int, least: int = 
     text = environ.get(name)
     if text is None:
         return default
-    if not text.isdecimal() or int(text) < least:
-        raise ValueError(f"{name}={text!r} is not an integer of at least {least}")
+    most = MOST[name]
+    # Python refuses to read numbers of thousands of digits, in words that name no variable.
+    readable = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    if not readable or not least <= int(text) <= most:
+        raise _malformed(name, text, f"no integer from {least} to {most}")
     return int(text)
+
+
+def _folder(environ: Mapping[str, str], name: str, default: Path) -> Path:
+    text = environ.get(name)
+    if text == "":  # pathlib takes it for the working directory
+        raise _malformed(name, text, "no folder")
+    return default if text is None else Path(text)
 
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:
@@ -123,7 +186,7 @@ def _path(environ: Mapping[str, str], name: str) -> Path | None:
 def _flag(environ: Mapping[str, str], name: str) -> bool:
     text = environ.get(name) or "false"
     if text not in {"true", "false"}:
-        raise ValueError(f"{name}={text!r} is not true or false")
+        raise _malformed(name, text, "neither true nor false")
     return text == "true"
 
 
@@ -131,5 +194,11 @@ def _origins(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     origins = tuple(part.strip() for part in environ.get(name, "").split(",") if part.strip())
     for origin in origins:
         if not ORIGIN.fullmatch(origin):
-            raise ValueError(f"{name}: {origin!r} is not an origin such as https://pacs.example")
+            raise _malformed(name, origin, "no origin such as https://pacs.example, nor *")
     return origins
+
+
+def _malformed(name: str, text: str, fact: str) -> SettingError:
+    return SettingError(
+        f"{name}={shortened(text)} is {fact}. Correct it, or unset it for the default."
+    )

@@ -6,6 +6,7 @@ BentoML -> problems -> [guard] -> BentoML's routes, endpoints
 import ipaddress
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.middleware.cors import CORSMiddleware
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import KeysRequired, MalformedBody, ReadingError, Unauthorized
-from service.http.keys import KeyFile
+from service.http.keys import PREFIX, KeyFile
 from service.http.problems import problem_of, problem_response
 from service.settings import Settings
 
@@ -24,6 +25,10 @@ OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/ui"})
 OPEN_FOLDER = "/ui/"
 CLIENT = "nanocxr.client"  # in the scope: who may be counted as one client
 REALM = 'Bearer realm="nanocxr"'
+KEYS_REMEDY = (
+    "Set it to a file of keys that the service may read: "
+    "python -m service.http.keys new NAME --file keys.txt makes one."
+)
 REMEDY = (
     "Set CXR_API_KEYS to a file of keys (python -m service.http.keys new NAME --file keys.txt), "
     "listen on 127.0.0.1 only, or set CXR_ALLOW_ANONYMOUS=true where something else keeps "
@@ -47,7 +52,7 @@ class Guard:
     """What the settings say about who may ask; raises ValueError for an unusable keys file."""
 
     def __init__(self, settings: Settings) -> None:
-        self.keys = None if settings.api_keys is None else KeyFile(settings.api_keys)
+        self.keys = None if settings.api_keys is None else _open_keys(settings.api_keys)
         self.anonymous = settings.allow_anonymous
         self.origins = settings.cors_origins
         self._refused = 0
@@ -79,6 +84,15 @@ class Guard:
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:
             logger.warning("Requests without a valid API key since start: %d", self._refused)
+
+
+def _open_keys(path: Path) -> KeyFile:
+    if path.name.startswith(PREFIX) and not path.exists():  # which no message may quote
+        raise ValueError(f"CXR_API_KEYS holds a key instead of a path. {KEYS_REMEDY}")
+    try:
+        return KeyFile(path)
+    except ValueError as error:
+        raise ValueError(f"CXR_API_KEYS: {error}. {KEYS_REMEDY}") from None
 
 
 def is_local(server: tuple[str, int | None] | None) -> bool:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from service.errors import ModelSignatureInvalid, ModelUnavailable, ModelUnsigned
 
 SIGNATURE = "manifest.json.sig"  # 64 bytes, as `openssl pkeyutl -sign -rawin` writes them
+KEY_REMEDY = "Set CXR_MODEL_KEY to the public key (Ed25519, PEM) of whom you trust to sign models."
 
 
 def check_signature(folder: Path, manifest: bytes, key: Path) -> None:
@@ -61,8 +62,8 @@ def _public_key(path: Path) -> Ed25519PublicKey:
         key = load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise ModelUnavailable(
-            f"The public key of CXR_MODEL_KEY cannot be read ({type(error).__name__})."
+            f"The public key {path.name!r} cannot be read ({type(error).__name__}). {KEY_REMEDY}"
         ) from None
     if not isinstance(key, Ed25519PublicKey):
-        raise ModelUnavailable("The public key of CXR_MODEL_KEY is not an Ed25519 key.")
+        raise ModelUnavailable(f"The public key {path.name!r} is not an Ed25519 key. {KEY_REMEDY}")
     return key

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, TextIO
 
 from service.observe.request import under_way
@@ -36,7 +37,9 @@ def configure(environ: Mapping[str, str]) -> None:
     """
     name = environ.get("CXR_LOG", "json")
     if name not in FORMATTERS:
-        raise ValueError(f"CXR_LOG={name!r} is neither json nor text")
+        raise ValueError(
+            f"CXR_LOG={shortened(name)} is neither json nor text. Correct it, or unset it for json."
+        )
     for owner in map(logging.getLogger, ("", "bentoml", *DOUBLED)):
         for handler in owner.handlers:
             if type(handler) is logging.StreamHandler:  # not those of test frameworks

@@ -202,3 +202,14 @@ class TestScoreAndEvaluate:
         table = pd.read_parquet(out)
         assert len(table) == table["path"].nunique() == 600
         assert len(server.asked) - asked_before < 600
+
+
+class TestSettings:
+    def test_malformed_one_is_one_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CXR_MAX_PIXELS", "many")
+        folder = write_images(tmp_path / "films", 1)
+        result = run("score", folder, "--out", tmp_path / "scores.parquet")
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1].startswith("Error: CXR_MAX_PIXELS='many' is no")

@@ -55,6 +55,16 @@ def running(
 
     ``within`` is a command that runs it, such as ``("prlimit", "--fsize=0")``.
     """
+    with started(folder, host=host, within=within, **variables) as server:
+        wait_until_ready(server.process, server.url, server.log)
+        yield server
+
+
+@contextmanager
+def started(
+    folder: Path, *, host: str = "127.0.0.1", within: Sequence[str] = (), **variables: str
+) -> Iterator[Server]:
+    """As :func:`running`, without waiting for it to be ready."""
     log, port = folder / "log", free_port()
     command = [*within, *SERVE]
     environment = os.environ | {
@@ -73,9 +83,7 @@ def running(
             start_new_session=True,
         )
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(process, url, log)
-        yield Server(url, log, SHIPPED, process)
+        yield Server(f"http://127.0.0.1:{port}", log, SHIPPED, process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -120,11 +128,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def wait_until_ready(
+    process: "subprocess.Popen[bytes]", url: str, log: Path, status: int = 200
+) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if httpx.get(f"{url}/readyz").status_code == status:
                 return
         except httpx.TransportError:
             pass

@@ -111,7 +111,7 @@ class TestNothingToProve:
     [
         (["one", "two"], {}, "two"),
         (["--thorough"], {}, "--thorough"),
-        ([], {"CXR_THREADS": "many"}, "CXR_THREADS='many'"),
+        ([], {"CXR_THREADS": "many"}, "CXR_THREADS='many' is no integer from 0 to 1024. Correct"),
     ],
 )
 def test_wrong_usage_has_exit_status_2(
@@ -120,3 +120,11 @@ def test_wrong_usage_has_exit_status_2(
     done = doctor(*arguments, **variables)
     assert done.returncode == 2
     assert named in done.stderr.splitlines()[-1]
+
+
+def test_misspelt_variable_is_warned_of_beside_the_report(golden_model: Path) -> None:
+    done = doctor(golden_model, CXR_THREAD="secret")
+    assert done.returncode == 0
+    assert done.stderr == (
+        "Warning: The variable CXR_THREAD has no effect: did you mean CXR_THREADS?\n"
+    )

@@ -79,6 +79,11 @@ class TestKeys:
         ):
             pass
 
+    def test_key_that_was_given_for_the_file_is_not_quoted(self) -> None:
+        with pytest.raises(ValueError, match="holds a key instead of a path") as caught:
+            Guard(Settings(model=Path(), api_keys=Path("cxr_secret")))
+        assert "secret" not in str(caught.value)
+
 
 class TestBeyondLoopback:
     def test_nothing_but_probes_answers_without_keys(self, tiny_model: Path) -> None:

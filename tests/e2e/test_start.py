@@ -1,0 +1,136 @@
+"""What `bentoml serve` says where it cannot start as told: one sentence, and no traceback."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.settings import MOST
+from tests.e2e.conftest import ROOT, free_port, running, started, wait_until_ready
+from tests.e2e.test_guard import SECONDS, environment
+from tests.factories import png_bytes
+
+pytestmark = pytest.mark.e2e
+
+PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that something listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+def refusal(folder: Path, *words: str, prefix: tuple[str, ...] = (), **variables: object) -> str:
+    """The sentence that `bentoml serve` ends with, on loopback and a free port by default."""
+    bentoml = str(Path(sys.executable).with_name("bentoml"))
+    default = {"BENTOML_HOST": "127.0.0.1", "BENTOML_PORT": free_port()}
+    done = subprocess.run(
+        [*prefix, bentoml, "serve", "service.app:ChestXray", *words],
+        cwd=ROOT,
+        env=environment(folder, folder) | {k: str(v) for k, v in (default | variables).items()},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    (sentence,) = re.findall(r"^Error: \[serve\] `serve` failed: (.*)$", said, re.MULTILINE)
+    return str(sentence)
+
+
+class TestAddress:
+    def test_port_in_use(self, tmp_path: Path, taken: int) -> None:
+        said = refusal(tmp_path, "--port", str(taken))
+        assert f"--port {taken}: something listens there already" in said
+        assert "choose another port" in said
+
+    def test_port_in_use_while_developing(self, tmp_path: Path, taken: int) -> None:
+        said = refusal(tmp_path, "--port", str(taken), "--development", "--reload")
+        assert f"--port {taken}: something listens there already" in said
+
+    def test_port_of_the_environment(self, tmp_path: Path) -> None:
+        said = refusal(tmp_path, BENTOML_PORT=70_000)
+        assert said == "--port 70000 is no port from 1 to 65535. Correct --port (BENTOML_PORT)."
+
+    def test_name_instead_of_an_address(self, tmp_path: Path) -> None:
+        said = refusal(tmp_path, "--host", "localhost")
+        assert "--host 'localhost' is not an IP address" in said
+        assert "127.0.0.1" in said
+
+    @pytest.mark.skipif(
+        not PRIVILEGED.is_file() or int(PRIVILEGED.read_text()) <= 80,
+        reason="every port is everybody's here",
+    )
+    @pytest.mark.skipif(
+        os.geteuid() == 0 and shutil.which("setpriv") is None,
+        reason="root needs setpriv (util-linux) to give the privilege away",
+    )
+    def test_privileged_port(self, tmp_path: Path) -> None:
+        prefix = ("setpriv", "--bounding-set", "-net_bind_service") if os.geteuid() == 0 else ()
+        said = refusal(tmp_path, "--port", "80", prefix=prefix)
+        assert "--port 80: this port needs privileges. Choose one above 1023" in said
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("name", "value", "fact"),
+        [
+            ("CXR_LOG", "xml", "is neither json nor text. Correct it"),
+            ("CXR_THREADS", "100000", "is no integer from 0 to 1024. Correct it"),
+            ("CXR_MAX_PIXELS", "4294836226", "is no integer from 1 to 4294836225. Correct it"),
+        ],
+    )
+    def test_malformed(self, tmp_path: Path, name: str, value: str, fact: str) -> None:
+        variables: dict[str, Any] = {name: value}
+        assert refusal(tmp_path, **variables).startswith(f"{name}={value!r} {fact}")
+
+    def test_file_of_keys_that_cannot_be_read(self, tmp_path: Path) -> None:
+        said = refusal(tmp_path, CXR_API_KEYS=tmp_path / "gone.txt")
+        assert said.startswith(f"CXR_API_KEYS: the keys file {tmp_path / 'gone.txt'} cannot be")
+        assert "python -m service.http.keys new" in said
+
+    def test_every_number_may_be_as_large_as_it_may(self, tmp_path: Path, tiny_model: Path) -> None:
+        largest = {name: str(most) for name, most in MOST.items()}
+        with running(tmp_path, CXR_MODEL=str(tiny_model), **largest) as server:
+            answer = httpx.post(
+                f"{server.url}/predict", files={"image": png_bytes()}, timeout=SECONDS
+            )
+            assert answer.status_code == 200, answer.text
+
+    def test_misspelt_variable_is_warned_of_without_its_value(
+        self, tmp_path: Path, tiny_model: Path
+    ) -> None:
+        with running(tmp_path, CXR_MODEL=str(tiny_model), CXR_APIKEYS="secret") as server:
+            said = server.log.read_text()
+        (line,) = [line for line in said.splitlines() if "CXR_APIKEYS" in line]
+        assert json.loads(line)["level"] == "warning"
+        assert "did you mean CXR_API_KEYS?" in line
+        assert "secret" not in said
+
+
+class TestNoModel:
+    """The process stays: one that ended would be started again for ever, and answer nobody."""
+
+    def test_key_that_is_missing(self, tmp_path: Path, tiny_model: Path) -> None:
+        variables = {"CXR_MODEL": str(tiny_model), "CXR_MODEL_KEY": str(tmp_path / "gone.pub")}
+        with started(tmp_path, **variables) as server:
+            wait_until_ready(server.process, server.url, server.log, status=503)
+            said = server.log.read_text()
+        assert "The public key 'gone.pub' cannot be read" in said
+        assert "Set CXR_MODEL_KEY to the public key" in said
+        assert "Traceback" not in said
