@@ -26,13 +26,14 @@ from starlette.testclient import TestClient
 
 from service.app import Observed, service
 from service.http.guard import GuardMiddleware
+from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
 from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from tests.e2e.conftest import Server, running
 from tests.processes import PATIENCE, decoders_of, own_decoders
 from tests.serving import asgi_app, serving
 
-OWN = (OuterMiddleware, InnerMiddleware, ProblemMiddleware, GuardMiddleware)
+OWN = (PiecesMiddleware, OuterMiddleware, InnerMiddleware, ProblemMiddleware, GuardMiddleware)
 HANDLERS = """
 import logging
 from bentoml._internal.log import configure_server_logging
@@ -100,7 +101,7 @@ class TestApp:
         places = [found.index(one) for one in OWN if one in found]
         assert places[0] == 0, changed(
             "something stands outside of the middleware that Starlette adds last",
-            "OuterMiddleware veils a request before anything else may quote it",
+            "pieces, and the veil over a request before anything else may quote it",
         )
         assert len(places) == len(OWN), changed(
             "add_asgi_middleware does not add to the app", "keys, problems and request ids"
@@ -111,7 +112,7 @@ class TestApp:
         )
         names = [one.__name__ for one in found]
         for name in ("RunnerTrafficMetricsMiddleware", "OpenTelemetryMiddleware"):
-            assert 0 < names.index(name) < places[1], changed(
+            assert 1 < names.index(name) < places[2], changed(
                 f"{name} is not between the outer and the inner middleware",
                 "the veil: paths and headers of patients would be counted and traced",
             )

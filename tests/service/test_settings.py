@@ -60,8 +60,14 @@ class TestFromEnv:
             with pytest.raises(SettingError) as caught:
                 Settings.from_env({name: text})
             said = str(caught.value)
-            assert re.match(rf"{name}='.*' is no integer from [01] to {MOST[name]}\. Correct", said)
+            assert re.match(
+                rf"{name}='.*' is no integer from [0-9]+ to {MOST[name]}\. Correct", said
+            )
             assert len(said) < 200
+
+    def test_memory_is_at_least_what_the_service_takes_without_a_film(self) -> None:
+        with pytest.raises(SettingError, match="CXR_MEMORY='2147'"):  # MiB, or so somebody thought
+            Settings.from_env({"CXR_MEMORY": "2147"})
 
     def test_empty_folder_is_not_the_working_directory(self) -> None:
         with pytest.raises(SettingError, match="CXR_MODEL=''"):
