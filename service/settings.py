@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.imaging.decode import Limits
+from service.model.shipped import default_model
 
 ORIGIN = re.compile(r"\*|https?://[^/\s,*]+")  # RFC 6454 6.2: scheme, host and port, no path
 MIB = 1024 * 1024
@@ -24,7 +25,7 @@ class Settings:
     Attributes
     ----------
     model
-        Folder with ``manifest.json``; ``CXR_MODEL``.
+        Folder with ``manifest.json``; ``CXR_MODEL``, or the model that comes with nanocxr.
     limits
         Bounds on one image; ``CXR_MAX_BYTES``, ``CXR_MAX_PIXELS``.
     max_batch
@@ -81,9 +82,8 @@ class Settings:
             max_bytes=_positive(environ, "CXR_MAX_BYTES", DEFAULT_LIMITS.max_bytes),
             max_pixels=_positive(environ, "CXR_MAX_PIXELS", DEFAULT_LIMITS.max_pixels),
         )
-        root = Path(__file__).resolve().parent.parent
         return cls(
-            model=Path(environ.get("CXR_MODEL", root / "models" / "default" / "1")),
+            model=_path(environ, "CXR_MODEL") or default_model(),
             limits=limits,
             max_batch=_positive(environ, "CXR_MAX_BATCH", MAX_BATCH),
             max_upload_bytes=_positive(environ, "CXR_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
