@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from service.model.shipped import default_model
 from service.settings import Settings
 
 
@@ -10,6 +11,9 @@ class TestFromEnv:
         settings = Settings.from_env({})
         assert settings.model.parts[-3:] == ("models", "default", "1")
         assert settings == Settings(model=settings.model)
+
+    def test_empty_variable_is_none(self) -> None:
+        assert Settings.from_env({"CXR_MODEL": ""}).model == default_model()
 
     def test_every_variable_is_read(self) -> None:
         settings = Settings.from_env(
