@@ -309,7 +309,7 @@ class TestDefaultModel:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         shutil.copytree(tiny_model, tmp_path / "default")
-        with pytest.raises(EvaluationError, match="^default has no"):
+        with pytest.raises(EvaluationError, match=r"^default has no"):
             open_contenders(["default"], None, settings())
 
 

@@ -52,15 +52,16 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, since setuptools leaves its work in the project."""
     project, out = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("wheel")
-    for folder in (*PACKAGES, "models"):
+    for folder in PACKAGES:
         shutil.copytree(
             ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
-    shutil.copytree(SHIPPED, project / "models" / "mine" / "1")
+    for name in ("default", "mine"):
+        shutil.copytree(SHIPPED, project / "models" / name / "1")
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, project)
-    command = [*PIP, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", out]
-    subprocess.run([*command, project], check=True)
+    options = "--no-deps", "--no-index", "--no-build-isolation"
+    subprocess.run([*PIP, "wheel", *options, "--wheel-dir", out, project], check=True)
     (built,) = out.glob("*.whl")
     return built
 
