@@ -28,6 +28,7 @@ from clients.terminal import (
     WRITABLE_FILE,
     one_line_errors,
 )
+from clients.version import show_version
 from service.settings import Settings
 
 DEFAULT_URL = "http://localhost:3000"
@@ -35,7 +36,10 @@ SOME_IMAGES_FAILED = 3
 
 
 @click.group(epilog=NOTICE)
-@click.version_option(package_name="nanocxr")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
+    help="Show the versions of nanocxr, of its model and of onnxruntime, and exit.",
+)  # fmt: skip
 def cli() -> None:
     """Recognise pneumonia on frontal chest radiographs; research use only.
 
@@ -86,7 +90,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
 @click.option("--ray-address", help="Read on this Ray cluster: an address of ray.init, e.g. auto.")
 @click.option(
     "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Read with the model of this folder [default: models/default/1].",
+    help="Read with the model of this folder [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
 @click.option(
     "--calibration", type=READABLE_FILE,
@@ -193,7 +197,7 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
 @click.option("--out", type=WRITABLE_FILE, required=True, help="PNG file to write.")
 @click.option(
     "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the model that gave the scores [default: models/default/1].",
+    help="Folder of the model that gave the scores [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
 @click.option("--by", metavar="COLUMN", help="Rows of their own for each value of this column.")
 @click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
@@ -235,7 +239,7 @@ def worst(
 @cli.command()
 @click.option(
     "--model", type=click.Path(path_type=Path),
-    help="Folder of the model [default: CXR_MODEL, or models/default/1].",
+    help="Folder of the model [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
 def doctor(model: Path | None) -> None:
     """Prove that the model reads on this machine as it did where it was packaged.

@@ -66,7 +66,7 @@ REPLICATES_OPTION = click.option(
 @click.option(
     "--model", type=READABLE_FOLDER,
     help="Folder of the model that gave the scores, for its operating points [default: "
-    "models/default/1 if it is that model].",
+    "CXR_MODEL, or the one of nanocxr, if it is that model].",
 )  # fmt: skip
 @REPLICATES_OPTION
 def evaluate(  # noqa: PLR0913  one argument an option
@@ -172,9 +172,9 @@ def compare(  # noqa: PLR0913  one argument an option
 ) -> None:
     """Compare models on the same images: figures, paired tests, and one HTML file.
 
-    Each PATH is a score file of `cxr score`, or a model folder. A model folder that gave one of the
-    score files adds its heatmaps to it; any other reads --data now. Without LABEL a model is called
-    by its name and version.
+    Each PATH is a score file of `cxr score`, or a model folder; `default` is the model that comes
+    with nanocxr. A model folder that gave one of the score files adds its heatmaps to it; any other
+    reads --data now. Without LABEL a model is called by its name and version.
 
     Images are matched by SHA-256, or by path where files lack it or hold an image twice. Images
     that some model has not read are left out, and counted.
@@ -192,7 +192,7 @@ def compare(  # noqa: PLR0913  one argument an option
 
     \b
         cxr compare a.parquet b.parquet --out comparison --by source
-        cxr compare models/default/1 untrained=models/random/1 --data labels.csv --out comparison
+        cxr compare default untrained=models/random/1 --data labels.csv --out comparison
     """  # noqa: D301  click needs the \b itself
     if weights is not None and boxes is not None:
         raise click.UsageError(

@@ -24,7 +24,10 @@ from clients.score import score
 from clients.scored import EvaluationError, ModelReference, open_scores, read_embeddings
 from service.model.bundle import Bundle
 from service.model.reader import Reader
+from service.model.shipped import default_model
 from service.settings import Settings
+
+DEFAULT = "default"  # what the model that comes with nanocxr is called, wherever it lies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,8 @@ def open_contenders(
     ----------
     arguments
         Score files and model folders, each optionally as ``LABEL=PATH``. Unnamed ones are called
-        after their model.
+        after their model. ``default`` is the model that comes with nanocxr, unless there is a path
+        of that name.
     dataset
         The images that models without a score file read.
 
@@ -145,6 +149,8 @@ def _label_and_path(argument: str) -> tuple[str, Path]:
     label, equals, rest = argument.partition("=")
     if Path(argument).exists() or not equals:
         label, rest = "", argument
+    if rest == DEFAULT and not Path(rest).exists():
+        return label, default_model()
     if not Path(rest).exists():
         raise EvaluationError(f"{rest} is neither a score file nor a model folder")
     return label, Path(rest)

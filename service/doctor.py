@@ -138,7 +138,7 @@ def main() -> None:
         prog="python -m service.doctor", description=main.__doc__, epilog=INTENDED_USE
     )
     parser.add_argument(
-        "model", nargs="?", type=Path, help="its folder [default: CXR_MODEL, or models/default/1]"
+        "model", nargs="?", type=Path, help="its folder [default: CXR_MODEL, or the one of nanocxr]"
     )
     sys.exit(run(parser.parse_args().model))
 

@@ -10,6 +10,7 @@ from reprlib import repr as shortened
 
 from service.imaging.decode import Limits
 from service.memory import beside_readings
+from service.model.shipped import default_model
 
 ORIGIN = re.compile(r"\*|https?://[^/\s,*]+")  # RFC 6454 6.2: scheme, host and port, no path
 MIB = 1024 * 1024
@@ -58,7 +59,7 @@ class Settings:
     Attributes
     ----------
     model
-        Folder with ``manifest.json``; ``CXR_MODEL``.
+        Folder with ``manifest.json``; ``CXR_MODEL``, or the model that comes with nanocxr.
     limits
         Bounds on one image; ``CXR_MAX_BYTES``, ``CXR_MAX_PIXELS``.
     max_batch
@@ -121,9 +122,8 @@ class Settings:
             max_bytes=_positive(environ, "CXR_MAX_BYTES", DEFAULT_LIMITS.max_bytes),
             max_pixels=_positive(environ, "CXR_MAX_PIXELS", DEFAULT_LIMITS.max_pixels),
         )
-        root = Path(__file__).resolve().parent.parent
         return cls(
-            model=_folder(environ, "CXR_MODEL", root / "models" / "default" / "1"),
+            model=_folder(environ, "CXR_MODEL", default_model()),
             limits=limits,
             max_batch=_positive(environ, "CXR_MAX_BATCH", MAX_BATCH),
             max_upload_bytes=_positive(environ, "CXR_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),

@@ -20,6 +20,7 @@ from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
 from service.model.manifest import Manifest
 from service.model.session import AUTO, GateSession, Session
+from service.model.shipped import default_model
 from service.model.site import SYNTHETIC, CalibrationIdentity
 
 
@@ -143,7 +144,7 @@ class Reader:
     @classmethod
     def open(
         cls,
-        model: Path,
+        model: Path | None = None,
         *,
         limits: Limits | None = None,
         threads: int = 0,
@@ -151,8 +152,11 @@ class Reader:
         key: Path | None = None,
         calibration: Path | None = None,
     ) -> "Reader":
-        """Verify and load a model folder; raises ModelUnavailable as :meth:`Bundle.open` does."""
-        bundle = Bundle.open(model, key, calibration)
+        """Verify and load a model folder, by default that of the model that comes with nanocxr.
+
+        Raises ModelUnavailable as :meth:`Bundle.open` does.
+        """
+        bundle = Bundle.open(model or default_model(), key, calibration)
         return cls(bundle, limits=limits or Limits(), threads=threads, provider=provider)
 
     @property

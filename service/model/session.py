@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import InvalidManifest, ModelUnavailable
 from service.imaging.radiograph import FloatImage
+
+try:
+    import onnxruntime
+except ModuleNotFoundError:  # no extra is installed; whoever loads a graph is told
+    onnxruntime = None
 
 INPUT = "image"
 OUTPUT_RANKS = {"logit": 1, "heatmap": 3, "embedding": 2}
@@ -30,6 +34,10 @@ REMEDIES = {
     "cpu": "Install nanocxr[cpu].",
     "cuda": "Install nanocxr[gpu], a driver, CUDA and cuDNN, or leave CXR_PROVIDER out.",
 }
+NO_RUNTIME = (
+    "onnxruntime is not installed. Install nanocxr[cpu], or nanocxr[gpu] on a machine with CUDA; "
+    "never both."
+)
 CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 
 # kOrtSessionOptionsAvx2PrecisionMode: weights beyond [-64, 64] become uint8, for exact kernels.
@@ -101,7 +109,7 @@ class Session:
     Raises
     ------
     ModelUnavailable
-        If the provider that is asked for by name cannot be had.
+        If there is no onnxruntime, or the provider that is asked for by name cannot be had.
     InvalidManifest
         If onnxruntime cannot load the graph, or its inputs or outputs are others.
     """
@@ -140,7 +148,7 @@ class GateSession:
 
     Raises
     ------
-    InvalidManifest
+    ModelUnavailable, InvalidManifest
         As :class:`Session`.
     """
 
@@ -153,6 +161,26 @@ class GateSession:
         """Familiarity in [0, 1], shape (N,), of the images that :meth:`Session.run` takes."""
         (familiarity,) = self._session.run(list(GATE_RANKS), {INPUT: images})
         return np.asarray(familiarity, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What graphs are run by."""
+
+    version: str
+    provider: str  # onnxruntime's name of the execution provider
+
+
+def runtime(provider: str = AUTO) -> Runtime:
+    """Find out what :class:`Session` would run on, without a model.
+
+    Raises
+    ------
+    ModelUnavailable
+        As :class:`Session`.
+    """
+    session = _load(PRODUCT, 1, provider)
+    return Runtime(version=onnxruntime.__version__, provider=session.get_providers()[0])
 
 
 @cache
@@ -168,7 +196,7 @@ def saturates() -> bool:
     return bool((sums != 4 * 255 * 127).any())
 
 
-def session_options(threads: int, *, exact: bool) -> onnxruntime.SessionOptions:
+def session_options(threads: int, *, exact: bool) -> "onnxruntime.SessionOptions":
     """How graphs are run.
 
     Parameters
@@ -190,6 +218,8 @@ def session_options(threads: int, *, exact: bool) -> onnxruntime.SessionOptions:
 
 
 def _load(graph: bytes, threads: int, provider: str) -> Any:
+    if onnxruntime is None:
+        raise ModelUnavailable(NO_RUNTIME)
     options = session_options(threads, exact=saturates())
     offered = onnxruntime.get_available_providers()
     wanted = PROVIDERS.values() if provider == AUTO else [PROVIDERS[provider]]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from clients.cli import cli
 from clients.sdk import PROBABILITY_HEADER
 from clients.terminal import NOTICE
 from service.doctor import run as examine
+from service.model.reader import Reader
+from service.version import VERSION
 from tests.clients import bodies
 from tests.clients.folders import write_images
 from tests.clients.http_server import Answer, Server
@@ -30,6 +33,37 @@ def png(folder: Path, name: str = "chest.png") -> Path:
     file = folder / name
     file.write_bytes(b"\x89PNG\r\n\x1a\n")
     return file
+
+
+class TestVersion:
+    def test_names_the_model_of_the_settings_and_the_runtime(
+        self, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CXR_MODEL", str(tiny_model))
+        reader = Reader.open(tiny_model)
+        result = run("--version")
+        assert result.exit_code == 0
+        package, model, runtime = result.stdout.splitlines()
+        assert package == f"nanocxr {VERSION}"
+        assert model == f"model tiny 1, SHA-256 {reader.model.sha256[:12]}"
+        assert re.fullmatch(rf"onnxruntime \d[\d.]+, {reader.provider}", runtime)
+
+    def test_without_a_model_says_why_and_the_rest(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CXR_MODEL", str(tmp_path))
+        result = run("--version")
+        assert result.exit_code == 0
+        lines = result.stdout.splitlines()
+        assert lines[1].startswith("model none: ")
+        assert "manifest.json" in lines[1]
+        assert len(lines) == 3
+
+    def test_malformed_setting_is_wrong_usage(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CXR_PROVIDER", "gpu")
+        result = run("--version")
+        assert result.exit_code == 2
+        assert "CXR_PROVIDER" in result.stderr
 
 
 class TestPredict:

@@ -1,6 +1,8 @@
 """Contenders on the same images: matching, paired differences, and what the command writes."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from clients.datasets import open_dataset
 from clients.evaluate import Method
 from clients.scored import EvaluationError
 from service.model.reader import Reader
+from service.model.shipped import default_model
 from service.settings import Settings
 from tests.clients.samples import frame, two_normals
 from tests.clients.test_report import check_self_contained
@@ -289,6 +292,25 @@ class TestCommand:
 
 def settings() -> Settings:
     return Settings.from_env({})
+
+
+class TestDefaultModel:
+    """A model alone is refused with the folder that it was looked for in."""
+
+    def test_is_called_default_wherever_it_lies(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(EvaluationError, match=f"^{re.escape(str(default_model()))} has no"):
+            open_contenders(["first=default"], None, settings())
+
+    def test_a_folder_of_that_name_comes_first(
+        self, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        shutil.copytree(tiny_model, tmp_path / "default")
+        with pytest.raises(EvaluationError, match=r"^default has no"):
+            open_contenders(["default"], None, settings())
 
 
 class TestRefusals:

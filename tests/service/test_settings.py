@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from service.model.shipped import default_model
 from service.settings import KNOWN, MOST, SettingError, Settings, unknown_variables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +18,7 @@ VARIABLE = re.compile(r"(?<![A-Z])CXR_[A-Z_]*[A-Z]")
 class TestFromEnv:
     def test_without_variables_the_default_model_is_served(self) -> None:
         settings = Settings.from_env({})
-        assert settings.model.parts[-3:] == ("models", "default", "1")
+        assert settings.model == default_model()
         assert settings == Settings(model=settings.model)
 
     def test_every_variable_is_read(self) -> None:
