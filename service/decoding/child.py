@@ -26,6 +26,7 @@ from service.observe.stages import Stage, collecting
 
 logger = logging.getLogger("nanocxr")
 
+ROLE = "nanocxr-decoder"  # in the command line: what the process is, to operators and tests
 READY = "ready"
 FAILED = "failed"  # the task raised what is no refusal; the log says where
 
@@ -53,7 +54,7 @@ def main() -> None:
     # handle, which may still need this one to answer what it has accepted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    modules, bytes_of_memory = sys.argv[1:]
+    _, modules, bytes_of_memory = sys.argv[1:]  # the first is the ROLE
     for module in modules.split(","):
         importlib.import_module(module)
     bound_memory(int(bytes_of_memory))

@@ -23,7 +23,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO, Any, TypeVar, cast
 
-from service.decoding.child import FAILED, READY, Answer, Request
+from service.decoding.child import FAILED, READY, ROLE, Answer, Request
 from service.errors import DecoderCrashed, DecodeTimeout, ReadingError
 from service.imaging.claim import Claim, Verdict
 from service.observe.stages import add
@@ -210,7 +210,7 @@ class _Decoder:
         self._ready, self._started = False, time.monotonic()
         try:
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter
-                [sys.executable, "-P", "-c", MAIN, *self._arguments],
+                [sys.executable, "-P", "-c", MAIN, ROLE, *self._arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pipesize=PIPE_BYTES,

@@ -136,6 +136,11 @@ class TestDeath:
         wait_until(lambda: [p.pid for p in own_decoders()] not in ([], [process.pid]))
         assert works(pool)
 
+    def test_processes_are_found_by_their_role(self, pool: Pool) -> None:
+        assert works(pool)
+        (process,) = descendants(os.getpid())
+        assert "nanocxr-decoder" in process.cmdline()  # as docs/operations.md has it
+
     def test_signals_of_a_supervisor_are_left_to_the_parent(self, pool: Pool) -> None:
         assert works(pool)
         (process,) = own_decoders()
