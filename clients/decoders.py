@@ -18,6 +18,7 @@ from service import memory
 from service.decoding.pool import DecodingError, Pool
 from service.errors import DecoderCrashed, DecodeTimeout
 from service.imaging.decode import Limits
+from service.imaging.prepare import RESULTS
 from service.imaging.standardise import InputSpec
 from service.memory import Budget
 
@@ -33,7 +34,12 @@ class Decoders:
     """
 
     def __init__(self, processes: int, *, limits: Limits, spec: InputSpec) -> None:
-        self._pool = Pool(processes, modules=("clients.decoding",), memory=limits.decoding_memory)
+        self._pool = Pool(
+            processes,
+            modules=("clients.decoding",),
+            memory=limits.decoding_memory,
+            results=(Decoded, *RESULTS),
+        )
         self._threads = ThreadPoolExecutor(processes)  # each waits for one process
         self._budget = Budget(memory.limit() - memory.beside_readings(processes))
         self._arguments = (limits, spec)

@@ -23,11 +23,11 @@ from clients.intervals import (
 )
 from clients.operating import OperatingMeasures, Resampling, measure_calls
 from clients.proportions import effective_size
-from clients.reliability import Bin, expected_calibration_error, reliability
+from clients.reliability import Bin, reliability
 from clients.scored import EvaluationError
 from clients.weighting import sampling_weights
 from clients.within import area_within
-from service.findings.calibration import OperatingPoint
+from service.findings.calibration import OperatingPoint, expected_calibration_error
 
 REPLICATES = 2000
 SEED = 20_251_124

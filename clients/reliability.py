@@ -7,8 +7,8 @@ import numpy as np
 from clients.intervals import FloatArray, IntArray, Interval, draws, percentile_interval
 from clients.operating import Resampling
 from clients.proportions import share_interval
+from service.findings.calibration import BINS, bin_of, expected_calibration_error
 
-BINS = 15  # as in Guo et al. 2017, arXiv 1706.04599
 LEAST_PROBABILITY = 1e-12  # a certainty that is wrong would cost an infinite likelihood
 
 
@@ -31,16 +31,11 @@ class Bin:
     frequency: Interval
 
 
-def _bin_of(probabilities: FloatArray) -> IntArray:
-    """Number of each image's bin; bins are [k/15, (k+1)/15), the last one closed."""
-    return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
-
-
 def reliability(
     labels: IntArray, probabilities: FloatArray, weights: FloatArray | None = None
 ) -> tuple[Bin, ...]:
     """Return the bins that hold an image, lowest first; arguments of shape (n,)."""
-    bins = _bin_of(probabilities)
+    bins = bin_of(probabilities)
     return tuple(
         Bin(
             images=int(inside.sum()),
@@ -55,28 +50,6 @@ def reliability(
         )
         for inside in (bins == number for number in np.unique(bins))
     )
-
-
-def expected_calibration_error(
-    labels: IntArray, probabilities: FloatArray, weights: FloatArray | None = None
-) -> float:
-    """Mean distance between confidence and frequency over 15 equal bins, weighted by images.
-
-    Parameters
-    ----------
-    labels, probabilities
-        Shape (n,), n at least 1.
-    weights
-        Shape (n,): what each image counts, where they do not count alike.
-
-    References
-    ----------
-    Guo et al. 2017, arXiv 1706.04599, for the probability of the positive class.
-    """
-    bins = _bin_of(probabilities)
-    weights = np.ones(labels.size) if weights is None else weights
-    surplus = np.bincount(bins, weights=weights * (probabilities - labels), minlength=BINS)
-    return float(np.abs(surplus).sum() / weights.sum())
 
 
 def least_calibration_error(probabilities: FloatArray, *, replicates: int, seed: int) -> Interval:
@@ -122,7 +95,7 @@ def measure_probabilities(
     squares = (probabilities - labels) ** 2
     losses = -np.log(np.where(labels == 1, told, 1 - told))
     surplus = np.zeros((labels.size, BINS))
-    surplus[np.arange(labels.size), _bin_of(probabilities)] = probabilities - labels
+    surplus[np.arange(labels.size), bin_of(probabilities)] = probabilities - labels
     sums = np.column_stack([surplus, squares, losses])
     drawn = draws(
         labels, resampling.patients, replicates=resampling.replicates, seed=resampling.seed

@@ -27,6 +27,7 @@ from clients.pointing import Pointing
 from clients.scored import Scored
 from clients.tables import weights_note
 from clients.weighting import sampling_weights
+from service.findings.calibration import BINS
 
 DEFAULT_TITLE = "Evaluation of pneumonia scores"
 
@@ -96,8 +97,8 @@ def method_note(method: Method) -> str:
         f"Intervals are 95 %. AUROC and AUPR: percentiles of {method.replicates} bootstrap "
         f"replicates over {units} within each class, seed {method.seed}; AUROC also by the normal "
         f"interval with the variance of {analytic} method. Sensitivity, specificity, PPV and NPV: "
-        f"{rates}; at a given prevalence by Bayes' theorem with bootstrap intervals. ECE: 15 equal "
-        "bins. Refused images have no reading and are in no other number."
+        f"{rates}; at a given prevalence by Bayes' theorem with bootstrap intervals. ECE: {BINS} "
+        "equal bins. Refused images have no reading and are in no other number."
     )
     if method.within is not None:
         note += (

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from service.decoding.child import ROLE
+
 PATIENCE = 300.0  # seconds before a wait is given up; far beyond what any of them takes
 
 
@@ -48,7 +50,7 @@ def _decoders(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     found = []
     for child in processes:
         with suppress(psutil.NoSuchProcess):  # it has just ended
-            if any("service.decoding" in word for word in child.cmdline()):
+            if ROLE in child.cmdline():
                 found.append(child)
     return found
 
@@ -56,6 +58,7 @@ def _decoders(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
 def ready_decoders(ask: Callable[[], object]) -> list[psutil.Process]:
     """The decoding processes of this one, each after a first request; they take turns."""
     decoders = own_decoders()
+    assert decoders
     for _ in decoders:
         ask()
     return decoders

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.findings.calibration import BINS
 from service.model.manifest import Manifest
 from training.measures import Interval
 
@@ -130,6 +131,10 @@ variants were kept or dropped by their AUROC here. The figures are those of a de
 optimistic."""
 
 
+# Measures of models that were packaged before their names told the bins.
+UNTOLD = {"expected calibration error": "expected calibration error, 10 bins"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remarks:
     """What only people and real radiographs can add to a card.
@@ -189,7 +194,10 @@ def model_card(manifest: Manifest, remarks: Remarks) -> str:
         default=manifest.default_operating_point,
         measures=_table(
             ("measure", "value"),
-            [(name, Interval(**values)) for name, values in facts["validation"].items()],
+            [
+                (UNTOLD.get(name, name), Interval(**values))
+                for name, values in facts["validation"].items()
+            ],
         ),
         real=_real(remarks.real),
         failures=f"\n## Known failures\n\n{remarks.failures}\n" if remarks.failures else "",
@@ -317,7 +325,7 @@ def _real(real: Sequence[Mapping[str, Any]] | None) -> str:
         for row in real
         if row["stratum"]
     ]
-    header = ("source", "images", "pneumonia", "AUROC", "AUPR", "sensitivity", "specificity", "ECE")
+    header = ("source", "images", "pneumonia", "AUROC", "AUPR", *measures[2:], f"ECE, {BINS} bins")
     return f"\n## Measures on real radiographs\n\n{USE_OF_REAL_IMAGES}\n\n{_table(header, rows)}\n"
 
 

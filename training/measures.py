@@ -12,12 +12,11 @@ from scipy.stats import binomtest
 from sklearn import config_context
 from sklearn.metrics import roc_auc_score
 
-from service.findings.calibration import OperatingPoint
+from service.findings.calibration import BINS, OperatingPoint, expected_calibration_error
 from service.model.session import Outputs, Session
 
 BATCH = 32
 RESAMPLES = 1000
-BINS = 10
 LESION_COVERAGE = 0.25  # of a cell that counts as lesion
 
 Floats = NDArray[np.floating]
@@ -77,7 +76,7 @@ def summarise(
             "sensitivity": float(called[y == 1].mean()),
             "specificity": float(1 - called[y == 0].mean()),
             "Brier score": float(np.square(p - y).mean()),
-            "expected calibration error": calibration_error(y, p),
+            f"expected calibration error, {BINS} bins": expected_calibration_error(y, p),
         }
 
     members = _rows_of_groups(groups)
@@ -115,13 +114,3 @@ def _rows_of_groups(groups: NDArray[np.generic]) -> list[Ints]:
     _, inverse = np.unique(groups, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     return list(np.split(order, np.flatnonzero(np.diff(inverse[order])) + 1))
-
-
-def calibration_error(labels: Ints, scores: Floats) -> float:
-    """Compute the expected calibration error in ten bins of equal width (Guo et al. 2017)."""
-    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    gaps = [
-        abs(scores[bins == b].mean() - labels[bins == b].mean()) * (bins == b).mean()
-        for b in np.unique(bins)
-    ]
-    return float(sum(gaps))

@@ -27,6 +27,7 @@ from service.parent import end_with
 
 logger = logging.getLogger("nanocxr")
 
+ROLE = "nanocxr-decoder"  # in the command line: what the process is, to operators and tests
 READY = "ready"
 FAILED = "failed"  # the task raised what is no refusal; the log says where
 
@@ -54,7 +55,7 @@ def main() -> None:
     # handle, which may still need this one to answer what it has accepted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    parent, modules, bytes_of_memory = sys.argv[1:]
+    _, parent, modules, bytes_of_memory = sys.argv[1:]  # the first is the ROLE
     end_with(int(parent), signal.SIGKILL)  # before memory is bounded: a thread takes some
     for module in modules.split(","):
         importlib.import_module(module)

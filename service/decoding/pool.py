@@ -8,7 +8,6 @@ Executors of the standard library and of loky share one pipe for all results: th
 when a process is killed while it writes to it, and fail every task under way when it dies before.
 """
 
-import dataclasses
 import logging
 import math
 import os
@@ -18,18 +17,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO, Any, TypeVar, cast
 
-from service.decoding.child import FAILED, READY, Answer, Request
+from service import errors
+from service.decoding.child import FAILED, READY, ROLE, Answer, Request
 from service.errors import DecoderCrashed, DecodeTimeout, ReadingError
 from service.imaging.claim import Claim, Verdict
-from service.observe.stages import add
+from service.observe.stages import Stage, add
 
 T = TypeVar("T")
 Admit = Callable[[Claim], Verdict]
+Known = Mapping[tuple[str, str], type]  # by module and name, as they are pickled
 
 KEEPING_SECONDS = 0.1  # how often dead processes are looked for, and late ones killed
 START_SECONDS = 120.0
@@ -44,7 +45,7 @@ MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),
     "MALLOC_TRIM_THRESHOLD_": str(128 * MIB),
 }
-# What arrays are pickled as, beside the dataclasses and errors of this project.
+# What arrays are pickled as.
 ARRAYS = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -75,10 +76,23 @@ class Pool:
         What the tasks need; a process imports it before its first task.
     memory
         Bytes that a process may be granted at most.
+    results
+        Classes of what the tasks return and of what that holds, beside plain values and arrays.
+        An answer with anything else in it costs the process: a file may have taken it over.
     """
 
-    def __init__(self, processes: int, *, modules: tuple[str, ...], memory: int) -> None:
-        self._all = [_Decoder(modules, memory) for _ in range(processes)]
+    def __init__(
+        self,
+        processes: int,
+        *,
+        modules: tuple[str, ...],
+        memory: int,
+        results: tuple[type, ...] = (),
+    ) -> None:
+        known = {
+            (kind.__module__, kind.__name__): kind for kind in (Answer, Stage, Claim, *results)
+        }
+        self._all = [_Decoder(modules, memory, known) for _ in range(processes)]
         self._idle: SimpleQueue[_Decoder] = SimpleQueue()
         for decoder in self._all:
             self._idle.put(decoder)
@@ -98,7 +112,7 @@ class Pool:
         Parameters
         ----------
         task
-            A function of a module. It returns values, arrays, and dataclasses of this project.
+            A function of a module. It returns plain values, arrays, and the ``results``.
         seconds
             After which the process is killed.
         admit
@@ -137,23 +151,29 @@ class Pool:
 class _Answers(pickle.Unpickler):
     """Reads what a process sends, which a hostile file may have taken over: values only."""
 
+    def __init__(self, pipe: IO[bytes], known: Known) -> None:
+        super().__init__(pipe)
+        self._known = known
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in ARRAYS:
             return super().find_class(module, name)
-        if module.startswith(("service.", "clients.")) and "." not in name:
-            found = super().find_class(module, name)
-            if isinstance(found, type) and (
-                dataclasses.is_dataclass(found) or issubclass(found, ReadingError)
-            ):
-                return found
-        raise pickle.UnpicklingError(f"{module}.{name} is no answer")
+        found = self._known.get((module, name))
+        if found is None and module == errors.__name__:
+            found = vars(errors).get(name)
+            if not (isinstance(found, type) and issubclass(found, ReadingError)):
+                found = None
+        if found is None:
+            raise pickle.UnpicklingError(f"{module}.{name} is no answer")
+        return found
 
 
 class _Decoder:
     """One process at a time; the next is started as soon as the last has died."""
 
-    def __init__(self, modules: tuple[str, ...], memory: int) -> None:
+    def __init__(self, modules: tuple[str, ...], memory: int, known: Known) -> None:
         self._arguments = [str(os.getpid()), ",".join(modules), str(memory)]
+        self._known = known
         self._in_use = threading.Lock()
         self._timing = threading.Lock()  # of the two below
         self._due = math.inf  # when the process is late
@@ -210,7 +230,7 @@ class _Decoder:
         self._ready, self._started = False, time.monotonic()
         try:
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter
-                [sys.executable, "-P", "-c", MAIN, *self._arguments],
+                [sys.executable, "-P", "-c", MAIN, ROLE, *self._arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pipesize=PIPE_BYTES,
@@ -249,14 +269,14 @@ class _Decoder:
             due = self._expect(seconds)
             if request is not None:
                 self._send(request)
-            answer = _Answers(self._answers).load()
+            answer = _Answers(self._answers, self._known).load()
             while isinstance(answer, Claim):
                 left = due - time.monotonic()
                 self._expect(None)  # waiting is not decoding
                 verdict = admit(answer)
                 due = self._expect(left)
                 self._send(verdict)
-                answer = _Answers(self._answers).load()
+                answer = _Answers(self._answers, self._known).load()
             if request is None or isinstance(answer, Answer):
                 return answer
         except (EOFError, OSError, pickle.UnpicklingError):

@@ -1,12 +1,19 @@
-"""From a logit to a probability, and from a probability to a call."""
+"""From a logit to a probability, from a probability to a call, and how far both are from truth."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.errors import InvalidManifest
 
 Call = Literal["pneumonia", "no pneumonia"]
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+
+BINS = 15  # of every expected calibration error: another number gives another error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +60,31 @@ class OperatingPoint:
     def call(self, probability: float) -> Call:
         """``pneumonia`` at or above the threshold."""
         return "pneumonia" if probability >= self.threshold else "no pneumonia"
+
+
+def bin_of(probabilities: Floats) -> NDArray[np.int64]:
+    """Number of each probability's bin; bins are [k/15, (k+1)/15), the last one closed."""
+    return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+
+
+def expected_calibration_error(
+    labels: Ints, probabilities: Floats, weights: Floats | None = None
+) -> float:
+    """Mean distance between confidence and frequency over 15 equal bins, weighted by images.
+
+    Parameters
+    ----------
+    labels, probabilities
+        Shape (n,), n at least 1.
+    weights
+        Shape (n,): what each image counts, where they do not count alike.
+
+    References
+    ----------
+    Guo et al. 2017, arXiv 1706.04599, for the probability of the positive class.
+    """
+    weights = np.ones(labels.size) if weights is None else weights
+    surplus = np.bincount(
+        bin_of(probabilities), weights=weights * (probabilities - labels), minlength=BINS
+    )
+    return float(np.abs(surplus).sum() / weights.sum())

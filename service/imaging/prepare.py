@@ -73,6 +73,9 @@ class Pictured:
     grey: GreyImage
 
 
+RESULTS = (Prepared, Pictured, RadiographFacts, Geometry)  # what the functions below return, whole
+
+
 def prepare(data: bytes, limits: Limits, spec: InputSpec) -> Prepared:
     """Decode and standardise one file.
 

@@ -21,7 +21,13 @@ from service.errors import ReadingError, ServiceBusy, UnfamiliarImage
 from service.imaging.decode import Limits
 from service.imaging.display import heat_values
 from service.imaging.overlay import DRAWING_BYTES, GreyImage, PictureFormat, draw_heatmap
-from service.imaging.prepare import Prepared, prepare, prepare_for_screen, prepare_with_picture
+from service.imaging.prepare import (
+    RESULTS,
+    Prepared,
+    prepare,
+    prepare_for_screen,
+    prepare_with_picture,
+)
 from service.imaging.standardise import InputSpec
 from service.memory import Budget, Lease
 from service.model.batching import Batches
@@ -63,6 +69,7 @@ class ReadingRoom:
             processes,
             modules=("service.imaging.prepare",),
             memory=reader.limits.decoding_memory,
+            results=RESULTS,
         )
         self._free = asyncio.Semaphore(processes)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decoding")

@@ -18,11 +18,11 @@ from clients.cli import cli
 from clients.intervals import FloatArray, IntArray
 from clients.operating import Resampling
 from clients.reliability import (
-    expected_calibration_error,
     least_calibration_error,
     measure_probabilities,
 )
 from clients.score import METADATA
+from service.findings.calibration import expected_calibration_error
 from service.model.manifest import Manifest
 from service.model.site import SiteCalibration
 from tests.clients.folders import write_images

@@ -13,22 +13,11 @@ from sklearn.metrics import (
 from clients.evaluate import Measures, Method, evaluate, to_json
 from clients.operating import predictive_values
 from clients.proportions import proportion_interval
-from clients.reliability import expected_calibration_error, reliability
+from clients.reliability import reliability
 from clients.scored import EvaluationError
 from clients.tables import to_table
-from service.findings.calibration import OperatingPoint
+from service.findings.calibration import OperatingPoint, expected_calibration_error
 from tests.clients.samples import frame, two_normals
-
-
-class TestCalibrationError:
-    def test_is_zero_where_frequency_meets_confidence(self) -> None:
-        labels = np.array([1, 0, 0, 0] * 5)
-        assert expected_calibration_error(labels, np.full(20, 0.25)) == pytest.approx(0)
-
-    def test_weighs_bins_by_their_images(self) -> None:
-        labels = np.array([0, 0, 0, 1])
-        probabilities = np.array([0.1, 0.1, 0.1, 1.0])
-        assert expected_calibration_error(labels, probabilities) == pytest.approx(0.075)
 
 
 class TestReliability:

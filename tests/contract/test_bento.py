@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.sources import ROOT, files
+
 LOAD = """
 import bentoml
 from pathlib import Path
@@ -69,8 +70,8 @@ def test_holds_the_service_and_one_model(bento: Path) -> None:
 
 
 def _service_files() -> Iterator[Path]:
-    yield from (ROOT / "service").rglob("*.py")
-    yield from (ROOT / "service" / "ui").iterdir()
+    yield from files(ROOT / "service", "*.py")
+    yield from files(ROOT / "service" / "ui")
 
 
 def test_requirements_are_the_locked_ones_without_torch(bento: Path) -> None:

@@ -29,9 +29,9 @@ from tests.processes import has_work, ready_decoders, suspended, wait_until
 from tests.serving import FORM, form, part, problem, serving
 from tests.signing import public_pem
 from tests.sites import write_site
+from tests.sources import ROOT, files
 from tests.tiny_model import UNFAMILIAR, write_gate
 
-ROOT = Path(__file__).resolve().parents[2]
 PNG = png_bytes()
 
 
@@ -227,7 +227,7 @@ def test_documentation_lists_every_code_with_its_status_and_no_other() -> None:
 
 def test_bases_are_never_raised() -> None:
     names = {base.__name__ for base in BASES}
-    for path in (ROOT / "service").rglob("*.py"):
+    for path in files(ROOT / "service", "*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in names, f"{path.name}:{node.lineno}"

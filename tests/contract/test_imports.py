@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.sources import ROOT, files
+
 FORBIDDEN = {
     "service": {"training", "clients", "torch", "torchvision", "cv2", "pandas"},
     "clients": {"training", "torch"},
@@ -54,7 +55,7 @@ def modules_after(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_dependencies_point_one_way(package: str) -> None:
-    for path in (ROOT / package).rglob("*.py"):
+    for path in files(ROOT / package, "*.py"):
         found = imported(path) & FORBIDDEN[package]
         assert not found, f"{path.relative_to(ROOT)} imports {sorted(found)}"
 
@@ -63,7 +64,7 @@ def test_dependencies_point_one_way(package: str) -> None:
 def test_framework_stays_at_the_edge(library: str) -> None:
     users = {
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "service").rglob("*.py")
+        for path in files(ROOT / "service", "*.py")
         if library in imported(path)
     }
     assert users == ONLY_IN[library]
@@ -79,7 +80,7 @@ def test_framework_stays_at_the_edge(library: str) -> None:
 def test_generators_keep_their_library_in_one_file(library: str, only: set[str]) -> None:
     users = {
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "training").rglob("*.py")
+        for path in files(ROOT / "training", "*.py")
         if library in imported(path)
     }
     assert users == only
@@ -87,7 +88,7 @@ def test_generators_keep_their_library_in_one_file(library: str, only: set[str])
 
 def test_reading_does_not_import_the_http_layer() -> None:
     for folder in ("imaging", "decoding", "model", "findings"):
-        for path in (ROOT / "service" / folder).rglob("*.py"):
+        for path in files(ROOT / "service" / folder, "*.py"):
             text = path.read_text()
             assert "service.http" not in text, path
             assert "service.app" not in text, path

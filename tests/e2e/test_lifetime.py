@@ -51,6 +51,7 @@ class TestTermination:
     def test_answers_what_it_has_accepted_and_refuses_the_rest(self, tmp_path: Path) -> None:
         with running(tmp_path, CXR_DECODE_SECONDS="120") as server:
             decoders = decoders_of(server.process.pid)
+            assert decoders
             for _ in decoders:  # none is still starting when it is stopped
                 assert status(server) == 200
             with ThreadPoolExecutor(6) as clients:

@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 
 from service.imaging.radiograph import Radiograph
 from tests.factories import png_bytes
+from tests.sources import ROOT, files
 from tests.training.model_run import TOML, write_config, write_dataset
 from training.augment import augment
 from training.config import AugmentConfig, Config, InvalidConfig
@@ -45,13 +46,11 @@ class TestConfig:
             Config.load(path)
 
     def test_committed_default_is_valid(self) -> None:
-        root = Path(__file__).resolve().parents[2]
-        default = Config.load(root / "training" / "configs" / "default.toml")
+        default = Config.load(ROOT / "training" / "configs" / "default.toml")
         assert default.fit.architecture == "resnet50"
 
     def test_every_committed_configuration_is_valid(self) -> None:
-        configs = Path(__file__).resolve().parents[2] / "training" / "configs"
-        names = {Config.load(path).name for path in configs.rglob("*.toml")}
+        names = {Config.load(path).name for path in files(ROOT / "training" / "configs", "*.toml")}
         assert {"default", "lite0", "second-seed"} <= names
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 
-from training.measures import peaks_in_lesion
+from service.findings.calibration import OperatingPoint, expected_calibration_error
+from training.measures import peaks_in_lesion, summarise
 
 
 def test_peak_counts_where_a_quarter_of_its_cell_is_lesion() -> None:
@@ -19,3 +20,12 @@ def test_peak_counts_where_a_quarter_of_its_cell_is_lesion() -> None:
 
 def test_empty_lesion_is_never_hit() -> None:
     assert peaks_in_lesion(np.ones((2, 2, 2)), np.zeros((2, 2, 2))).estimate == 0
+
+
+def test_calibration_error_is_that_of_evaluation() -> None:
+    generator = np.random.default_rng(1)
+    labels, scores = np.tile([0, 1], 60), generator.random(120)
+    point = OperatingPoint(name="balanced", threshold=0.5, sensitivity=0.5, specificity=0.5)
+    found = summarise(labels, scores, np.repeat(np.arange(60), 2), point, seed=1)
+    measured = found["expected calibration error, 15 bins"]
+    assert measured.estimate == expected_calibration_error(labels, scores)

@@ -15,6 +15,7 @@ from service.model.golden import golden_readings, replay
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from service.model.signature import SIGNATURE
+from tests.sources import ROOT
 from tests.training.model_run import Run
 from training.card import NO_REMARKS, model_card
 from training.cli import cli
@@ -70,6 +71,12 @@ class TestFolder:
         auroc = manifest.provenance["validation"]["AUROC"]
         assert f"{auroc['estimate']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f})" in card
         assert auroc["low"] <= auroc["estimate"] <= auroc["high"]
+
+    def test_card_says_in_how_many_bins_calibration_was_measured(self, packaged: Run) -> None:
+        manifest = Manifest.load(packaged.model / "manifest.json")
+        assert "| expected calibration error, 15 bins | " in model_card(manifest, NO_REMARKS)
+        shipped = Manifest.load(ROOT / "models" / "default" / "1" / "manifest.json")
+        assert "| expected calibration error, 10 bins | 0.095" in model_card(shipped, NO_REMARKS)
 
     def test_card_names_the_scans_that_images_were_projected_from(self, packaged: Run) -> None:
         manifest = Manifest.load(packaged.model / "manifest.json")
@@ -130,6 +137,7 @@ class TestCard:
         assert "| hospital A | 40 | 12 | 0.812 (0.700 to 0.900) |" in card
         assert "## Known failures\n\nIt calls nipple shadows.\n\n## What it refuses" in card
         assert card.count("0.812") == 2  # the row over all sources is left out
+        assert "| ECE, 15 bins |" in card
         assert "no parameter, temperature or\nthreshold was fitted" in card
 
     def test_of_a_changed_model_is_left_alone(self, packaged: Run, tmp_path: Path) -> None:

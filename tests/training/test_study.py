@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.sources import ROOT, files
 from tests.training.model_run import TOML, Run, write_dataset
 from training.cli import cli
 from training.config import Config, InvalidConfig
 from training.study import StudyMismatch, compare, parse_arms, train_arms
 
-ABLATIONS = Path(__file__).resolve().parents[2] / "training" / "configs" / "ablations"
+ABLATIONS = ROOT / "training" / "configs" / "ablations"
 ARMS = ("nano-banana-cropped", "nano-banana-raw", "roentgen-v2", "phantom")
 
 
@@ -159,7 +160,7 @@ def test_a_base_of_a_base_is_refused(tmp_path: Path) -> None:
         Config.load(tmp_path / "c.toml")
 
 
-@pytest.mark.parametrize("path", sorted(ABLATIONS.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", files(ABLATIONS, "*.toml"), ids=lambda path: path.stem)
 def test_every_ablation_differs_from_the_base_in_one_section(path: Path) -> None:
     base, own = Config.load(ABLATIONS / "base.toml"), Config.load(path)
     sections = ("dataset", "input", "augment", "fit", "reading", "companions", "seed")

@@ -9,6 +9,7 @@ import torch
 
 from service.errors import ModelCorrupt
 from service.model.manifest import Manifest
+from tests.sources import ROOT, files
 from tests.training.model_run import Run
 from training.dataset import load_splits, load_tensors
 from training.export import export_float, graph_path, sha256
@@ -150,9 +151,8 @@ class TestWeights:
 
 class TestGolden:
     def test_of_every_shipped_model_replays_on_any_processor(self) -> None:
-        models = sorted((Path(__file__).resolve().parents[2] / "models").glob("*/*/"))
-        assert models
-        for model in models:
+        for manifest in files(ROOT / "models", "manifest.json"):
+            model = manifest.parent
             assert all(check.passed for check in check_golden(model))
 
     def test_replays(self, packaged: Run) -> None:

@@ -30,7 +30,7 @@ from service.errors import (
 )
 from service.imaging.claim import Claim, Verdict
 from service.imaging.decode import Limits
-from service.imaging.prepare import prepare
+from service.imaging.prepare import RESULTS, prepare, prepare_with_picture
 from service.observe.stages import Stage, collecting
 from tests.factories import png_bytes
 from tests.processes import descendants, own_decoders, wait_until, wait_until_gone
@@ -43,7 +43,7 @@ MEMORY = 256 * MIB
 
 
 def new_pool() -> Pool:
-    return Pool(1, modules=("service.imaging.prepare",), memory=MEMORY)
+    return Pool(1, modules=("service.imaging.prepare",), memory=MEMORY, results=RESULTS)
 
 
 @pytest.fixture
@@ -107,6 +107,30 @@ class TestAnswers:
             pool.run(operator.itemgetter(0), [os.system], seconds=LONG)
         assert works(pool)
 
+    def test_of_a_class_that_no_task_returns_cost_the_process(self, pool: Pool) -> None:
+        with pytest.raises(DecoderCrashed):
+            pool.run(Limits, seconds=LONG)
+        assert works(pool)
+
+    @pytest.mark.parametrize(
+        "name", ["ClassVar", "ReadingError.__init__", "ReadingError.__subclasses__"]
+    )
+    def test_hold_nothing_of_the_module_of_errors_but_errors(self, pool: Pool, name: str) -> None:
+        assert works(pool)
+        with pytest.raises(DecoderCrashed):
+            pool.run(
+                os.write,
+                ANSWERS,
+                b"\x80\x04cservice.errors\n" + name.encode() + b"\n.",
+                seconds=LONG,
+            )
+        assert works(pool)
+
+    def test_with_a_picture_are_those_of_the_task_here(self, pool: Pool) -> None:
+        here = prepare_with_picture(png_bytes(), Limits(), SPEC)
+        there = pool.run(prepare_with_picture, png_bytes(), Limits(), SPEC, seconds=LONG)
+        np.testing.assert_array_equal(there.grey, here.grey)
+
     def test_of_another_kind_cost_the_process(self, pool: Pool) -> None:
         assert works(pool)
         with pytest.raises(DecoderCrashed):
@@ -137,6 +161,11 @@ class TestDeath:
         process.kill()
         wait_until(lambda: [p.pid for p in own_decoders()] not in ([], [process.pid]))
         assert works(pool)
+
+    def test_processes_are_found_by_their_role(self, pool: Pool) -> None:
+        assert works(pool)
+        (process,) = descendants(os.getpid())
+        assert "nanocxr-decoder" in process.cmdline()  # as docs/operations.md has it
 
     def test_signals_of_a_supervisor_are_left_to_the_parent(self, pool: Pool) -> None:
         assert works(pool)

@@ -1,11 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidManifest
-from service.findings.calibration import Calibration, OperatingPoint
+from service.findings.calibration import Calibration, OperatingPoint, expected_calibration_error
 
 LOGITS = st.floats(-1e6, 1e6)
 POINT = OperatingPoint(name="balanced", threshold=0.4, sensitivity=0.9, specificity=0.8)
@@ -52,3 +53,24 @@ class TestOperatingPoint:
     def test_threshold_outside_probabilities_is_refused(self, threshold: float) -> None:
         with pytest.raises(InvalidManifest, match="threshold"):
             OperatingPoint(name="x", threshold=threshold, sensitivity=1, specificity=1)
+
+
+class TestCalibrationError:
+    def test_is_zero_where_frequency_meets_confidence(self) -> None:
+        labels = np.array([1, 0, 0, 0] * 5)
+        assert expected_calibration_error(labels, np.full(20, 0.25)) == pytest.approx(0)
+
+    def test_weighs_bins_by_their_images(self) -> None:
+        labels = np.array([0, 0, 0, 1])
+        probabilities = np.array([0.1, 0.1, 0.1, 1.0])
+        assert expected_calibration_error(labels, probabilities) == pytest.approx(0.075)
+
+    def test_counts_images_by_their_weights(self) -> None:
+        labels, probabilities = np.array([0, 1]), np.array([0.25, 1.0])
+        assert expected_calibration_error(labels, probabilities, np.array([3, 1])) == 0.1875
+
+    def test_has_fifteen_bins(self) -> None:
+        labels = np.array([1, 0])  # whose surpluses cancel out in one bin, and add up in two
+        one, two = np.array([0.61, 0.65]), np.array([0.61, 0.68])
+        assert expected_calibration_error(labels, one) == pytest.approx((0.65 - 0.39) / 2)
+        assert expected_calibration_error(labels, two) == pytest.approx((0.68 + 0.39) / 2)

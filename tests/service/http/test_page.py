@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 from service.http.page import FOLDER
 from service.schemas import INTENDED_USE
 from tests.serving import problem, serving
+from tests.sources import files
 
-FILES = sorted(path.name for path in FOLDER.iterdir())
+FILES = [path.name for path in files(FOLDER)]
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
