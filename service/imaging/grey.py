@@ -114,13 +114,15 @@ def colour_pixels(pixels: Samples, layout: Layout) -> tuple[FloatImage, list[str
 def luma_of(colours: NDArray[Any], white: float) -> FloatImage:
     """Luma of (H, W, 3) samples, as they are of (H, W, 1) ones; float32 (H, W) in [0, 1].
 
-    A block of rows at a time: all pixels as floats would take 12 bytes each.
+    A block of rows at a time: all pixels as floats would take 12 bytes each. And channel by
+    channel: a product of matrices rounds the same colour differently in different places.
     """
     weights = LUMA if colours.shape[2] == 3 else np.ones(1, np.float32)
-    luma = np.empty(colours.shape[:2], np.float32)
+    luma = np.zeros(colours.shape[:2], np.float32)
     for row in range(0, len(colours), ROWS_AT_ONCE):
         block = slice(row, row + ROWS_AT_ONCE)
-        np.matmul(colours[block].astype(np.float32), weights, out=luma[block])
+        for channel, weight in enumerate(weights):
+            luma[block] += colours[block, :, channel] * weight
     luma /= np.float32(white)
     return np.clip(luma, 0, 1, out=luma)
 

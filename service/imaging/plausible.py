@@ -75,7 +75,8 @@ def film_range(pixels: FloatImage) -> tuple[float, float]:
 
 def _gap(sample: FloatImage, low: float, high: float) -> float | None:
     """The middle of the widest gap between ``low`` and ``high``, if it is wide."""
-    counts, edges = np.histogram(sample, BINS, (low, high))
+    # float64: between neighbours in float32 there is no room for bins of it.
+    counts, edges = np.histogram(sample.astype(np.float64), BINS, (low, high))
     counts[[0, -1]] += 1  # both ends occur, sampled or not
     occupied = np.flatnonzero(counts)
     widest = int(np.diff(occupied).argmax())

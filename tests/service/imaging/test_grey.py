@@ -6,7 +6,7 @@ from pydicom.pixels.processing import apply_windowing
 
 from service.imaging.acceptance import Layout
 from service.imaging.bits import extracted
-from service.imaging.grey import robust_window, window
+from service.imaging.grey import luma_of, robust_window, window
 
 VALUES = np.linspace(-50, 300, 71)
 
@@ -78,3 +78,9 @@ class TestRobustWindow:
         values = np.arange(1000, dtype=np.float64)
         falling = robust_window(values[::-1].copy(), self.counts()[::-1].copy())
         np.testing.assert_array_equal(falling[::-1], robust_window(values, self.counts()))
+
+
+@pytest.mark.parametrize("columns", [61, 333])
+def test_the_same_colour_has_the_same_luma_everywhere(columns: int) -> None:
+    colours = np.full((130, columns, 3), (201, 17, 93), np.uint8)
+    assert np.unique(luma_of(colours, 255.0)).size == 1

@@ -64,3 +64,9 @@ def test_films_keep_their_range(film: Pixels) -> None:
 def test_a_film_is_not_warned_of(tags: dict[str, Any]) -> None:
     assert read(dicom_bytes(FILM, bits_stored=12, **tags)).warnings == ()
     assert BAND_WARNING not in read(dicom_bytes(np.full((64, 64), 9, np.uint16))).warnings
+
+
+def test_neighbours_in_float32_have_a_range() -> None:
+    pixels = np.ones((64, 64), np.float32)
+    pixels[::2] = np.nextafter(np.float32(1), np.float32(0))
+    assert film_range(pixels) == (float(pixels.min()), 1.0)
