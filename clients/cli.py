@@ -207,7 +207,8 @@ def worst(
     """Draw the images of DATASET that SCORES read worst, with heatmaps.
 
     Each row shows one class of one stratum as the network sees it, and below that the heatmap:
-    pneumonia with the lowest, no pneumonia with the highest probabilities.
+    pneumonia with the lowest, no pneumonia with the highest probabilities. The files are named in
+    the captions and, in the same order, in a table that is printed.
 
     Example:
 
@@ -215,7 +216,7 @@ def worst(
         cxr worst scores.parquet labels.csv --by source --out worst.png
     """  # noqa: D301  click needs the \b itself
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.worst import NothingToShow, draw  # noqa: PLC0415
+    from clients.worst import NothingToShow, draw, listing  # noqa: PLC0415
     from clients.worst import worst as choose  # noqa: PLC0415
     from service.model.reader import Reader  # noqa: PLC0415
 
@@ -233,6 +234,7 @@ def worst(
                 draw(rows, _every_image(dataset), reader, temporary)
         except NothingToShow as reason:
             raise click.ClickException(str(reason)) from reason
+    click.echo(listing(rows))
     click.echo(out)
 
 

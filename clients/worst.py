@@ -1,6 +1,6 @@
 """The images a model reads worst, with heatmaps: to see what it does not see.
 
-score -> [worst] -> a PNG sheet
+score -> [worst] -> a PNG sheet, a table of its files
 """
 
 import io
@@ -12,10 +12,15 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from clients.items import Dataset
-from service.model.reader import Reader
+from clients.tables import aligned
+from service.imaging.overlay import GreyImage, draw_heatmap
+from service.imaging.standardise import Geometry
+from service.model.reader import Reader, admitted
 
 TILE = 224  # pixels
-CAPTION = 16  # pixels above each tile
+LINE = 14  # pixels
+CAPTION = 2 * LINE + 4  # pixels above each tile: what was read, and the file
+MARGIN = 4  # pixels beside a caption
 
 
 class NothingToShow(ValueError):
@@ -29,6 +34,12 @@ class Row:
     title: str
     label: int
     names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def truth(self) -> str:
+        """The label in words."""
+        return "pneumonia" if self.label else "no pneumonia"
 
 
 def worst(scores: pd.DataFrame, *, by: str | None, count: int) -> list[Row]:
@@ -53,12 +64,32 @@ def worst(scores: pd.DataFrame, *, by: str | None, count: int) -> list[Row]:
             of_class = stratum[stratum["label"] == label]
             order = of_class.sort_values("probability", ascending=bool(label)).head(count)
             if len(order):
-                rows.append(Row(title=str(title), label=label, names=tuple(order["path"])))
+                rows.append(
+                    Row(
+                        title=str(title),
+                        label=label,
+                        names=tuple(order["path"]),
+                        probabilities=tuple(order["probability"]),
+                    )
+                )
     return rows
 
 
+def listing(rows: list[Row]) -> str:
+    """Name the files of a sheet in its order, a line each."""
+    lines = [
+        [name, row.title, row.truth, f"{probability:.2f}"]
+        for row in rows
+        for name, probability in zip(row.names, row.probabilities, strict=True)
+    ]
+    return aligned([["file", "stratum", "truth", "probability"], *lines])
+
+
 def draw(rows: list[Row], dataset: Dataset, reader: Reader, out: Path) -> None:
-    """Write the sheet: for each row the radiographs, and under them the same with the heatmap."""
+    """Write the sheet: for each row what the network sees, and under it the same with the heatmap.
+
+    Captions give the stratum, the truth, the probability of the scores and the file.
+    """
     files = {item.name: item.file for item in dataset.items}
     missing = [name for row in rows for name in row.names if name not in files]
     if missing:
@@ -76,17 +107,34 @@ def draw(rows: list[Row], dataset: Dataset, reader: Reader, out: Path) -> None:
 def _strip(row: Row, files: list[Path], reader: Reader) -> Image.Image:
     strip = Image.new("RGB", (TILE * len(files), CAPTION + 2 * TILE), "white")
     pen = ImageDraw.Draw(strip)
-    truth = "pneumonia" if row.label else "no pneumonia"
-    for place, file in enumerate(files):
-        content = file.read_bytes()
-        reading, overlay = reader.explain(content, bare=False)
-        pixels = reader.prepare(content).tensor[0]
-        plain = Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).resize((TILE, TILE))
-        with Image.open(io.BytesIO(overlay)) as heat:
-            heated = heat.resize((TILE, TILE), Image.Resampling.BOX)
+    for place, (file, name) in enumerate(zip(files, row.names, strict=True)):
         left = place * TILE
-        caption = f"{row.title}, {truth}: {reading.probability:.2f}"
-        pen.text((left + 4, 2), caption, fill="black")
-        strip.paste(plain.convert("RGB"), (left, CAPTION))
-        strip.paste(heated, (left, CAPTION + TILE))
+        facts = f"{row.title}, {row.truth}: {row.probabilities[place]:.2f}"
+        for line, text in enumerate((facts, _fitting(name, pen))):
+            pen.text((left + MARGIN, 2 + line * LINE), text, fill="black")
+        for below, picture in enumerate(_pictures(file.read_bytes(), reader)):
+            tile = picture.resize((TILE, TILE), Image.Resampling.BILINEAR)
+            strip.paste(tile, (left, CAPTION + below * TILE))
     return strip
+
+
+def _pictures(content: bytes, reader: Reader) -> tuple[Image.Image, Image.Image]:
+    """What the network sees, without and with its heatmap: the same pixels."""
+    prepared = reader.prepare(content)
+    seen: GreyImage = np.rint(prepared.tensor[0] * 255).astype(np.uint8)
+    rows, columns = seen.shape
+    whole = Geometry(rows=rows, columns=columns, left=0, top=0, width=columns, height=rows)
+    heatmap = admitted(reader.infer([prepared])[0]).heatmap
+    heated = draw_heatmap(seen, heatmap, whole, full_scale=reader.manifest.heatmap_scale)
+    return Image.fromarray(seen).convert("RGB"), Image.open(io.BytesIO(heated)).convert("RGB")
+
+
+def _fitting(name: str, pen: ImageDraw.ImageDraw) -> str:
+    """As much of a name as is as wide as a tile; its end tells files apart."""
+    if pen.textlength(name) <= TILE - 2 * MARGIN:
+        return name
+    return next(
+        short
+        for start in range(1, len(name) + 1)
+        if pen.textlength(short := f"...{name[start:]}") <= TILE - 2 * MARGIN
+    )

@@ -74,7 +74,7 @@ def seeds() -> list[bytes]:
     Image.fromarray(chest(144, 136, bits=8)).convert("RGBA").save(rgba, "PNG")
     made.append(rgba.getvalue())
     folders = [Path(DATA_ROOT, "test_files"), external_data_sources()["pydicom-data"].data_path]
-    paths = [path for folder in folders for path in files(Path(str(folder)), "*.dcm")]
+    paths = sorted(path for folder in folders for path in files(Path(str(folder)), "*.dcm"))
     real = [path.read_bytes() for path in paths if path.stat().st_size <= LARGEST_SEED]
     return made + real + [film for data in real if (film := _as_chest(data))]
 

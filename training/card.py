@@ -20,7 +20,7 @@ CARD = """\
 
 ## What it is
 
-A {architecture} with one output that scores pneumonia on one frontal chest radiograph (PA or AP).
+{network} with one output that scores pneumonia on one frontal chest radiograph (PA or AP).
 It was trained on synthetic images alone{also}. In one forward pass the graph (`{graph}`, ONNX,
 {precision}) gives the logit, a heatmap (Grad-CAM on the last convolutional layer, in units of the
 logit) and the pooled features.
@@ -177,7 +177,7 @@ def model_card(manifest: Manifest, remarks: Remarks) -> str:
     return CARD.format(
         name=manifest.name,
         version=manifest.version,
-        architecture=facts["weights"]["architecture"],
+        network=_whole(facts),
         init=_starts(facts),
         also=PHOTOGRAPHS if PHOTOGRAPHED in _starts(facts) else "",
         graph=manifest.graph,
@@ -212,6 +212,14 @@ def model_card(manifest: Manifest, remarks: Remarks) -> str:
             ],
         ),
     )
+
+
+def _whole(facts: Mapping[str, Any]) -> str:
+    """What the graph is: one network, or how many."""
+    companions = facts.get("companions", ())  # models packaged before there were any lack the key
+    if companions:
+        return f"A committee of {len(companions) + 1} networks"
+    return f"A {facts['weights']['architecture']}"
 
 
 def _parts(facts: Mapping[str, Any]) -> str:

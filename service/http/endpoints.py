@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import InvalidParameter, ReadingError
 from service.http.desk import Desk
-from service.http.form import form
+from service.http.form import write_form
 from service.http.openapi import PAGE, document
 from service.http.page import Page
 from service.http.problems import problem_of, refuse
@@ -90,7 +90,7 @@ async def view(request: Request) -> Response:
     desk = _desk(request)
     async with desk.files(request, "image", most=1) as files:
         reading, grey, heat, lease = await desk.room.view(_only(files))
-    body, media_type = form(
+    body, media_type = write_form(
         {
             "reading": (
                 "application/json",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from secrets import token_hex
 
 
-def form(parts: Mapping[str, tuple[str, bytes]]) -> tuple[bytes, str]:
+def write_form(parts: Mapping[str, tuple[str, bytes]]) -> tuple[bytes, str]:
     """Join parts to a body.
 
     Parameters

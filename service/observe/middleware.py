@@ -207,6 +207,6 @@ def line(veiled: Scope, facts: RequestFacts, status: int, seconds: float) -> dic
         "format": facts.format,
         "rows": facts.rows,
         "columns": facts.columns,
-        "stages_ms": {name: round(time * 1000, 2) for name, time in totals.items()},
+        "stages_ms": {name: round(took * 1000, 2) for name, took in totals.items()},
     }
     return {name: value for name, value in fields.items() if value not in (None, {})}

@@ -78,6 +78,13 @@ class TestFolder:
         shipped = Manifest.load(ROOT / "models" / "default" / "1" / "manifest.json")
         assert "| expected calibration error, 10 bins | 0.095" in model_card(shipped, NO_REMARKS)
 
+    def test_card_says_how_many_networks_read(self, packaged: Run) -> None:
+        alone = Manifest.load(packaged.model / "manifest.json")
+        architecture = packaged.config.fit.architecture
+        assert f"\nA {architecture} with one output" in model_card(alone, NO_REMARKS)
+        shipped = Manifest.load(ROOT / "models" / "default" / "1" / "manifest.json")
+        assert "\nA committee of 4 networks with one output" in model_card(shipped, NO_REMARKS)
+
     def test_card_names_the_scans_that_images_were_projected_from(self, packaged: Run) -> None:
         manifest = Manifest.load(packaged.model / "manifest.json")
         scan = {"name": "a", "collection": "LIDC-IDRI", "licence": "CC BY 3.0", "series": "1.2"}
