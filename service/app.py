@@ -143,7 +143,7 @@ class ChestXray:
             if address := command_address():
                 guard.check_host(address[0])
                 check_address(*address)
-            prepare()
+            prepare(reloads=_reloads())
         except (KeysRequired, ValueError) as error:
             raise BentoMLConfigException(str(error)) from None
 
@@ -165,6 +165,12 @@ service: Any = ChestXray
 service.add_asgi_middleware(InnerMiddleware, tracer_provider=BentoMLContainer.tracer_provider.get)
 service.add_asgi_middleware(ProblemMiddleware)
 service.add_asgi_middleware(GuardMiddleware, state=api.state)
+
+
+def _reloads() -> bool:
+    """Whether `bentoml serve` was told to watch the code."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.params.get("reload"))
 
 
 def command_address() -> tuple[str, int] | None:

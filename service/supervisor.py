@@ -9,6 +9,8 @@ import signal
 import tempfile
 from typing import Any
 
+import circus.arbiter
+import circus.controller
 import circus.watcher
 
 CAUSES = {
@@ -22,8 +24,13 @@ ORDERLY = {0, -signal.SIGTERM}  # where the supervisor has told it to end
 logger = logging.getLogger("nanocxr.supervisor")
 
 
-def prepare() -> None:
+def prepare(*, reloads: bool = False) -> None:
     """Call it in the process of the supervisor, before BentoML makes circus' watchers.
+
+    Parameters
+    ----------
+    reloads
+        Whether the service is started anew where its code changes, by a process that commands it.
 
     Raises
     ------
@@ -31,7 +38,20 @@ def prepare() -> None:
         If no temporary folder can be made, which BentoML needs to start.
     """
     circus.watcher.Watcher = TellingWatcher  # BentoML imports it when it makes one
+    if not reloads:
+        circus.arbiter.Controller = DeafController
     _choose_temporary_folder()
+
+
+class DeafController(circus.controller.Controller):  # type: ignore[misc]
+    """Obeys signals, and nobody at its port.
+
+    circus takes commands at a port of 127.0.0.1 from any user of the computer, to start programs
+    among them, and asks for no name.
+    """
+
+    def handle_message(self, raw_msg: object) -> None:
+        """Take no command; whoever waits for an answer gets none."""
 
 
 class TellingWatcher(circus.watcher.Watcher):  # type: ignore[misc]

@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from circus.client import CircusClient
+from circus.exc import CallError
 
 from benchmarks.load import send, upload
 from benchmarks.strangers import dripping
@@ -111,3 +113,17 @@ class TestSockets:
             folders = list(temporary.glob("bentoml-uds-*"))
             assert len(folders) == 1
             assert stat.S_IMODE(folders[0].stat().st_mode) == 0o700
+
+    def test_supervisor_takes_no_command(self, server: Server) -> None:
+        supervisor = psutil.Process(server.process.pid)
+        ports = {
+            connection.laddr.port
+            for connection in supervisor.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        } - {httpx.URL(server.url).port}
+        assert ports  # of commands, and of events
+        for port in ports:
+            client = CircusClient(endpoint=f"tcp://127.0.0.1:{port}", timeout=2.0)
+            with pytest.raises(CallError, match=r"[Tt]imed out"):
+                client.send_message("list")
+            client.stop()
