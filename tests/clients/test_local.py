@@ -197,6 +197,7 @@ def open_files(pid: int) -> set[Path]:
 
 RUN = """
 import sys
+import time
 from pathlib import Path
 import clients.score
 from clients.datasets import open_dataset
@@ -205,13 +206,15 @@ from service.model.bundle import Bundle
 from service.settings import Settings
 
 clients.score.PART_ROWS = 16
-images, model, out = map(Path, sys.argv[1:])
+images, model, out = map(Path, sys.argv[1:4])
+pause = float(sys.argv[4])
 with LocalEngine(Bundle.open(model), Settings(model=model), cores_used=2) as engine:
-    clients.score.score(open_dataset(images), engine, out, advance=lambda _: None)
+    clients.score.score(open_dataset(images), engine, out, advance=lambda _: time.sleep(pause))
 """
 
 
-IMAGES = 1500  # a part is 256: after three runs with one or two each the fourth is not done at once
+IMAGES = 600
+PAUSE = 0.05  # seconds after each row, or a fast machine would be done before it is interrupted
 
 
 class TestInterruption:
@@ -220,10 +223,11 @@ class TestInterruption:
     ) -> None:
         images, out = write_images(tmp_path / "images", IMAGES), tmp_path / "scores.parquet"
         command = [sys.executable, "-c", RUN, str(images), str(tiny_model), str(out)]
+        slowly = [*command, str(PAUSE)]
         parts = parts_folder(out)
         for stop in (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
             before = len(list(parts.glob("*.parquet")))
-            run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            run = subprocess.Popen(slowly, stderr=subprocess.DEVNULL)
             wait_until(lambda: len(list(parts.glob("*.parquet"))) > before)  # noqa: B023
             below = descendants(run.pid)
             assert len(decoders_of(run.pid)) == 2
@@ -233,7 +237,7 @@ class TestInterruption:
             assert not out.exists()
         kept = sum(pq.read_metadata(part).num_rows for part in parts.glob("*.parquet"))
         assert 0 < kept < IMAGES
-        subprocess.run(command, check=True)
+        subprocess.run([*command, "0"], check=True)
         table = pd.read_parquet(out)
         assert len(table) == table["path"].nunique() == IMAGES
         assert table["error"].isna().all()

@@ -164,7 +164,7 @@ class TestDeath:
 
     def test_processes_are_found_by_their_role(self, pool: Pool) -> None:
         assert works(pool)
-        (process,) = descendants(os.getpid())
+        (process,) = own_decoders()
         assert "nanocxr-decoder" in process.cmdline()  # as docs/operations.md has it
 
     def test_signals_of_a_supervisor_are_left_to_the_parent(self, pool: Pool) -> None:
