@@ -196,6 +196,7 @@ def open_files(pid: int) -> set[Path]:
 
 
 RUN = """
+import signal
 import sys
 import time
 from pathlib import Path
@@ -205,6 +206,7 @@ from clients.local import LocalEngine
 from service.model.bundle import Bundle
 from service.settings import Settings
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 clients.score.PART_ROWS = 16
 images, model, out = map(Path, sys.argv[1:4])
 pause = float(sys.argv[4])
