@@ -18,8 +18,9 @@ import psutil
 from benchmarks.load import send, upload
 from benchmarks.overload import watched
 from benchmarks.serving import ROOT, running
+from service.imaging.claim import MIB
 from service.imaging.decode import Limits
-from service.memory import MIB, needed
+from service.memory import needed
 from tests.factories import largest_film
 
 CORES = (1, 2, 4)

@@ -10,10 +10,9 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from service.imaging.claim import Claim, Verdict
+from service.imaging.claim import MIB, Claim, Verdict
 from service.observe.stages import stage
 
-MIB = 2**20
 CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 OWN_CGROUP = Path("/proc/self/cgroup")
 

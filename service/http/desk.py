@@ -14,8 +14,9 @@ from service.errors import ModelUnavailable, ServiceBusy
 from service.http.guard import client_of
 from service.http.places import Places
 from service.http.upload import File, UploadLimits, UploadMemory, discard, read_files
+from service.imaging.claim import MIB
 from service.imaging.decode import Limits
-from service.memory import MIB, Budget, shared_out
+from service.memory import Budget, shared_out
 from service.model.reader import Reader
 from service.model.reading_room import ReadingRoom
 from service.model.session import cores

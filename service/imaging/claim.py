@@ -61,12 +61,12 @@ def claim(pixels: int, *, samples: int, file: int) -> None:
     ServiceBusy, TooManyPixels
         What the one who is asked raises.
     """
-    _raise_or_go_on(Claim(pixels, needed(pixels, samples=samples, file=file)))
+    _ask_for(Claim(pixels, needed(pixels, samples=samples, file=file)))
 
 
 def claim_inflation(size: int) -> None:
     """Ask for the memory of inflating a file to at most ``size`` bytes; errors as :func:`claim`."""
-    _raise_or_go_on(Claim(0, 3 * size))  # the buffer doubles as it grows
+    _ask_for(Claim(0, 3 * size))  # the buffer doubles as it grows
 
 
 def needed(pixels: int, *, samples: int, file: int) -> int:
@@ -74,7 +74,7 @@ def needed(pixels: int, *, samples: int, file: int) -> int:
     return pixels * (GREY_BYTES if samples == 1 else COLOUR_BYTES) + FILE_COPIES * file + TABLES
 
 
-def _raise_or_go_on(claim: Claim) -> None:
+def _ask_for(claim: Claim) -> None:
     ask = _ASK.get()
     if ask is not None:
         ask(claim)

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.imaging.claim import MIB
 from service.imaging.decode import Limits
-from service.memory import MIB, needed
+from service.memory import needed
 from tests.cgroups import MemoryGroup, memory_group
 from tests.e2e.conftest import ROOT, Server, running
 from tests.factories import largest_film

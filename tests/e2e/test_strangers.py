@@ -18,6 +18,7 @@ from service.http.desk import ARRIVING_PER_REQUEST
 from tests.e2e.conftest import Server, running
 from tests.factories import png_bytes
 from tests.processes import PATIENCE, descendants, wait_until
+from tests.sockets import read_to_end
 
 pytestmark = pytest.mark.e2e
 
@@ -39,16 +40,6 @@ def predict(server: Server, source: str) -> int:
     transport = httpx.HTTPTransport(local_address=source)
     with httpx.Client(transport=transport, timeout=PATIENCE) as client:
         return client.post(f"{server.url}/predict", files={"image": png_bytes()}).status_code
-
-
-def read_to_end(client: socket.socket) -> bytes:
-    received = bytearray()
-    try:
-        while piece := client.recv(1 << 16):
-            received += piece
-    except ConnectionResetError:
-        pass
-    return bytes(received)
 
 
 class TestSlowBodies:

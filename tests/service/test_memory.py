@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from service import memory
-from service.imaging.claim import Claim
+from service.imaging.claim import MIB, Claim
 from service.imaging.decode import Limits
-from service.memory import MIB, Budget, beside_readings, limit, needed, shared_out
+from service.memory import Budget, beside_readings, limit, needed, shared_out
 from tests.processes import wait_until
 
 LONG = 120.0

@@ -16,6 +16,7 @@ from service.http import connection
 from service.http.connection import BoundedConnection
 from service.http.pieces import PiecesMiddleware
 from tests.processes import PATIENCE, wait_until
+from tests.sockets import read_to_end
 
 SHORT, LONG = 0.2, 3600.0
 LARGE = 32 * 1024 * 1024  # more than the kernels of both ends hold
@@ -93,16 +94,6 @@ def serving(*, keep_alive: int = 3600) -> Iterator[Served]:
 def connected(served: Served) -> Iterator[socket.socket]:
     with socket.create_connection(served.address, timeout=PATIENCE) as client:
         yield client
-
-
-def read_to_end(client: socket.socket) -> bytes:
-    received = bytearray()
-    try:
-        while piece := client.recv(1 << 16):
-            received += piece
-    except ConnectionResetError:
-        pass
-    return bytes(received)
 
 
 def read_answer(client: socket.socket, length: int) -> bytes:
