@@ -28,9 +28,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from service.imaging.acceptance import pixel_layout
 from service.imaging.decode import Limits, decode
-from service.imaging.pixels import stored_pixels
+from service.imaging.dicom.acceptance import pixel_layout
+from service.imaging.dicom.pixels import stored_pixels
 from tests.factories import chest, dicom_bytes, jpeg_bytes, png_bytes
 
 

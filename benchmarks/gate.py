@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydicom.pixels.utils import pixel_array
 
-from clients.proportions import proportion_interval
+from clients.metrics.proportions import proportion_interval
 from service.errors import ReadingError, UnfamiliarImage
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage

@@ -20,9 +20,9 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from service.model.session import Session
-from training.export import export_float, quantise
-from training.network import PneumoniaNet
-from training.verify import LogitColumn
+from training.networks.pneumonia import PneumoniaNet
+from training.release.export import export_float, quantise
+from training.release.verify import LogitColumn
 
 SIZE = 224
 BATCHES = (1, 8)

@@ -26,11 +26,11 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from clients import rsna
-from clients.datasets import open_dataset
-from clients.items import Item
-from clients.local import BATCH, LocalEngine
-from clients.score import done_names, parts_folder
+from clients.datasets import rsna
+from clients.datasets.items import Item
+from clients.datasets.open import open_dataset
+from clients.scoring.local import BATCH, LocalEngine
+from clients.scoring.score import done_names, parts_folder
 from service.model.bundle import Bundle
 from service.model.session import Session
 from service.settings import Settings

@@ -17,17 +17,17 @@ import pandas as pd
 import torch
 
 from training.config import Config
-from training.dataset import PairedBatches, TrainingImages
+from training.fit.dataset import PairedBatches, TrainingImages
+from training.fit.distributed import Rank
 from training.generate.store import generate
-from training.network import PneumoniaNet
-from training.ranks import Rank
+from training.networks.pneumonia import PneumoniaNet
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SIZE, PAIRS = 32, 128, 16
 
 
 def stepper(*, bfloat16: bool, channels_last: bool) -> Callable[[], None]:
-    """One optimiser step on random images, as ``training.fit`` takes it."""
+    """One optimiser step on random images, as ``training.fit.train`` takes it."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = PneumoniaNet("resnet50", 4, mean=0.5, std=0.29).to(memory_format=layout)
     optimiser = torch.optim.AdamW(network.parameters())

@@ -6,15 +6,7 @@ The names in ``__all__`` are for users, see docs/api.md; modules may move.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clients.results import (
-        CalibrationReference,
-        ImageFacts,
-        ModelInfo,
-        ModelReference,
-        Prediction,
-        Problem,
-    )
-    from clients.sdk import (
+    from clients.sdk.client import (
         AccessDenied,
         ChestXrayClient,
         ChestXrayError,
@@ -23,6 +15,14 @@ if TYPE_CHECKING:
         ServiceBusy,
         ServiceFailed,
         ServiceUnreachable,
+    )
+    from clients.sdk.results import (
+        CalibrationReference,
+        ImageFacts,
+        ModelInfo,
+        ModelReference,
+        Prediction,
+        Problem,
     )
 
 __all__ = [
@@ -47,6 +47,6 @@ def __getattr__(name: str) -> object:
     """Import the SDK where it is asked for: each decoding process would carry 15 MiB of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from clients import results, sdk  # noqa: PLC0415
+    from clients.sdk import client, results  # noqa: PLC0415
 
-    return (vars(results) | vars(sdk))[name]
+    return (vars(results) | vars(client))[name]

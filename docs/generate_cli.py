@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from clients.cli import cli as cxr
-from training.cli import cli as cxr_train
+from clients.cli.main import cli as cxr
+from training.cli.main import cli as cxr_train
 
 TARGET = Path(__file__).with_name("cli.md")
 PROGRAMS: dict[str, click.Command] = {"cxr": cxr, "cxr-train": cxr_train}

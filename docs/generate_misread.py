@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from clients.items import Dataset, Item
-from clients.worst import draw, worst
+from clients.datasets.items import Dataset, Item
+from clients.reports.misread import draw, worst
 from service.model.reader import Reader
 from training.config import Config
-from training.dataset import load_splits
+from training.fit.dataset import load_splits
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "images" / "misread.png"

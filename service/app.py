@@ -23,11 +23,11 @@ from bentoml._internal.server.metrics.prometheus import PrometheusClient
 from bentoml.exceptions import BentoMLConfigException
 from uvicorn.config import HTTP_PROTOCOLS
 
+from service.auth.middleware import Guard, GuardMiddleware
 from service.errors import KeysRequired, ModelUnavailable
+from service.http.admission import Desk
 from service.http.connection import BoundedConnection
-from service.http.desk import Desk
 from service.http.endpoints import create_app
-from service.http.guard import Guard, GuardMiddleware
 from service.http.listening import check_address, refuse_when_told_to_end
 from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from clients.flow import in_flight
+from clients.scoring.flow import in_flight
 from service.errors import ServiceBusy
 from service.http.problems import FRAMEWORK, STATUS
 

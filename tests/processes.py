@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-from service.decoding.child import ROLE
+from service.inference.worker import ROLE
 
 PATIENCE = 300.0  # seconds before a wait is given up; far beyond what any of them takes
 

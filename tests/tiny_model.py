@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from service.findings.calibration import Calibration, OperatingPoint
-from service.findings.familiarity import Gate
+from service.findings.gate import Gate
 from service.imaging.standardise import InputSpec
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from tests.factories import Pixels, png_bytes
-from training.export import export_float, write_graph
-from training.network import PneumoniaNet
+from training.networks.pneumonia import PneumoniaNet
+from training.release.export import export_float, write_graph
 
 SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
 POINT = OperatingPoint(name="balanced", threshold=0.5, sensitivity=0.9, specificity=0.8)

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from service.errors import ReadingError
 from service.imaging.standardise import InputSpec
-from training.network import BLOCKS
-from training.views import VIEWS
+from training.networks.channels import VIEWS
+from training.networks.pneumonia import BLOCKS
 
 Section = TypeVar("Section")
 
@@ -172,7 +172,7 @@ def _check_views(views: tuple[str, ...], drop: float) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingConfig:
-    """How the packaged graph reads, where it does more than the network: ``training.lungs``.
+    """How the packaged graph reads where it does more than the network.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ class ReadingConfig:
         Of the lung detail against the networks, each divided by its standard deviation on synthetic
         images.
     children
-        Whether the detail has a say in children's films alone: ``training.age``.
+        Whether the detail has a say in children's films alone: ``training.release.age``.
     phantoms, steps
         Patients drawn, and optimiser steps, to learn where lungs are.
     """

@@ -1,6 +1,7 @@
 """What a model's calibration and a site's are fitted with: targets, loss and thresholds.
 
-Used by training.calibrate on synthetic images, and by clients.calibrate on films of a site.
+Used by training.release.calibrate on synthetic images, and by clients.calibration.site on a
+site's films.
 """
 
 from collections.abc import Callable

@@ -13,12 +13,12 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from service.errors import InvalidParameter, ReadingError
-from service.http.desk import Desk
+from service.http.admission import Desk
 from service.http.form import write_form
+from service.http.multipart import File
 from service.http.openapi import PAGE, document
 from service.http.page import Page
 from service.http.problems import problem_of, refuse
-from service.http.upload import File
 from service.imaging.overlay import FORMATS, PictureFormat, colour_map
 from service.memory import Lease
 from service.model.reader import Reading

@@ -31,8 +31,8 @@ from pydicom.uid import (
 )
 
 from service.errors import CorruptImage, MultipleFrames, TruncatedImage
-from service.imaging.jpeg import END_MARKER, Frame, check_jpeg, frame_of, missing_parts
-from service.imaging.jpeg2000 import check_jpeg2000
+from service.imaging.bounds.jpeg import END_MARKER, Frame, check_jpeg, frame_of, missing_parts
+from service.imaging.bounds.jpeg2000 import check_jpeg2000
 
 logging.getLogger("imagecodecs").setLevel(logging.CRITICAL)
 
@@ -129,7 +129,7 @@ def decode_jpeg(stream: bytes, colours: str) -> NDArray[np.uint8]:
     Parameters
     ----------
     stream
-        For which :func:`service.imaging.jpeg.check_jpeg` passed.
+        For which :func:`service.imaging.bounds.jpeg.check_jpeg` passed.
     colours
         ``"GRAY"`` or ``"RGB"``, as libjpeg converts to them.
 

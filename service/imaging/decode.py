@@ -9,8 +9,8 @@ from typing import Literal
 
 from service.errors import NotAnImage, TooManyBytes
 from service.imaging.claim import needed
-from service.imaging.dicom import read_dicom
-from service.imaging.dicom_file import PREFIX_END, is_dicom
+from service.imaging.dicom.file import PREFIX_END, is_dicom
+from service.imaging.dicom.read import read_dicom
 from service.imaging.plausible import plausible
 from service.imaging.png import SIGNATURE as PNG_SIGNATURE
 from service.imaging.radiograph import Radiograph

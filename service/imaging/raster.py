@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
+from service.imaging.bounds.jpeg import END_MARKER, check_jpeg
+from service.imaging.bounds.size import check_size
 from service.imaging.claim import claim
 from service.imaging.codestreams import check_whole, decode_jpeg, decode_png
-from service.imaging.grey import ROWS_AT_ONCE, colour_warnings, luma_of
-from service.imaging.jpeg import END_MARKER, check_jpeg
+from service.imaging.dicom.grayscale import ROWS_AT_ONCE, colour_warnings, luma_of
 from service.imaging.png import inflated
 from service.imaging.radiograph import FloatImage, Radiograph
-from service.imaging.size import check_size
 
 # Pillow warns of every malformed entry of Exif data; a file may have thousands.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")

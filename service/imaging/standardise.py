@@ -1,7 +1,7 @@
 """Turn a Radiograph into the tensor the network was trained on.
 
 bytes -> decode -> [standardise] -> session -> calibration
-Used by service.model.reader and training.dataset, and nowhere re-implemented.
+Used by service.model.reader and training.fit.dataset, and nowhere re-implemented.
 """
 
 from dataclasses import dataclass

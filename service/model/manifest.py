@@ -11,7 +11,7 @@ from typing import Any
 
 from service.errors import InvalidManifest
 from service.findings.calibration import Calibration, OperatingPoint
-from service.findings.familiarity import Gate
+from service.findings.gate import Gate
 from service.imaging.standardise import InputSpec
 
 SCHEMA_VERSION = 1

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients.http_server import Server, running_server
+from tests.clients.sdk.http_server import Server, running_server
 
 
 @pytest.fixture
@@ -15,4 +15,4 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clients.sdk.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("clients.sdk.client.FIRST_WAIT_SECONDS", 0.001)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from clients.intervals import FloatArray, IntArray
+from clients.metrics.intervals import FloatArray, IntArray
 
 
 def two_normals(

@@ -10,9 +10,10 @@ from types import ModuleType
 import pytest
 
 import clients
-from clients import results, sdk
-from tests.clients import bodies
-from tests.clients.http_server import Answer, Server
+from clients.sdk import client as sdk
+from clients.sdk import results
+from tests.clients.sdk import bodies
+from tests.clients.sdk.http_server import Answer, Server
 from tests.sources import ROOT
 
 SECTION = (
@@ -64,7 +65,7 @@ def test_other_names_are_not_there() -> None:
 
 def test_decoding_processes_carry_no_http_client() -> None:
     heavy = {"httpx", "pydantic", "pandas"}
-    assert not loaded_after("import clients.decoding") & heavy
+    assert not loaded_after("import clients.scoring.decoding") & heavy
     assert loaded_after("from clients import ChestXrayClient") & heavy == {"httpx", "pydantic"}
 
 

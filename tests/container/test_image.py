@@ -197,7 +197,7 @@ def test_does_not_listen_without_keys(engine: Engine) -> None:
 def test_makes_a_key(engine: Engine, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     once = ["--rm", "--no-healthcheck", f"--volume={tmp_path}:/keys"]
-    command = ["-m", "service.http.keys", "new", "radiology", "--file", "/keys/keys.txt"]
+    command = ["-m", "service.auth.keys", "new", "radiology", "--file", "/keys/keys.txt"]
     key = run(engine, "run", *once, "--entrypoint=python3", IMAGE, *command).strip()
     name, digest = (tmp_path / "keys.txt").read_text().splitlines()[-1].split()
     assert (name, digest) == ("radiology", hashlib.sha256(key.encode()).hexdigest())

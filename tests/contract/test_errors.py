@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydicom.uid import MPEG2MPML
 
 from service import errors
+from service.auth.keys import add_key
 from service.errors import ReadingError
-from service.http import upload
-from service.http.keys import add_key
+from service.http import multipart as upload
 from service.http.problems import FRAMEWORK, STATUS
 from service.model.signature import SIGNATURE
 from tests.factories import chest, dicom_bytes, png_bytes

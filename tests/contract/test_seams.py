@@ -25,7 +25,7 @@ from bentoml.exceptions import BentoMLConfigException
 from starlette.testclient import TestClient
 
 from service.app import Observed, service
-from service.http.guard import GuardMiddleware
+from service.auth.middleware import GuardMiddleware
 from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
 from service.observe.middleware import InnerMiddleware, OuterMiddleware

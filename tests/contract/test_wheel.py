@@ -43,7 +43,7 @@ with TestClient(service.to_asgi(), base_url="http://127.0.0.1") as client:
 """
 # What Python does where a package is not installed.
 WITHOUT_RUNTIME = "import sys; sys.modules['onnxruntime'] = None; "
-CXR = "from clients.cli import cli; cli()"
+CXR = "from clients.cli.main import cli; cli()"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

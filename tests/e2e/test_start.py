@@ -102,7 +102,7 @@ class TestSettings:
     def test_file_of_keys_that_cannot_be_read(self, tmp_path: Path) -> None:
         said = refusal(tmp_path, CXR_API_KEYS=tmp_path / "gone.txt")
         assert said.startswith(f"CXR_API_KEYS: the keys file {tmp_path / 'gone.txt'} cannot be")
-        assert "python -m service.http.keys new" in said
+        assert "python -m service.auth.keys new" in said
 
     def test_every_number_may_be_as_large_as_it_may(self, tmp_path: Path, tiny_model: Path) -> None:
         largest = {name: str(most) for name, most in MOST.items()}

@@ -14,7 +14,7 @@ from circus.exc import CallError
 
 from benchmarks.load import send, upload
 from benchmarks.strangers import dripping
-from service.http.desk import ARRIVING_PER_REQUEST
+from service.http.admission import ARRIVING_PER_REQUEST
 from tests.e2e.conftest import Server, running
 from tests.factories import png_bytes
 from tests.processes import PATIENCE, descendants, wait_until

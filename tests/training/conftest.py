@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.training.films import Film, draw_films
-from tests.training.gemini_server import KEY, GeminiServer, serving
+from tests.training.curate.films import Film, draw_films
+from tests.training.generate.nanobanana.gemini_server import KEY, GeminiServer, serving
 from tests.training.model_run import Run, write_config, write_dataset, write_weights
-from training.export import export
-from training.package import package
+from training.release.export import export
+from training.release.package import package
 
 
 @pytest.fixture(scope="session")

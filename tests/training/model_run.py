@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from training.config import Config
-from training.optimisation import new_network
+from training.fit.optimisation import new_network
 
 PAIRS = 40
 SIDE = 96

@@ -20,8 +20,8 @@ from torch import Tensor
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import InputSpec, standardise
-from training.augment import augment
 from training.config import AugmentConfig
+from training.fit.augment import augment
 from training.gate.lateral import draw_lateral
 from training.gate.network import see
 from training.gate.pictures import SIDE, page, paint

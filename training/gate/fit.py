@@ -17,17 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from service.findings.familiarity import Gate
+from service.findings.gate import Gate
 from service.model.bundle import CARD, Bundle
 from service.model.manifest import Manifest
-from training.card import with_refusals
 from training.config import Config
-from training.dataset import load_splits
-from training.export import sha256, write_graph
+from training.fit.dataset import load_splits
 from training.gate.examples import KINDS, draw_examples
 from training.gate.network import Scout, logits, weights
-from training.lungs import served_input
-from training.package import seal
+from training.networks.lungs import served_input
+from training.release.card import with_refusals
+from training.release.export import sha256, write_graph
+from training.release.package import seal
 
 GRAPH = "gate.onnx"
 FILM = "film"

@@ -7,7 +7,7 @@ It keeps where things are (no pooling over the whole image at the end): which wa
 import torch
 from torch import Tensor, nn
 
-from training.views import equalise
+from training.networks.channels import equalise
 
 SIDE = 64  # pixels the scout looks at, whatever the model's input
 _WIDTHS = (16, 32, 48, 64, 64)

@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from service.errors import ModelUnavailable, ReadingError
 from service.http.problems import ProblemMiddleware, problem_of, refuse
-from service.model.reading_room import ReadingRoom
+from service.inference.async_reader import ReadingRoom
 from tests.serving import problem, serving
 
 

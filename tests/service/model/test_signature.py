@@ -12,7 +12,7 @@ from service.errors import ModelCorrupt, ModelSignatureInvalid, ModelUnavailable
 from service.model.bundle import Bundle
 from service.model.signature import SIGNATURE
 from tests.signing import private_pem, public_pem
-from training.cli import cli
+from training.cli.main import cli
 
 
 @pytest.fixture

@@ -1,0 +1,224 @@
+"""``cxr evaluate`` and ``cxr compare``: scores to numbers, figures and pages."""
+
+import json
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from clients.cli.terminal import (
+    READABLE,
+    READABLE_FILE,
+    READABLE_FOLDER,
+    WRITABLE_FILE,
+    WRITABLE_FOLDER,
+    figures_extra,
+    one_line_errors,
+)
+from clients.datasets.open import open_dataset
+from clients.metrics.evaluate import REPLICATES, Method, to_json
+from clients.metrics.evaluate import evaluate as measure_strata
+from clients.metrics.pointing import point
+from clients.reports.tables import operating_table, to_table
+from clients.scoring.score import replacing
+from clients.scoring.scored import open_scores, operating_points
+from service.settings import Settings
+
+BY = click.option(
+    "--by", multiple=True, metavar="COLUMN[,COLUMN]",
+    help="Also by this column, or by all combinations of several; repeatable.",
+)  # fmt: skip
+PATIENT = click.option(
+    "--patient", metavar="COLUMN",
+    help="Column that names the patient: the bootstrap draws patients, not images.",
+)  # fmt: skip
+WEIGHTS = click.option(
+    "--weights", metavar="COLUMN",
+    help="Column of sampling weights, to read a sample in the mix of its population.",
+)  # fmt: skip
+REPLICATES_OPTION = click.option(
+    "--replicates", type=click.IntRange(min=1), default=REPLICATES, show_default=True,
+    help="Bootstrap replicates.",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("scores", type=READABLE_FILE)
+@BY
+@click.option("--json", "json_file", type=WRITABLE_FILE, help="Also write the numbers as JSON.")
+@click.option(
+    "--report", type=WRITABLE_FILE, help="Also write one HTML file with plots and tables."
+)
+@click.option(
+    "--boxes", type=READABLE_FILE,
+    help="CSV of marked boxes (path, x, y, width, height): also count heatmap peaks inside.",
+)  # fmt: skip
+@PATIENT
+@click.option(
+    "--prevalence", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Also give PPV and NPV where this share of patients has pneumonia.",
+)  # fmt: skip
+@WEIGHTS
+@click.option(
+    "--within", metavar="COLUMN",
+    help="Also give the AUROC over pairs of the same value of this column, e.g. of the same view.",
+)  # fmt: skip
+@click.option(
+    "--model", type=READABLE_FOLDER,
+    help="Folder of the model that gave the scores, for its operating points [default: "
+    "CXR_MODEL, or the one of nanocxr, if it is that model].",
+)  # fmt: skip
+@REPLICATES_OPTION
+def evaluate(  # noqa: PLR0913  one argument an option
+    *,
+    scores: Path,
+    by: tuple[str, ...],
+    json_file: Path | None,
+    report: Path | None,
+    boxes: Path | None,
+    patient: str | None,
+    prevalence: float | None,
+    weights: str | None,
+    within: str | None,
+    model: Path | None,
+    replicates: int,
+) -> None:
+    """Print AUROC, AUPR and calibration of SCORES with 95 % confidence intervals.
+
+    AUROC and AUPR have intervals by stratified bootstrap (fixed seed), AUROC also by DeLong;
+    sensitivity and specificity are those of `call`, with Wilson's intervals. `guess` is the
+    prevalence, the AUPR of a reader who guesses. `refused` images had no reading and are in no
+    other number. With --patient all of these are by bootstrap over patients, and DeLong's interval
+    becomes Obuchowski's for clustered images.
+
+    With --weights every number but the counts is weighted, and so are its intervals: the bootstrap
+    draws images with their weights, DeLong's variance is that of weighted placements, the weights
+    taken as fixed, and Wilson's intervals are those of Kish's effective number of images, which is
+    printed. docs/evaluation.md shows how to make such a column.
+
+    A second table has the operating points of the model, where its folder is known, unless the
+    scores were made with a site's calibration, which has points of its own.
+
+    Example:
+
+    \b
+        cxr evaluate scores.parquet --by source --json measures.json
+        cxr evaluate scores.parquet --by view --prevalence 0.05 --report report.html
+        cxr evaluate scores.parquet --weights rsna_mix --within dataset_view
+    """  # noqa: D301  click needs the \b itself
+    with one_line_errors():
+        scored = open_scores(scores)
+        method = Method(
+            replicates=replicates,
+            patient=patient,
+            points=()
+            if scored.site_calibrated
+            else operating_points(scored.model, model, Settings.from_env().model),
+            call_name=scored.model.operating_point if scored.model else "call",
+            prevalence=prevalence,
+            weights=weights,
+            within=within,
+        )
+        measures = measure_strata(scored.table, by, method)
+        pointing = None if boxes is None else point(scored.table, pd.read_csv(boxes))
+    click.echo(to_table(measures, method))
+    if method.points or prevalence is not None:
+        click.echo("\n" + operating_table(measures))
+    if pointing is not None:
+        click.echo(pointing)
+    if json_file is not None:
+        write_text(json_file, json.dumps(to_json(measures), indent=2) + "\n")
+    if report is not None:
+        with figures_extra():
+            from clients.reports.report import evaluation_page  # noqa: PLC0415  an extra; a second to load
+        write_text(report, evaluation_page(scored, measures, method, pointing))
+
+
+@click.command()
+@click.argument("contenders", nargs=-1, required=True, metavar="[LABEL=]PATH...")
+@click.option("--out", type=WRITABLE_FOLDER, required=True, help="Folder to write.")
+@click.option(
+    "--data", type=READABLE,
+    help="Dataset that was scored, as for `cxr score`: needed to draw heatmaps over its images, "
+    "and read by models that come without a score file.",
+)  # fmt: skip
+@click.option(
+    "--samples", type=READABLE, help="Labelled dataset to show samples of, e.g. training images."
+)
+@click.option(
+    "--boxes", type=READABLE_FILE,
+    help="CSV of marked boxes (path, x, y, width, height): do heatmaps point there?",
+)  # fmt: skip
+@BY
+@PATIENT
+@WEIGHTS
+@click.option(
+    "--examples", type=click.IntRange(min=1), default=4, show_default=True,
+    help="Images of each class in the grid of heatmaps; twice as many in that of samples.",
+)  # fmt: skip
+@REPLICATES_OPTION
+def compare(  # noqa: PLR0913  one argument an option
+    *,
+    contenders: tuple[str, ...],
+    out: Path,
+    data: Path | None,
+    samples: Path | None,
+    boxes: Path | None,
+    by: tuple[str, ...],
+    patient: str | None,
+    weights: str | None,
+    examples: int,
+    replicates: int,
+) -> None:
+    """Compare models on the same images: figures, paired tests, and one HTML file.
+
+    Each PATH is a score file of `cxr score`, or a model folder; `default` is the model that comes
+    with nanocxr. A model folder that gave one of the score files adds its heatmaps to it; any other
+    reads --data now. Without LABEL a model is called by its name and version.
+
+    Images are matched by SHA-256, or by path where files lack it or hold an image twice. Images
+    that some model has not read are left out, and counted.
+
+    Written are compare.json, report.html and, as far as the inputs allow: bars (AUROC and AUPR),
+    features (UMAP of the embeddings that `cxr score --embeddings` or a model folder gives), gradcam
+    (heatmaps of the same images), localisation (heatmaps against boxes) and samples, each as PNG
+    and, where it holds no radiograph, as SVG.
+
+    With --weights, a column of the first score file, areas and differences are weighted as
+    `cxr evaluate` does it. Clusters of features count images alike and are left out; heatmaps
+    against boxes do too, so --boxes is for a comparison without weights.
+
+    Example:
+
+    \b
+        cxr compare a.parquet b.parquet --out comparison --by source
+        cxr compare default untrained=models/random/1 --data labels.csv --out comparison
+    """  # noqa: D301  click needs the \b itself
+    if weights is not None and boxes is not None:
+        raise click.UsageError(
+            "--boxes excludes --weights: heatmaps against boxes count images alike. Compare them "
+            "in a run without --weights."
+        )
+    with one_line_errors():
+        dataset = None if data is None else open_dataset(data)
+        shown = None if samples is None else open_dataset(samples)
+        marked = None if boxes is None else pd.read_csv(boxes)
+        with figures_extra():
+            # onnxruntime and matplotlib: not needed by the other commands.
+            from clients.comparison.models import match, open_contenders  # noqa: PLC0415
+            from clients.comparison.report import Pictures, write_comparison  # noqa: PLC0415
+            from clients.comparison.table import comparison_text  # noqa: PLC0415
+        columns = [name for joined in by for name in joined.split(",")]
+        opened = open_contenders(contenders, dataset, Settings.from_env())
+        matched = match(opened, columns + ([patient] if patient else []))
+        pictures = Pictures(dataset=dataset, samples=shown, boxes=marked, examples=examples)
+        method = Method(replicates=replicates, patient=patient, weights=weights)
+        comparison = write_comparison(out, matched, by, method, pictures)
+    click.echo(comparison_text(comparison))
+    click.echo(f"{out / 'report.html'}", err=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a file at once or not at all."""
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,295 @@
+"""`cxr`: read one radiograph, score a dataset, evaluate the scores.
+
+Exit status: 0 done; 1 stopped by an error (``score`` continues when run again); 2 wrong usage;
+3 ``score`` finished and at least one image has an error code instead of a probability.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+from tqdm import tqdm
+
+from clients.calibration.adjusted import add_adjusted, calibrated_on
+from clients.calibration.prior import Estimate
+from clients.cli.calibrate import calibrate
+from clients.cli.evaluate import compare, evaluate
+from clients.cli.terminal import (
+    NOTICE,
+    READABLE,
+    READABLE_FILE,
+    WRITABLE_FILE,
+    one_line_errors,
+)
+from clients.cli.version import show_version
+from clients.datasets.open import LAYOUTS, Dataset, Layout, layout_of, open_dataset
+from clients.scoring.engines import open_engine
+from clients.scoring.score import Score, done_names, parts_folder, replacing
+from clients.scoring.score import score as score_dataset
+from clients.sdk.client import ChestXrayClient
+from service.settings import Settings
+
+DEFAULT_URL = "http://localhost:3000"
+SOME_IMAGES_FAILED = 3
+
+
+@click.group(epilog=NOTICE)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
+    help="Show the versions of nanocxr, of its model and of onnxruntime, and exit.",
+)  # fmt: skip
+def cli() -> None:
+    """Recognise pneumonia on frontal chest radiographs; research use only.
+
+    Example:
+
+    \b
+        cxr predict chest.dcm --explain heatmap.png
+    """  # noqa: D301  click needs the \b itself
+
+
+@cli.command()
+@click.argument("file", type=READABLE_FILE)
+@click.option("--explain", type=WRITABLE_FILE, help="Also write the heatmap over the image, PNG.")
+@click.option(
+    "--url", envvar="CXR_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
+    help="Address of a running service.",
+)  # fmt: skip
+def predict(file: Path, explain: Path | None, url: str) -> None:
+    """Read one radiograph (DICOM, PNG or JPEG) and print the reading as JSON.
+
+    A service with API keys gets the one in the variable CXR_API_KEY.
+
+    Example:
+
+    \b
+        cxr predict chest.dcm --explain heatmap.png
+    """  # noqa: D301  click needs the \b itself
+    click.echo(NOTICE, err=True)
+    with one_line_errors(), ChestXrayClient(url) as client:
+        image = file.read_bytes()
+        click.echo(client.predict(image).model_dump_json(indent=2))
+        if explain is not None:
+            with replacing(explain) as temporary:
+                temporary.write_bytes(client.explain(image).picture)
+
+
+@cli.command()
+@click.argument("dataset", type=READABLE)
+@click.option("--out", type=WRITABLE_FILE, required=True, help="Parquet file to write.")
+@click.option(
+    "--layout", type=click.Choice(LAYOUTS), help="What DATASET is [default: what it looks like]."
+)
+@click.option(
+    "--all-classes", is_flag=True,
+    help="RSNA 2018: all 26,684 images, the class neither normal nor opaque as negatives.",
+)  # fmt: skip
+@click.option("--url", help="Ask the running service at this address.")
+@click.option("--ray-address", help="Read on this Ray cluster: an address of ray.init, e.g. auto.")
+@click.option(
+    "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Read with the model of this folder [default: CXR_MODEL, or the one of nanocxr].",
+)  # fmt: skip
+@click.option(
+    "--calibration", type=READABLE_FILE,
+    help="Probabilities and calls by this file of `cxr calibrate` [default: CXR_CALIBRATION].",
+)  # fmt: skip
+@click.option("--embeddings", is_flag=True, help="Also keep the embedding of each image.")
+@click.option(
+    "--prior", type=click.Choice(["em"]),
+    help="Also estimate the prevalence, and adjust probabilities to it in a column of their own.",
+)  # fmt: skip
+def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> None:
+    """Score every image of DATASET: one row an image, in a Parquet file.
+
+    DATASET is a CSV or Parquet file with a column `path` (relative to that file), optionally
+    `label` (1 pneumonia, 0 not), and any strata columns; the folder of the RSNA challenge of 2018
+    (Lung Opacity against Normal) or of Kermany's images (chest_xray); or any folder, searched for
+    images by content. A stratum with the name of a measured column becomes `dataset_<name>`.
+
+    Without --url and --ray-address images are read on this computer, by all its cores. Nodes of a
+    cluster need nanocxr with its extra `ray`, and DATASET under the same path. An interrupted run
+    continues when the same command is given again; its rows wait in `<out>.parts`. Rows are in the
+    order in which images were done. A service with API keys gets the one in CXR_API_KEY.
+
+    With --prior em the share of images with pneumonia is estimated from the probabilities alone,
+    without labels, and printed with its 95 % interval by bootstrap over images. The column
+    `probability_adjusted` is `probability` at that prevalence instead of the calibration's;
+    `probability` and `call` stay as they are. Warnings say why not to trust it. A file that is
+    there already gets the column without being read again.
+
+    Exit status: 0 every image read; 3 all done, and some images have an error code instead of a
+    probability; 1 stopped, run again to continue; 2 wrong usage.
+
+    Example:
+
+    \b
+        cxr score labels.csv --out scores.parquet
+        cxr score rsna/ --out scores.parquet --embeddings
+        cxr score labels.csv --out scores.parquet --url http://localhost:3000
+        cxr score labels.csv --out scores.parquet --ray-address auto
+        cxr score films/ --out scores.parquet --calibration site.json --prior em
+    """  # noqa: D301  click needs the \b itself
+    url, ray_address, model = options["url"], options["ray_address"], options["model"]
+    excluded = ("model", "ray_address", "embeddings", "calibration")
+    if url is not None and any(options[name] for name in excluded):
+        raise click.UsageError(
+            "--url excludes --model, --ray-address, --embeddings and --calibration."
+        )
+    with one_line_errors():
+        listed = open_dataset(dataset, layout=layout, all_classes=options["all_classes"])
+        for warning in listed.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        done = len(done_names(parts_folder(out)))
+        with (
+            open_engine(
+                url=url,
+                ray_address=ray_address,
+                model=model,
+                embeddings=options["embeddings"],
+                calibration=options["calibration"],
+            ) as engine,
+            tqdm(total=len(listed.items), initial=done, unit="image", disable=None) as bar,
+        ):
+            # Looked up before the images are read: what is missing ends the command at once.
+            calibrated = (
+                calibrated_on(engine, model, options["calibration"]) if options["prior"] else None
+            )
+            summary = score_dataset(listed, engine, out, advance=_Progress(bar))
+        click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
+        if calibrated is not None:
+            _tell(add_adjusted(out, calibrated))
+    if summary.errors:
+        sys.exit(SOME_IMAGES_FAILED)
+
+
+@cli.command()
+@click.argument("scores", type=READABLE_FILE)
+@click.argument("dataset", type=READABLE)
+@click.option("--by", metavar="COLUMN", help="Each value of this column on its own.")
+def baselines(scores: Path, dataset: Path, by: str | None) -> None:
+    """Compare SCORES with two hand-made features of the images of DATASET.
+
+    The features are the brightness of the brighter lung and the smoothness of both. Each line has
+    the feature's AUROC and the model's lead over it, with 95 % intervals of the paired bootstrap.
+
+    Example:
+
+    \b
+        cxr baselines scores.parquet labels.csv --by source
+    """  # noqa: D301  click needs the \b itself
+    # Only here are pydicom and Pillow needed; `cxr predict` runs where they are not installed.
+    from clients.metrics.baselines import compare as compare_features  # noqa: PLC0415
+
+    table = pd.read_parquet(scores)
+    if by is not None and by not in table.columns:
+        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    with one_line_errors():
+        for line in compare_features(table, _every_image(dataset), by=by):
+            click.echo(line)
+
+
+@cli.command()
+@click.argument("scores", type=READABLE_FILE)
+@click.argument("dataset", type=READABLE)
+@click.option("--out", type=WRITABLE_FILE, required=True, help="PNG file to write.")
+@click.option(
+    "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the model that gave the scores [default: CXR_MODEL, or the one of nanocxr].",
+)  # fmt: skip
+@click.option("--by", metavar="COLUMN", help="Rows of their own for each value of this column.")
+@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
+def worst(
+    scores: Path, dataset: Path, out: Path, model: Path | None, by: str | None, count: int
+) -> None:
+    """Draw the images of DATASET that SCORES read worst, with heatmaps.
+
+    Each row shows one class of one stratum as the network sees it, and below that the heatmap:
+    pneumonia with the lowest, no pneumonia with the highest probabilities. The files are named in
+    the captions and, in the same order, in a table that is printed.
+
+    Example:
+
+    \b
+        cxr worst scores.parquet labels.csv --by source --out worst.png
+    """  # noqa: D301  click needs the \b itself
+    # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
+    from clients.reports.misread import NothingToShow, draw, listing  # noqa: PLC0415
+    from clients.reports.misread import worst as choose  # noqa: PLC0415
+    from service.model.reader import Reader  # noqa: PLC0415
+
+    table = pd.read_parquet(scores)
+    if by is not None and by not in table.columns:
+        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    with one_line_errors():
+        settings = Settings.from_env()
+        reader = Reader.open(
+            model or settings.model, limits=settings.limits, key=settings.model_key
+        )
+        try:
+            rows = choose(table, by=by, count=count)
+            with replacing(out) as temporary:
+                draw(rows, _every_image(dataset), reader, temporary)
+        except NothingToShow as reason:
+            raise click.ClickException(str(reason)) from reason
+    click.echo(listing(rows))
+    click.echo(out)
+
+
+@cli.command()
+@click.option(
+    "--model", type=click.Path(path_type=Path),
+    help="Folder of the model [default: CXR_MODEL, or the one of nanocxr].",
+)  # fmt: skip
+def doctor(model: Path | None) -> None:
+    """Prove that the model reads on this machine as it did where it was packaged.
+
+    Replays the golden readings of the model and prints how much they differ here, with processor,
+    versions and speed. Paste the output into a report of an error: it names no computer, user or
+    folder. Where only the service is installed, `python -m service.doctor` does the same.
+
+    Exit status: 0 it reads the same; 1 it does not, or there is no model to ask; 2 wrong usage.
+
+    Example:
+
+    \b
+        cxr doctor
+        cxr doctor --model models/mine/1
+    """  # noqa: D301  click needs the \b itself
+    # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
+    from service.doctor import run  # noqa: PLC0415
+
+    sys.exit(run(model))
+
+
+def _tell(found: Estimate) -> None:
+    click.echo(found)
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+class _Progress:
+    """Moves the bar on and counts the images without a reading."""
+
+    def __init__(self, bar: "tqdm[None]") -> None:
+        self._bar = bar
+        self._errors = 0
+
+    def __call__(self, found: Score) -> None:
+        if found.error is not None:
+            self._errors += 1
+            self._bar.set_postfix(errors=self._errors, refresh=False)
+        self._bar.update()
+
+
+def _every_image(dataset: Path) -> Dataset:
+    """List whatever ``score`` could have been told to take of it."""
+    layout = layout_of(dataset)
+    return open_dataset(dataset, layout=layout, all_classes=layout == "rsna")
+
+
+cli.add_command(calibrate)
+cli.add_command(evaluate)
+cli.add_command(compare)

@@ -1,0 +1,217 @@
+"""Several models on the same images: measures of each, and paired differences of each two.
+
+contenders -> match -> [compare] -> table, JSON, figures
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from clients.comparison.localisation import Localisation
+from clients.comparison.models import Contender, Dropped, Matched
+from clients.metrics.evaluate import Measures, Method, measure, patient_numbers, strata
+from clients.metrics.features import Separation, separate
+from clients.metrics.intervals import (
+    FloatArray,
+    IntArray,
+    Interval,
+    bootstrap,
+    bootstrap_p_value,
+    delong_difference,
+    normal_p_value,
+    percentile_interval,
+)
+from clients.metrics.operating import Resampling
+from clients.metrics.weighting import sampling_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """First contender less second on the same images.
+
+    Attributes
+    ----------
+    auroc, aupr
+        Differences with intervals by paired bootstrap.
+    auroc_p_bootstrap, aupr_p_bootstrap
+        Two-sided p-values of the paired bootstrap.
+    auroc_p_delong
+        Two-sided p-value of DeLong's paired test (Obuchowski's where patients are known); None
+        where a class has one patient.
+    """
+
+    first: str
+    second: str
+    auroc: Interval
+    auroc_p_bootstrap: float
+    auroc_p_delong: float | None
+    aupr: Interval
+    aupr_p_bootstrap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One contender in one group.
+
+    ``separation`` is None without embeddings or enough images, and with weights: clusters count
+    images alike.
+    """
+
+    label: str
+    measures: Measures
+    separation: Separation | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """All contenders on the images of one stratum; no pairs where a class is missing."""
+
+    entries: tuple[Entry, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def measures(self) -> Measures:
+        """Those of the first contender: title, counts and prevalence are the same for all."""
+        return self.entries[0].measures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What ``cxr compare`` found.
+
+    Attributes
+    ----------
+    matched_by
+        What an image is recognised by: ``sha256`` or ``path``.
+    dropped
+        Contender -> its labelled images that are not compared.
+    localisation
+        Contender -> its heatmaps against boxes; empty where there are no boxes.
+    weights
+        Column of the first contender that images are weighted by; None where they count alike.
+    """
+
+    matched_by: str
+    dropped: dict[str, Dropped]
+    groups: tuple[Group, ...]
+    localisation: dict[str, Localisation]
+    weights: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``."""
+        return asdict(self)
+
+
+def compare(
+    matched: Matched,
+    by: Sequence[str],
+    method: Method,
+    localisation: dict[str, Localisation],
+) -> Comparison:
+    """Measure every contender and every pair, in all images and in each stratum of ``by``.
+
+    Parameters
+    ----------
+    matched
+        Contenders on their common images.
+    by, method
+        As for :func:`clients.metrics.evaluate.evaluate`; operating points are not used.
+    localisation
+        From :func:`clients.comparison.localisation.localise`.
+
+    Raises
+    ------
+    WeightError
+        If an image that is compared has no usable weight.
+    """
+    labels = [contender.label for contender in matched.contenders]
+    return Comparison(
+        matched_by=matched.key,
+        dropped=dict(zip(labels, matched.dropped, strict=True)),
+        groups=tuple(
+            _group(matched.contenders, stratum, rows.index.to_numpy(), method)
+            for stratum, rows in strata(matched.table, by)
+        ),
+        localisation=localisation,
+        weights=method.weights,
+    )
+
+
+def _group(
+    contenders: Sequence[Contender], stratum: dict[str, str], chosen: IntArray, method: Method
+) -> Group:
+    first = contenders[0].table.loc[chosen]
+    labels = first["label"].to_numpy(np.int64)
+    resampling = Resampling(
+        replicates=method.replicates,
+        seed=method.seed,
+        patients=patient_numbers(first, method.patient),
+        weights=sampling_weights(first, method.weights),
+    )
+    # Patients, weights and strata are the first one's; the others need not have the columns.
+    shared = {name: first[name] for name in (method.patient, method.weights) if name is not None}
+    entries = []
+    for contender in contenders:
+        rows = contender.table.loc[chosen].assign(**shared)
+        embeddings = contender.embeddings
+        entries.append(
+            Entry(
+                label=contender.label,
+                measures=measure(rows, stratum, method),
+                separation=None
+                if embeddings is None or method.weights is not None
+                else separate(labels, embeddings[chosen], seed=method.seed),
+            )
+        )
+    pairs: tuple[Pair, ...] = ()
+    if np.unique(labels).size == 2:
+        scores = {
+            c.label: c.table.loc[chosen, "probability"].to_numpy(np.float64) for c in contenders
+        }
+        pairs = _pairs(labels, scores, resampling)
+    return Group(entries=tuple(entries), pairs=pairs)
+
+
+def _pairs(
+    labels: IntArray, scores: dict[str, FloatArray], resampling: Resampling
+) -> tuple[Pair, ...]:
+    """Compare each two; the same seed draws the same images for every contender."""
+    patients, weights = resampling.patients, resampling.weights
+    drawn = {
+        label: bootstrap(
+            labels,
+            values,
+            patients,
+            weights=weights,
+            replicates=resampling.replicates,
+            seed=resampling.seed,
+        )
+        for label, values in scores.items()
+    }
+    aupr = {
+        label: float(average_precision_score(labels, values, sample_weight=weights))
+        for label, values in scores.items()
+    }
+    pairs = []
+    for first, second in combinations(scores, 2):
+        difference, variance = delong_difference(
+            labels, scores[first], scores[second], patients, weights
+        )
+        areas = drawn[first].auroc - drawn[second].auroc
+        precisions = drawn[first].average_precision - drawn[second].average_precision
+        pairs.append(
+            Pair(
+                first=first,
+                second=second,
+                auroc=percentile_interval(difference, areas),
+                auroc_p_bootstrap=bootstrap_p_value(areas),
+                auroc_p_delong=None if np.isnan(variance) else normal_p_value(difference, variance),
+                aupr=percentile_interval(aupr[first] - aupr[second], precisions),
+                aupr_p_bootstrap=bootstrap_p_value(precisions),
+            )
+        )
+    return tuple(pairs)

@@ -1,0 +1,118 @@
+"""Two hand-made features against the model: what one number an image already tells.
+
+score -> [baselines] -> AUROC of each, and the model's lead
+A model is worth something only where its lead lies above 0.
+
+Both are taken after histogram equalisation, as the model's input is:
+
+brightness: mean grey of the brighter lung box.
+smoothness: minus the mean absolute difference of pixels above one another, across the ribs, in both
+lung boxes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from clients.datasets.items import Dataset
+from clients.metrics.evaluate import REPLICATES, SEED
+from clients.metrics.intervals import FloatArray, IntArray, Interval, bootstrap, percentile_interval
+from clients.scoring.scored import EvaluationError
+from service.imaging.decode import Limits, decode
+from service.imaging.radiograph import FloatImage, Radiograph
+from service.imaging.standardise import InputSpec, standardise
+
+FEATURES = ("brightness", "smoothness")
+SIDE = 128  # pixels to which the central 90 % of a radiograph are reduced
+# Where the lungs are on most frontal films, in shares of that side: rows, columns of either lung.
+ROWS = (0.2, 0.74)
+COLUMNS = ((0.14, 0.41), (0.59, 0.86))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One feature in one stratum; ``lead`` is the model's AUROC less the feature's, paired."""
+
+    stratum: str
+    feature: str
+    images: int
+    auroc: Interval
+    lead: Interval
+
+    def __str__(self) -> str:
+        area, lead = self.auroc, self.lead
+        return (
+            f"{self.stratum}, {self.images} images: {self.feature} {area.value:.3f} "
+            f"[{area.low:.3f}, {area.high:.3f}], model leads by {lead.value:+.3f} "
+            f"[{lead.low:+.3f}, {lead.high:+.3f}]"
+        )
+
+
+def measure_features(content: bytes) -> dict[str, float]:
+    """Both features of one file, higher for what looks more like pneumonia."""
+    boxes = _lung_boxes(decode(content, Limits()))
+    return {
+        "brightness": max(float(box.mean()) for box in boxes),
+        "smoothness": -float(np.mean([np.abs(np.diff(box, axis=0)).mean() for box in boxes])),
+    }
+
+
+def _lung_boxes(radiograph: Radiograph) -> list[FloatImage]:
+    spec = InputSpec(size=SIDE, crop=0.9, equalise=True, least_side=1, mean=0.5, std=0.25)
+    image = standardise(radiograph, spec)[0][0]
+    top, bottom = (round(share * SIDE) for share in ROWS)
+    return [image[top:bottom, round(a * SIDE) : round(b * SIDE)] for a, b in COLUMNS]
+
+
+def compare(scores: pd.DataFrame, dataset: Dataset, *, by: str | None) -> list[Comparison]:
+    """Compare the model with each feature, in all images or in each value of ``by``.
+
+    Parameters
+    ----------
+    scores
+        As :func:`clients.scoring.score.score` writes them; rows without label or probability are
+        left out.
+    dataset
+        The images that were scored.
+    by
+        A column of ``scores``, or None.
+
+    Raises
+    ------
+    EvaluationError
+        If there is nothing to compare or an image is not in the dataset.
+    """
+    files = {item.name: item.file for item in dataset.items}
+    read = scores.dropna(subset=["label", "probability"]).reset_index(drop=True)
+    if read.empty or not read["path"].isin(files.keys()).all():
+        raise EvaluationError("the scores are not of this dataset, or hold no labelled reading")
+    measured = pd.DataFrame([measure_features(files[name].read_bytes()) for name in read["path"]])
+    table = read.join(measured)
+    strata = [("all", table)] if by is None else list(table.groupby(by, sort=True))
+    return [
+        _compare(str(value) if by is None else f"{by}={value}", rows, feature)
+        for value, rows in strata
+        if rows["label"].nunique() == 2
+        for feature in FEATURES
+    ]
+
+
+def _compare(stratum: str, rows: pd.DataFrame, feature: str) -> Comparison:
+    labels = rows["label"].to_numpy(np.int64)
+    model, drawn_model = _auroc(labels, rows["probability"].to_numpy(np.float64))
+    area, drawn = _auroc(labels, rows[feature].to_numpy(np.float64))
+    return Comparison(
+        stratum=stratum,
+        feature=feature,
+        images=len(rows),
+        auroc=percentile_interval(area, drawn),
+        lead=percentile_interval(model - area, drawn_model - drawn),
+    )
+
+
+def _auroc(labels: IntArray, values: FloatArray) -> tuple[float, FloatArray]:
+    """The area and its replicates; the same seed draws the same images for every score."""
+    drawn = bootstrap(labels, values, replicates=REPLICATES, seed=SEED).auroc
+    return float(roc_auc_score(labels, values)), drawn

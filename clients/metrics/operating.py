@@ -1,0 +1,181 @@
+"""What a threshold does: sensitivity, specificity and predictive values with 95 % intervals.
+
+scores + operating points of the manifest -> [operating] -> evaluate
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clients.metrics.intervals import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Interval,
+    bootstrap_rates,
+    percentile_interval,
+)
+from clients.metrics.proportions import share_interval
+
+# Columns of the four-field table, as bootstrap_rates orders them.
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = range(4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resampling:
+    """How intervals are made: the seed and the number of bootstrap replicates.
+
+    Attributes
+    ----------
+    patients
+        Shape (n,): number of each image's patient, or None where images are independent.
+    weights
+        Shape (n,): sampling weights, or None where images count alike.
+    """
+
+    replicates: int
+    seed: int
+    patients: IntArray | None
+    weights: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictiveValues:
+    """What a call is worth where pneumonia is as frequent as ``prevalence``; by Bayes' theorem."""
+
+    prevalence: float
+    ppv: Interval | None
+    npv: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingMeasures:
+    """One operating point on one group of images; a rate without denominator is None.
+
+    Attributes
+    ----------
+    name
+        As in the model's manifest.
+    threshold
+        Calibrated probability from which on an image is called; None where only the calls are
+        known.
+    called
+        Images called pneumonia; counted, not weighted.
+    ppv, npv
+        Among these images, at their own prevalence.
+    at_prevalence
+        The same at a prevalence of the user's choice, or None.
+    """
+
+    name: str
+    threshold: float | None
+    called: int
+    sensitivity: Interval | None
+    specificity: Interval | None
+    ppv: Interval | None
+    npv: Interval | None
+    at_prevalence: PredictiveValues | None
+
+
+def predictive_values(
+    sensitivity: FloatArray, specificity: FloatArray, prevalence: float
+) -> tuple[FloatArray, FloatArray]:
+    """Positive and negative predictive value by Bayes' theorem; NaN where nothing is called so.
+
+    Parameters
+    ----------
+    sensitivity, specificity
+        Arrays of one shape.
+    prevalence
+        Frequency of pneumonia in (0, 1).
+    """
+    hits, false_alarms = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    clear, misses = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    with np.errstate(invalid="ignore"):
+        return hits / (hits + false_alarms), clear / (clear + misses)
+
+
+def measure_calls(
+    labels: IntArray,
+    called: BoolArray,
+    resampling: Resampling,
+    *,
+    name: str,
+    threshold: float | None,
+    prevalence: float | None,
+) -> OperatingMeasures:
+    """Measure the calls of one operating point.
+
+    Intervals are Wilson's where images are independent (of Kish's effective size where they have
+    weights), else by bootstrap over patients.
+    Those at a given prevalence are by bootstrap.
+
+    Parameters
+    ----------
+    labels, called
+        Shape (n,); n may be 0.
+    """
+    both = np.unique(labels).size == 2
+    drawn = None
+    if both and (resampling.patients is not None or prevalence is not None):
+        drawn = bootstrap_rates(
+            labels,
+            called,
+            resampling.patients,
+            weights=resampling.weights,
+            replicates=resampling.replicates,
+            seed=resampling.seed,
+        )
+    ill, weights = labels == 1, resampling.weights
+    clustered = drawn if resampling.patients is not None else None
+
+    def rate(hits: BoolArray, among: BoolArray, hit: int, other: int) -> Interval | None:
+        if not among.any():
+            return None
+        share = share_interval(hits[among], None if weights is None else weights[among])
+        if clustered is None:
+            return share
+        return percentile_interval(share.value, _shares(clustered, hit, other))
+
+    return OperatingMeasures(
+        name=name,
+        threshold=threshold,
+        called=int(called.sum()),
+        sensitivity=rate(called, ill, TRUE_POSITIVE, FALSE_NEGATIVE),
+        specificity=rate(~called, ~ill, TRUE_NEGATIVE, FALSE_POSITIVE),
+        ppv=rate(ill, called, TRUE_POSITIVE, FALSE_POSITIVE),
+        npv=rate(~ill, ~called, TRUE_NEGATIVE, FALSE_NEGATIVE),
+        at_prevalence=None
+        if prevalence is None or drawn is None
+        else _at_prevalence(_table(ill, called, weights), drawn, prevalence),
+    )
+
+
+def _table(ill: BoolArray, called: BoolArray, weights: FloatArray | None) -> FloatArray:
+    """Weights of the four fields, in the order of the columns above."""
+    cells = np.stack([called & ill, called & ~ill, ~called & ill, ~called & ~ill])
+    summed: FloatArray = cells @ (np.ones(ill.size) if weights is None else weights)
+    return summed
+
+
+def _shares(tables: FloatArray, hit: int, other: int) -> FloatArray:
+    with np.errstate(invalid="ignore"):
+        shares: FloatArray = tables[..., hit] / (tables[..., hit] + tables[..., other])
+    return shares
+
+
+def _at_prevalence(table: FloatArray, drawn: FloatArray, prevalence: float) -> PredictiveValues:
+    def values(tables: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return predictive_values(
+            _shares(tables, TRUE_POSITIVE, FALSE_NEGATIVE),
+            _shares(tables, TRUE_NEGATIVE, FALSE_POSITIVE),
+            prevalence,
+        )
+
+    found = zip(values(table), values(drawn), strict=True)
+    ppv, npv = (_defined(float(value), replicates) for value, replicates in found)
+    return PredictiveValues(prevalence=prevalence, ppv=ppv, npv=npv)
+
+
+def _defined(value: float, replicates: FloatArray) -> Interval | None:
+    return None if np.isnan(value) else percentile_interval(value, replicates)

@@ -1,0 +1,32 @@
+"""Shares of images with Wilson's 95 % intervals, of weighted images by their effective number."""
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from clients.metrics.intervals import LEVEL, BoolArray, FloatArray, Interval
+
+
+def proportion_interval(hits: int, total: int) -> Interval:
+    """Wilson's score interval of ``hits`` out of ``total`` (at least 1)."""
+    ends = binomtest(hits, total).proportion_ci(confidence_level=LEVEL, method="wilson")
+    return Interval(value=hits / total, low=float(ends.low), high=float(ends.high))
+
+
+def effective_size(weights: FloatArray) -> float:
+    """How many images of equal weight tell as much: Kish, Survey Sampling (1965), 11.7."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def share_interval(hits: BoolArray, weights: FloatArray | None = None) -> Interval:
+    """Share of ``hits`` (shape (n,), n at least 1) with Wilson's score interval.
+
+    With weights the share is theirs, and Wilson's interval that of Kish's effective size, which
+    need not be whole as the counts of a library must.
+    """
+    if weights is None:
+        return proportion_interval(int(hits.sum()), hits.size)
+    share, size = float(np.average(hits, weights=weights)), effective_size(weights)
+    z = float(norm.ppf(0.5 + LEVEL / 2))
+    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    reach = z / (1 + z**2 / size) * (share * (1 - share) / size + z**2 / (4 * size**2)) ** 0.5
+    return Interval(value=share, low=max(0.0, centre - reach), high=min(1.0, centre + reach))

@@ -1,0 +1,284 @@
+"""Dataset -> scores.parquet, one row an image; an interrupted run continues where it stopped.
+
+open_dataset -> [engine -> parts -> merge] -> evaluate
+An engine turns items into rows, in any order. Rows are collected in parts, each written at once or
+not at all; what the parts hold is never scored again. The folder of parts is tied to the model's
+digest, to a site's calibration and to the dataset's digest, so two runs cannot be mixed.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from clients.datasets.items import Dataset, Item
+from service.model.manifest import Manifest
+
+PART_ROWS = 256  # images that an interruption can cost
+METADATA = b"nanocxr"
+SCORE_COLUMNS: dict[str, pa.DataType] = {
+    "sha256": pa.string(),  # of the file
+    "probability": pa.float64(),  # calibrated
+    "familiarity": pa.float64(),  # of the gate; null where the model has none
+    "logit": pa.float64(),  # raw; null where a service was asked
+    "call": pa.string(),
+    "width": pa.int32(),  # pixels
+    "height": pa.int32(),
+    "view": pa.string(),  # as the file states it
+    "patient_sex": pa.string(),  # F, M or O, as a DICOM header states it
+    "age_band": pa.string(),  # decade of the age in a DICOM header, e.g. 40-49
+    "peak_x": pa.float64(),  # pixels: middle of the heatmap's hottest cell; null where a service
+    "peak_y": pa.float64(),  # was asked, or the map holds nothing
+    "milliseconds": pa.float64(),  # decoding and a share of its inference, or the whole request
+    "error": pa.string(),  # stable code; null where the image was read
+}
+ADJUSTED = "probability_adjusted"  # to another prevalence; only where it was asked for
+EMBEDDING = "embedding"  # float32, a list of fixed size; only where it was asked for
+
+
+class ScoringError(Exception):
+    """The run cannot start or go on; what is done is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which model gives the scores, and the operating point that decides ``call``."""
+
+    name: str
+    version: str
+    sha256: str
+    operating_point: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The identity of a model by its manifest."""
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            sha256=manifest.sha256[manifest.graph],
+            operating_point=manifest.default_operating_point,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What one image gave: a reading, or an error code and nothing else; a column each."""
+
+    sha256: str | None = None
+    probability: float | None = None
+    familiarity: float | None = None
+    logit: float | None = None
+    call: str | None = None
+    width: int | None = None
+    height: int | None = None
+    view: str | None = None
+    patient_sex: str | None = None
+    age_band: str | None = None
+    peak_x: float | None = None
+    peak_y: float | None = None
+    milliseconds: float | None = None
+    error: str | None = None
+    embedding: NDArray[np.float32] | None = None
+
+
+class Engine(Protocol):
+    """Where images are read: in this process, by a service, on a cluster."""
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The model all scores of this engine come from."""
+        ...
+
+    @property
+    def calibration(self) -> str | None:
+        """SHA-256 of the site's calibration behind the probabilities; None: the model's own."""
+        ...
+
+    @property
+    def embedding_size(self) -> int | None:
+        """Numbers in the embedding of each score; None where scores carry none."""
+        ...
+
+    def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
+        """Score every item once, in any order; an image that is refused is a score too."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a finished run holds."""
+
+    images: int
+    errors: int
+
+
+def score(
+    dataset: Dataset, engine: Engine, out: Path, *, advance: Callable[[Score], None]
+) -> Summary:
+    """Score what is not scored yet and write ``out`` when every image has a row.
+
+    Parameters
+    ----------
+    dataset, engine
+        Where images come from and who reads them.
+    out
+        Parquet file to write; ``<out>.parts`` beside it holds the rows of an unfinished run.
+    advance
+        Called once for each image scored in this call.
+
+    Raises
+    ------
+    ScoringError
+        If ``out`` or its parts belong to another model, calibration or dataset, or the engine left
+        images out.
+    """
+    run: dict[str, Any] = {"model": asdict(engine.model), "dataset": dataset.sha256}
+    if engine.embedding_size is not None:
+        run["embedding"] = engine.embedding_size
+    if engine.calibration is not None:
+        run["calibration"] = engine.calibration
+    folder = parts_folder(out)
+    if out.exists():
+        _check_same_run(_run_of(out), run, out)
+    else:
+        schema = _schema(dataset, run, engine.embedding_size)
+        _open_parts(folder, run)
+        _score_what_is_left(dataset, engine, _Parts(folder, schema), advance)
+        _merge(folder, schema, out)
+    shutil.rmtree(folder, ignore_errors=True)
+    errors = pq.read_table(out, columns=["error"])["error"]
+    return Summary(images=len(errors), errors=len(errors) - errors.null_count)
+
+
+def _score_what_is_left(
+    dataset: Dataset, engine: Engine, parts: "_Parts", advance: Callable[[Score], None]
+) -> None:
+    """One row for every item that has none; a second score of an item is dropped."""
+    done = done_names(parts.folder)
+    left = {item.name: item for item in dataset.items if item.name not in done}
+    with parts, closing(engine.score(list(left.values()))) as scores:
+        for item, found in scores:
+            if left.pop(item.name, None) is not None:
+                parts.add(item, found)
+                advance(found)
+    if left:
+        raise ScoringError(f"{len(left):,} images got no row; run again to score them")
+
+
+def parts_folder(out: Path) -> Path:
+    """Where the rows of an unfinished run are kept."""
+    return out.with_name(out.name + ".parts")
+
+
+def done_names(folder: Path) -> set[str]:
+    """Names of the images that the parts already hold."""
+    names: set[str] = set()
+    for part in _parts(folder):
+        names.update(pq.read_table(part, columns=["path"])["path"].to_pylist())
+    return names
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet"))
+
+
+def _open_parts(folder: Path, run: dict[str, Any]) -> None:
+    """Make the folder, or check that it belongs to this run."""
+    facts = folder / "run.json"
+    if facts.exists():
+        _check_same_run(json.loads(facts.read_text(encoding="utf-8")), run, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(facts) as temporary:
+        temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def _run_of(out: Path) -> Any:
+    metadata = pq.read_schema(out).metadata or {}
+    return json.loads(metadata.get(METADATA, b"null"))
+
+
+def _check_same_run(found: Any, run: dict[str, Any], where: Path) -> None:
+    if found != run:
+        raise ScoringError(
+            f"{where} holds scores of another model or dataset, with another calibration, or other "
+            "columns. Delete it, or choose another --out."
+        )
+
+
+def score_columns(embedding_size: int | None) -> dict[str, pa.DataType]:
+    """Columns that hold a :class:`Score`, and their types; the embedding where there is one."""
+    if embedding_size is None:
+        return SCORE_COLUMNS
+    return SCORE_COLUMNS | {EMBEDDING: pa.list_(pa.float32(), embedding_size)}
+
+
+def _schema(dataset: Dataset, run: dict[str, Any], embedding_size: int | None) -> pa.Schema:
+    measured = {"path": pa.string(), "label": pa.int8(), **score_columns(embedding_size)}
+    strata = [(column_of(name), pa.string()) for name in dataset.strata]
+    metadata = {METADATA: json.dumps(run).encode()}
+    return pa.schema([*measured.items(), *strata], metadata=metadata)
+
+
+def column_of(stratum: str) -> str:
+    """Column of a stratum: its own name, or ``dataset_<name>`` where a measured one has it."""
+    taken = stratum in {"path", "label", ADJUSTED, EMBEDDING} or stratum in SCORE_COLUMNS
+    return f"dataset_{stratum}" if taken else stratum
+
+
+class _Parts:
+    """Rows on their way to disk; what is there is written even when the engine fails."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self.folder = folder
+        self._schema = schema
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def add(self, item: Item, found: Score) -> None:
+        strata = {column_of(name): value for name, value in item.strata.items()}
+        self._rows.append({"path": item.name, "label": item.label, **asdict(found), **strata})
+        if len(self._rows) == PART_ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._rows:
+            return
+        number = len(_parts(self.folder))
+        with replacing(self.folder / f"{number:08d}.parquet") as temporary:
+            pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), temporary)
+        self._rows = []
+
+
+def _merge(folder: Path, schema: pa.Schema, out: Path) -> None:
+    """Join the parts, one in memory at a time; what a killed run leaves goes with the folder."""
+    merged = folder / "merged"
+    with pq.ParquetWriter(merged, schema) as writer:
+        for part in _parts(folder):
+            writer.write_table(pq.read_table(part, schema=schema))
+    merged.replace(out)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield the name of a file beside ``target`` that takes its place only if all went well."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""A file of scores as :mod:`clients.scoring.score` writes it: the rows, and which model gave them.
+
+score -> scores.parquet -> [scored] -> evaluate, compare
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from clients.scoring.score import EMBEDDING, METADATA
+from service.findings.calibration import OperatingPoint
+from service.model.bundle import MANIFEST
+from service.model.manifest import Manifest
+
+
+class EvaluationError(ValueError):
+    """The scores cannot be evaluated; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReference:
+    """The model that gave the scores; ``sha256`` is that of its graph."""
+
+    name: str
+    version: str
+    sha256: str
+    operating_point: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Rows of a score file without embeddings, and the model where the file names it.
+
+    ``site_calibrated``: the manifest's thresholds are not those of these probabilities.
+    """
+
+    table: pd.DataFrame
+    model: ModelReference | None
+    site_calibrated: bool = False
+
+
+def open_scores(path: Path) -> Scored:
+    """Read a score file; raises EvaluationError where it is not Parquet."""
+    try:
+        schema = pq.read_schema(path)
+        columns = [name for name in schema.names if name != EMBEDDING]
+        table = pq.read_table(path, columns=columns).to_pandas()
+    except pa.ArrowInvalid as error:
+        raise EvaluationError(f"{path.name} is not a Parquet file of scores") from error
+    run = json.loads((schema.metadata or {}).get(METADATA, b"null"))
+    if run is None:
+        return Scored(table=table, model=None)
+    keys = ("name", "version", "sha256", "operating_point")
+    return Scored(
+        table=table,
+        model=ModelReference(**{key: run["model"][key] for key in keys}),
+        site_calibrated="calibration" in run,
+    )
+
+
+def read_embeddings(path: Path) -> NDArray[np.float32] | None:
+    """Read the pooled features of a score file, or None where they were not asked for.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of shape (rows, features); NaN where an image has no reading.
+    """
+    if EMBEDDING not in pq.read_schema(path).names:
+        return None
+    column = pq.read_table(path, columns=[EMBEDDING])[EMBEDDING].combine_chunks()
+    held = np.asarray(column.is_valid())
+    if not held.any():
+        return None
+    values = np.asarray(column.flatten(), dtype=np.float32).reshape(int(held.sum()), -1)
+    embeddings = np.full((len(column), values.shape[1]), np.nan, dtype=np.float32)
+    embeddings[held] = values
+    return embeddings
+
+
+def operating_points(
+    model: ModelReference | None, folder: Path | None, default: Path
+) -> tuple[OperatingPoint, ...]:
+    """Look the operating points up in the manifest of the model that gave the scores.
+
+    Parameters
+    ----------
+    model
+        As the score file names it.
+    folder
+        The model's folder if the user named one; it must hold that very model.
+    default
+        The folder tried otherwise; empty is returned where it holds another model.
+
+    Raises
+    ------
+    EvaluationError
+        If ``folder`` holds another model than the one that gave the scores.
+    InvalidManifest
+        If a manifest cannot be read.
+    """
+    if folder is None and not (default / MANIFEST).is_file():
+        return ()
+    manifest = Manifest.load((folder or default) / MANIFEST)
+    same = model is not None and manifest.sha256[manifest.graph] == model.sha256
+    if folder is not None and not same:
+        raise EvaluationError(
+            f"{folder} holds {manifest.name} {manifest.version}, and not the model that gave the "
+            f"scores ({model or 'not named in the file'})"
+        )
+    return manifest.operating_points if same else ()

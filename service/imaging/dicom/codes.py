@@ -1,0 +1,97 @@
+"""Coded regions and views: SNOMED CT, and the SNOMED-RT codes of older files.
+
+header -> [first code of a sequence] -> body part, view
+"""
+
+from typing import Final, Literal
+
+from pydicom.dataset import Dataset
+
+from service.imaging.bounds.dicom import first_item
+from service.imaging.dicom.acceptance import code
+from service.imaging.dicom.file import MALFORMED
+
+Part = Literal["chest", "chest and more", "within the chest", "other", "not stated"]
+CodedView = Literal["PA", "AP", "frontal", "other"]
+
+
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# PS3.16 CID 4009 "DX Anatomy Imaged", with the chest, lungs, abdomen and pelvis of older versions.
+_REGIONS: Final[dict[Part, frozenset[str]]] = {
+    "chest": _codes(
+        "816094009 51185008 T-D3000 39607008 T-28000 86598002 T-280A0 43799004 T-D3200"
+    ),
+    "chest and more": _codes(
+        "416550000 R-FAB55 417437006 R-FAB52 416152001 R-FAB53 416319003 R-FAB54 416775004 R-FAB56"
+    ),
+    "within the chest": _codes("44567001 T-25000 72410000 T-D3300 955009 T-26000 80891009 T-32000"),
+    "other": _codes(
+        "102292000 110517009 110621006 110639002 110861005 113197003 1217253001 1217254007 "
+        "1217256009 1217257000 122494005 122495006 122496007 1231522001 13648007 13881006 14742008 "
+        "14975008 15776009 16953009 16982005 2095001 21306003 22356005 24136001 27949001 28231008 "
+        "28273000 29707007 29836001 30021000 30315005 303270005 30608006 32849002 34402009 "
+        "34516001 34707002 361078006 363654007 371195002 371398005 38266002 38848004 39723000 "
+        "40983000 41216001 421060004 42575006 431491007 45048000 45289007 4596009 51299004 "
+        "53120007 53505006 53620006 54019009 54735007 55024004 56459004 56873002 58742003 59066005 "
+        "61685007 64234005 64688005 66019005 661005 68367000 69536005 69695003 69930009 70258002 "
+        "706342009 70925003 71341001 71854001 72001000 72696002 74386004 74670003 7569003 76505004 "
+        "76752008 774007 7844006 79601000 79741001 80144004 816092008 81745001 818981001 818982008 "
+        "818983003 113345001 12921003 85050009 85562004 85856004 87342007 87953007 89546000 "
+        "89837001 91397008 91609006 "
+        "R-FE0C7 T-04000 T-11011 T-11100 T-11102 T-11133 T-11149 T-11166 T-11170 T-11180 T-11196 "
+        "T-11210 T-11300 T-11501 T-11502 T-11503 T-11AD0 T-11BF0 T-12280 T-12310 T-12340 T-12410 "
+        "T-12700 T-12710 T-12730 T-12750 T-12770 T-12980 T-13600 T-14668 T-15290 T-15420 T-15430 "
+        "T-15460 T-15610 T-15680 T-15710 T-15750 T-15770 T-22000 T-24100 T-50007 T-56000 T-57000 "
+        "T-58000 T-58200 T-58400 T-58600 T-59000 T-59300 T-59600 T-59900 T-60600 T-60610 T-61100 "
+        "T-61300 T-63000 T-64500 T-65000 T-65010 T-65600 T-7000B T-73000 T-74000 T-75000 T-88920 "
+        "T-92000 T-AA000 T-AB959 T-D0010 T-D0300 T-D04FF T-D0801 T-D0821 T-D1000 T-D1100 T-D1213 "
+        "T-D1460 T-D14AE T-D1600 T-D2220 T-D2500 T-D4000 T-D6000 T-D8000 T-D8200 T-D8500 T-D8700 "
+        "T-D8800 T-D8810 T-D9000 T-D9100 T-D9200 T-D9400 T-D9700 T-D9800 T-DD163"
+    ),
+}
+REGIONS: Final = {code: part for part, codes in _REGIONS.items() for code in codes}
+
+# PS3.16 CID 4010 "DX View".
+_VIEWS: Final[dict[CodedView, frozenset[str]]] = {
+    "PA": _codes("272479007 R-10214 R-40888"),
+    "AP": _codes("399348003 R-10206"),
+    "frontal": _codes("399033003 R-10202"),
+    "other": _codes(
+        "260426006 260427002 260499007 30730003 399004004 399006002 399038007 399059000 399061009 "
+        "399067008 399071006 399099002 399110001 399132005 399135007 399160007 399162004 399173006 "
+        "399182000 399184004 399196006 399198007 399225005 399236003 399242004 399255003 399260004 "
+        "399272005 399288005 399312000 399316002 399325008 399335002 399351005 399352003 399356000 "
+        "399360002 399368009 "
+        "G-A145 R-10204 R-10208 R-10210 R-10212 R-10216 R-10220 R-10224 R-10226 R-10228 R-10230 "
+        "R-10232 R-10234 R-10236 R-10238 R-10241 R-10242 R-10244 R-10246 R-10248 R-10250 R-10252 "
+        "R-10254 R-10256 R-10257 R-102C1 R-102C2 R-102C3 R-102C4 R-102C5 R-102C6 R-102C7 R-102C8 "
+        "R-102CD R-40782 R-40783 R-40810 R-40985"
+    ),
+}
+VIEWS: Final = {code: view for view, codes in _VIEWS.items() for code in codes}
+# PS3.16 CID 4011 "DX View Modifier", but for the open mouth: across the table, angled, through the
+# thorax or the skull.
+OTHER_VIEW_MODIFIERS: Final = _codes(
+    "111069 118438002 272466003 399162004 399196006 272476000 278318001 "
+    "G-D00B R-4087B R-10242 R-10244 R-40885 R-40554"
+)
+
+
+def coded_value(header: Dataset, *keywords: str) -> str:
+    """Return Code Value (0008,0100) of the first item of a sequence; empty where there is none.
+
+    More keywords name sequences within the item of the one before.
+    """
+    item = header
+    try:
+        for keyword in keywords:
+            found = first_item(item, keyword)
+            if found is None:
+                return ""
+            item = found
+    except MALFORMED:
+        return ""
+    return code(item, "CodeValue")

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from clients.cli.main import cli
+from clients.datasets.open import Dataset, open_dataset
+from clients.metrics.baselines import compare, measure_features
+from clients.scoring.scored import EvaluationError
+from tests.factories import chest, png_bytes
+
+
+def film(*, opaque: bool, seed: int) -> bytes:
+    """A film with one lung whitened, or without."""
+    pixels = chest(128, 128, seed=seed).astype(np.float64)
+    if opaque:
+        pixels[30:90, 20:50] = np.percentile(pixels, 90)
+    return png_bytes(pixels.astype(np.uint8))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    for number in range(20):
+        content = film(opaque=number % 2 == 1, seed=number)
+        (tmp_path / f"{number}.png").write_bytes(content)
+    lines = [f"{number}.png,{number % 2},{'a' if number < 10 else 'b'}" for number in range(20)]
+    (tmp_path / "labels.csv").write_text("path,label,source\n" + "\n".join(lines) + "\n")
+    return open_dataset(tmp_path / "labels.csv")
+
+
+def scores(dataset: Dataset) -> pd.DataFrame:
+    rows = [
+        {"path": item.name, "label": item.label, "probability": 0.5, **item.strata}
+        for item in dataset.items
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_whitened_lung_is_brighter_and_smoother() -> None:
+    clear, opaque = (measure_features(film(opaque=o, seed=3)) for o in (False, True))
+    assert opaque["brightness"] > clear["brightness"]
+    assert opaque["smoothness"] > clear["smoothness"]
+
+
+def test_model_that_knows_nothing_trails_a_feature_that_knows(dataset: Dataset) -> None:
+    lines = compare(scores(dataset), dataset, by=None)
+    assert [line.feature for line in lines] == ["brightness", "smoothness"]
+    assert lines[0].auroc.low > 0.5
+    assert lines[0].lead.high < 0
+
+
+def test_score_that_equals_the_feature_has_no_lead_at_all(dataset: Dataset) -> None:
+    table = scores(dataset)
+    files = {item.name: item.file for item in dataset.items}
+    table["probability"] = [
+        measure_features(files[name].read_bytes())["brightness"] for name in table["path"]
+    ]
+    lead = compare(table, dataset, by=None)[0].lead
+    assert (lead.low, lead.value, lead.high) == (0, 0, 0)
+
+
+def test_each_stratum_has_its_own_lines(dataset: Dataset, tmp_path: Path) -> None:
+    scores(dataset).to_parquet(tmp_path / "scores.parquet")
+    arguments = ["baselines", str(tmp_path / "scores.parquet"), str(tmp_path / "labels.csv")]
+    result = CliRunner().invoke(cli, [*arguments, "--by", "source"])
+    assert result.exit_code == 0, result.output
+    assert [line.split(",")[0] for line in result.output.splitlines()] == [
+        "source=a", "source=a", "source=b", "source=b",
+    ]  # fmt: skip
+
+
+def test_scores_of_another_dataset_are_refused(dataset: Dataset) -> None:
+    with pytest.raises(EvaluationError, match="not of this dataset"):
+        compare(scores(dataset).assign(path="elsewhere.png"), dataset, by=None)

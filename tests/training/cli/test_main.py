@@ -1,0 +1,90 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from tests.training.model_run import Run
+from training.cli.main import cli
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("command", cli.commands.values(), ids=lambda command: command.name)
+def test_every_command_explains_itself_with_an_example(command: click.Command) -> None:
+    assert command.help is not None
+    assert "Example:" in command.help
+    assert f"cxr-train {command.name}" in command.help
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    script = (
+        "import sys; from training.cli.main import cli\n"
+        "cli(['--help'], standalone_mode=False)\n"
+        "assert not {'torch', 'onnxruntime', 'pandas', 'bentoml'} & set(sys.modules)"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, check=True)
+    assert b"not a medical device" in done.stdout
+
+
+def test_generate_then_sheet(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "sheet.png"
+    made = invoke("generate", data, "--pairs", 2, "--size", 64, "--seed", 3, "--workers", 1)
+    assert made.exit_code == 0, made.output
+    frame = pd.read_parquet(data / "manifest.parquet")
+    assert sorted(frame["label"]) == [0, 0, 1, 1]
+    drawn = invoke("sheet", data, out, "--rows", 1, "--columns", 2)
+    assert drawn.exit_code == 0, drawn.output
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_export_package_and_verify_in_turn(packaged: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(packaged.folder, run)
+    exported = invoke("export", packaged.toml, "--run", run)
+    assert exported.exit_code == 0, exported.output
+    assert "model.int8.onnx" in exported.output
+
+    made = invoke(
+        "package", packaged.toml, "--run", run, "--models", tmp_path, "--no-store", "--version", "2"
+    )
+    assert made.exit_code == 0, made.output
+    model = tmp_path / "tiny" / "2"
+    assert made.output.strip() == str(model)
+
+    second = invoke(
+        "package", packaged.toml, "--run", run, "--models", tmp_path, "--no-store", "--version", "2"
+    )
+    assert second.exit_code == 1
+    assert "--replace" in second.output
+
+    verified = invoke("verify", packaged.toml, model, "--run", run)
+    assert "pytorch-grad-cam" in verified.output
+    assert "golden heatmap" in verified.output
+
+
+def test_verify_of_tampered_weights_exits_with_1(packaged: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(packaged.folder, run)
+    state = torch.load(run / "weights.pt", weights_only=True)
+    state["model"]["backbone.fc.bias"] += 1.0
+    torch.save(state, run / "weights.pt")
+    result = invoke("verify", packaged.toml, packaged.model, "--run", run)
+    assert result.exit_code == 1
+    assert "FAILED" in result.output
+
+
+@pytest.mark.parametrize("command", ["export", "package"])
+def test_a_run_that_is_not_there_is_one_line(packaged: Run, tmp_path: Path, command: str) -> None:
+    result = invoke(command, packaged.toml, "--run", tmp_path / "absent")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert len(result.output.splitlines()) == 1

@@ -1,0 +1,160 @@
+"""What the network is shown of a radiograph."""
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from service.imaging.standardise import equalise as equalise_served
+from tests.training.model_run import write_config, write_dataset
+from training.config import CompanionConfig, Config, InvalidConfig, ReadingConfig
+from training.fit.dataset import TrainingImages, load_splits
+from training.networks.channels import edges, equalise, look, resize, smooth
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("views")
+    write_dataset(folder / "data")
+    return write_config(folder / "tiny.toml", folder / "data")
+
+
+def film(seed: int = 0, side: int = 64) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random((2, 1, side, side), np.float32))
+
+
+class TestEqualise:
+    def test_is_what_serving_does_but_for_the_width_of_a_bin(self) -> None:
+        images = np.random.default_rng(3).random((3, 1, 64, 64), dtype=np.float32)
+        images[1] = np.round(images[1] * 9) / 9  # many ties
+        images[2] = 0.25  # nothing but ties
+        expected = np.stack([equalise_served(image[0])[None] for image in images])
+        found = equalise(torch.from_numpy(images)).numpy()
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+        np.testing.assert_array_equal(found[1:], expected[1:])  # ties are ties
+
+    def test_does_not_depend_on_window(self) -> None:
+        darker = equalise(film() / 16 + 0.9)
+        torch.testing.assert_close(darker, equalise(film()), atol=2e-3, rtol=0)
+
+
+class TestResize:
+    @pytest.mark.parametrize("size", [24, 48, 64, 80])
+    def test_is_what_pillow_does(self, size: int) -> None:
+        image = film()
+        expected = Image.fromarray(image[0, 0].numpy()).resize(
+            (size, size), Image.Resampling.BILINEAR
+        )
+        np.testing.assert_allclose(resize(image, size)[0, 0], np.asarray(expected), atol=1e-6)
+
+
+class TestSmooth:
+    @pytest.mark.parametrize("sigma", [1.0, 3.0, 8.0])
+    def test_is_a_gaussian_blur_with_repeated_edges(self, sigma: float) -> None:
+        image = film()
+        reach = round(3 * sigma)
+        expected = cv2.GaussianBlur(
+            image[0, 0].numpy(),
+            (2 * reach + 1, 2 * reach + 1),
+            sigma,
+            borderType=cv2.BORDER_REPLICATE,
+        )
+        np.testing.assert_allclose(smooth(image, sigma)[0, 0], expected, atol=1e-5)
+
+
+class TestEdges:
+    def test_do_not_depend_on_brightness_and_contrast(self) -> None:
+        torch.testing.assert_close(edges(film() * 0.5 + 0.2), edges(film()), atol=0.02, rtol=0)
+
+    def test_broad_shades_are_taken_away(self) -> None:
+        broad = smooth(film(), 20.0)
+        broad = (broad - broad.min()) / (broad.max() - broad.min())
+        assert float((edges(film() + broad) - edges(film())).abs().mean()) < 0.1
+
+    def test_nothing_to_see_is_all_0(self) -> None:
+        assert not edges(torch.full((1, 1, 64, 64), 0.5)).abs().gt(0.01).any()
+
+
+class TestLook:
+    def test_channels_are_in_the_order_asked_for(self) -> None:
+        channels = look(film(), ("edges", "ranks", "grey"), 0.5, 0.25)
+        assert channels.shape == (2, 3, 64, 64)
+        torch.testing.assert_close(channels[:, :1], edges(film()))
+        torch.testing.assert_close(channels[:, 1:2], (equalise(film()) - 0.5) / 0.25)
+        torch.testing.assert_close(channels[:, 2:], (film() - 0.5) / 0.25)
+
+
+class TestDroppedViews:
+    def test_both_images_of_a_pair_lack_the_same_view_as_often_as_asked(
+        self, config: Config
+    ) -> None:
+        both = dataclasses.replace(config.fit, views=("ranks", "edges"), drop_view=0.3)
+        train = load_splits(config)["train"]
+        images = TrainingImages(train, dataclasses.replace(config, fit=both))
+        rows = train.groupby("group", sort=True).indices.values()
+        blank = np.array(
+            [
+                [[not view.any() for view in images[draw, row][0]] for row in pair]
+                for draw in range(8)
+                for pair in rows
+            ]
+        )  # (pairs, images of a pair, views)
+        np.testing.assert_array_equal(blank[:, 0], blank[:, 1])
+        assert not blank.all(axis=2).any()
+        np.testing.assert_allclose(blank[:, 0].mean(axis=0), 0.3, atol=0.12)
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"views": ()},
+            {"views": ("ranks", "ranks")},
+            {"views": ("colours",)},
+            {"views": ("ranks",), "drop_view": 0.1},
+            {"views": ("ranks", "edges"), "drop_view": 0.5},
+        ],
+    )
+    def test_views_that_make_no_sense_are_refused(
+        self, config: Config, wrong: dict[str, object]
+    ) -> None:
+        with pytest.raises(InvalidConfig, match="view"):
+            dataclasses.replace(config.fit, **wrong)  # type: ignore[arg-type]
+
+    def test_companions_without_reading_are_refused(self, config: Config) -> None:
+        companion = CompanionConfig(
+            size=32, seed=1, architecture="resnet18", blocks=4, init="random",
+            generators=(), views=("edges",), drop_view=0.0, steps=1, learning_rate=1e-3,
+            probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.5,
+        )  # fmt: skip
+        with pytest.raises(InvalidConfig, match="reading"):
+            dataclasses.replace(config, companions=(companion,))
+
+    def test_ranks_of_ranks_are_refused(self, config: Config) -> None:
+        equalised = dataclasses.replace(config.input, equalise=True)
+        reading = ReadingConfig(crop=1.0, weight=1.0, children=False, phantoms=1, steps=1)
+        with pytest.raises(InvalidConfig, match="equalise"):
+            dataclasses.replace(config, input=equalised)
+        with pytest.raises(InvalidConfig, match="equalise"):
+            dataclasses.replace(
+                config,
+                input=equalised,
+                reading=reading,
+                fit=dataclasses.replace(config.fit, views=("grey",)),
+            )
+
+    def test_the_default_has_its_companions(self, tmp_path: Path) -> None:
+        root = Path(__file__).resolve().parents[3]
+        default = Config.load(root / "training" / "configs" / "default.toml")
+        (first, run), (second, beside), *others = default.networks(tmp_path)
+        assert (run, beside) == (tmp_path, tmp_path / "companion-1")
+        assert others[-1][1] == tmp_path / "companion-3"
+        assert first.fit == default.fit
+        assert second.fit.generators == ("ct",)
+        assert second.fit.batch == default.fit.batch
+        assert others[0][0].input == dataclasses.replace(first.input, size=160)
+        assert others[0][0].fit.freeze == 11

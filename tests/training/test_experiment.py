@@ -1,0 +1,168 @@
+"""`cxr-train study`: four arms from data set to comparison report, on tiny sets."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.sources import ROOT, files
+from tests.training.model_run import TOML, Run, write_dataset
+from training.cli.main import cli
+from training.config import Config, InvalidConfig
+from training.experiment import StudyMismatch, compare, parse_arms, train_arms
+
+ABLATIONS = ROOT / "training" / "configs" / "ablations"
+ARMS = ("nano-banana-cropped", "nano-banana-raw", "roentgen-v2", "phantom")
+
+
+def write_arms(root: Path, arms: tuple[str, ...] = ARMS) -> list[str]:
+    """One data set, copied; only the phantom has masks."""
+    write_dataset(root / "phantom")
+    for name in arms:
+        if name == "phantom":
+            continue
+        shutil.copytree(root / "phantom", root / name)
+        table = pd.read_parquet(root / name / "manifest.parquet")
+        table.assign(mask="", generator=name).to_parquet(root / name / "manifest.parquet")
+    return [f"{name}={root / name}" for name in arms]
+
+
+def write_config(root: Path, mask_weight: float = 0.0) -> Path:
+    text = TOML.format(folder="replaced").replace("steps = 6", "steps = 2")
+    text = text.replace("mask_weight = 0.5", f"mask_weight = {mask_weight}")
+    (root / "study.toml").write_text(text)
+    return root / "study.toml"
+
+
+def invoke(root: Path, config: Path, arms: list[str]) -> Result:
+    options = ["--data", root / "labels.csv", "--out", root / "comparison", "--by", "site"]
+    options += ["--runs", root / "runs", "--models", root / "models"]
+    named = [word for arm in arms for word in ("--arm", arm)]
+    return CliRunner().invoke(cli, ["study", str(config), *named, *map(str, options)])
+
+
+def test_four_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -> None:
+    arms = write_arms(tmp_path)
+    config = write_config(tmp_path)
+    table = pd.read_parquet(tmp_path / "phantom" / "manifest.parquet").head(24)
+    labels = table[["label"]].assign(path="phantom/" + table["path"], site="A")
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+
+    first = invoke(tmp_path, config, arms)
+    assert first.exit_code == 0, first.output
+    models = [tmp_path / "models" / name / "1" for name in ARMS]
+    report = tmp_path / "comparison" / "report.html"
+    assert first.stdout.splitlines() == [str(path) for path in [*models, report]]
+    page = report.read_text()
+    numbers = (tmp_path / "comparison" / "compare.json").read_text()
+    for name in ARMS:
+        assert name in page
+        assert name in numbers
+    manifests = [json.loads((model / "manifest.json").read_text()) for model in models]
+    assert [list(m["provenance"]["dataset"]["images"]) for m in manifests] == [
+        ["nano-banana-cropped"], ["nano-banana-raw"], ["roentgen-v2"], ["noise"],
+    ]  # fmt: skip
+
+    # One arm is lost: it alone is made again.
+    shutil.rmtree(models[2])
+    times = {path: path.stat().st_mtime_ns for model in models for path in model.glob("*")}
+    report.unlink()
+    second = invoke(tmp_path, config, arms)
+    assert second.exit_code == 0, second.output
+    assert report.exists()
+    assert (models[2] / "manifest.json").exists()
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data sets of two arms."""
+    root = tmp_path_factory.mktemp("study")
+    write_arms(root, ("roentgen-v2", "phantom"))
+    return root
+
+
+class TestRefusals:
+    def arms(self, root: Path) -> dict[str, Path]:
+        return parse_arms([f"{name}={root / name}" for name in ("roentgen-v2", "phantom")])
+
+    def test_the_mask_loss_needs_masks_in_every_arm(self, root: Path, tmp_path: Path) -> None:
+        config = Config.load(write_config(tmp_path, mask_weight=0.5))
+        with pytest.raises(StudyMismatch, match=r"roentgen-v2 has 40 images .* mask_weight = 0"):
+            train_arms(config, self.arms(root), tmp_path / "runs", tmp_path / "models", "1")
+        assert not (tmp_path / "runs").exists()
+
+    def test_another_run_or_model_in_the_place_is_refused(self, root: Path, tmp_path: Path) -> None:
+        config = Config.load(write_config(tmp_path))
+        runs, models = tmp_path / "runs", tmp_path / "models"
+        (runs / "phantom").mkdir(parents=True)
+        (runs / "phantom" / "weights.pt").touch()
+        with pytest.raises(StudyMismatch, match="no arm of a study"):
+            train_arms(config, self.arms(root), runs, models, "1")
+        (runs / "phantom" / "arm.json").write_text("{}")
+        with pytest.raises(StudyMismatch, match="other data or another configuration"):
+            train_arms(config, self.arms(root), runs, models, "1")
+
+    def test_a_packaged_model_of_another_recipe_is_refused(
+        self, root: Path, tmp_path: Path, packaged: Run
+    ) -> None:
+        config = Config.load(write_config(tmp_path))
+        shutil.copytree(packaged.model, tmp_path / "models" / "phantom" / "1")
+        with pytest.raises(StudyMismatch, match="another --version"):
+            train_arms(config, self.arms(root), tmp_path / "runs", tmp_path / "models", "1")
+
+    def test_arms_have_names_and_manifests(self, root: Path, tmp_path: Path) -> None:
+        good = f"phantom={root / 'phantom'}"
+        for texts, message in (
+            ([good], "at least two"),
+            ([good, good], "two arms"),
+            ([good, str(root)], "NAME=FOLDER"),
+            ([good, f"a/b={root / 'phantom'}"], "NAME=FOLDER"),
+            ([good, f"empty={tmp_path}"], "manifest.parquet"),
+        ):
+            with pytest.raises(StudyMismatch, match=message):
+                parse_arms(texts)
+
+    def test_a_comparison_that_fails_says_so(self, tmp_path: Path, packaged: Run) -> None:
+        (tmp_path / "labels.csv").write_text("path\nabsent.png\n")
+        models = {"one": packaged.model, "other": packaged.model}
+        with pytest.raises(StudyMismatch, match="`cxr compare` ended with status 1"):
+            compare(models, tmp_path / "labels.csv", tmp_path / "comparison", [])
+
+
+def test_arms_may_be_configurations_that_differ_from_a_base(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data")
+    (tmp_path / "base.toml").write_text(
+        TOML.format(folder=tmp_path / "data").replace("steps = 6", "steps = 2")
+    )
+    (tmp_path / "other.toml").write_text('base = "base.toml"\n\n[fit]\nsteps = 1\n')
+    texts = [f"{name}={tmp_path / name}.toml" for name in ("base", "other")]
+    arms = parse_arms(texts)
+    config = Config.load(tmp_path / "base.toml")
+    models = train_arms(config, arms, tmp_path / "runs", tmp_path / "models", "1")
+    facts = [
+        json.loads((folder / "manifest.json").read_text())["provenance"]
+        for folder in models.values()
+    ]
+    assert [fact["weights"]["step"] for fact in facts] == [2, 1]
+    assert facts[0]["config"]["fit"]["batch"] == facts[1]["config"]["fit"]["batch"]
+    assert [fact["config"]["name"] for fact in facts] == ["base", "other"]
+
+
+def test_a_base_of_a_base_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(TOML.format(folder="data"))
+    (tmp_path / "b.toml").write_text('base = "a.toml"\n')
+    (tmp_path / "c.toml").write_text('base = "b.toml"\n')
+    with pytest.raises(InvalidConfig, match="base of its own"):
+        Config.load(tmp_path / "c.toml")
+
+
+@pytest.mark.parametrize("path", files(ABLATIONS, "*.toml"), ids=lambda path: path.stem)
+def test_every_ablation_differs_from_the_base_in_one_section(path: Path) -> None:
+    base, own = Config.load(ABLATIONS / "base.toml"), Config.load(path)
+    sections = ("dataset", "input", "augment", "fit", "reading", "companions", "seed")
+    differing = [name for name in sections if getattr(base, name) != getattr(own, name)]
+    assert len(differing) == (path.stem != "base")

@@ -1,0 +1,5 @@
+"""`cxr-train`: the commands that generate, train and package."""
+
+from training.cli.main import cli
+
+__all__ = ["cli"]

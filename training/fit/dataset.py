@@ -1,0 +1,196 @@
+"""A folder of synthetic radiographs as tensors; pixels only through service.imaging.
+
+generate -> curate -> [dataset] -> views -> fit
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from service.imaging.decode import Limits, decode
+from service.imaging.radiograph import FloatImage
+from service.imaging.raster import read_png
+from service.imaging.standardise import Geometry, InputSpec, standardise
+from training.config import Config, FitConfig
+from training.fit.augment import augment
+from training.fit.distributed import Rank
+from training.networks.channels import look
+from training.networks.pneumonia import STRIDE
+
+
+def load_splits(config: Config) -> dict[str, pd.DataFrame]:
+    """The manifest cut into ``train``, ``validation`` and ``calibration``.
+
+    A hash of seed and group decides, so both images of a pair are on the same side, and a data set
+    that grows keeps its splits.
+    """
+    frame = pd.read_parquet(config.dataset.folder / "manifest.parquet")
+    places = frame["group"].map(lambda group: _place(config.seed, str(group)))
+    first = config.dataset.validation
+    second = first + config.dataset.calibration
+    splits = {
+        "train": frame[places >= second],
+        "validation": frame[places < first],
+        "calibration": frame[(places >= first) & (places < second)],
+    }
+    for name, split in splits.items():
+        if split["label"].nunique() < 2:
+            raise ValueError(f"the {name} split lacks a class: generate more images")
+    return {name: split.reset_index(drop=True) for name, split in splits.items()}
+
+
+def drawn_by(frame: pd.DataFrame, generators: Sequence[str]) -> pd.DataFrame:
+    """The rows of the images that ``generators`` drew; all where none is named.
+
+    Raises
+    ------
+    ValueError
+        If there is no image of one of them.
+    """
+    if not generators:
+        return frame
+    for name in generators:
+        if not (frame["generator"] == name).any():
+            known = ", ".join(sorted(frame["generator"].unique()))
+            raise ValueError(f"no image is by the generator {name}; the data set has {known}")
+    return frame[frame["generator"].isin(generators)].reset_index(drop=True)
+
+
+def _place(seed: int, group: str) -> float:
+    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def load_tensors(
+    frame: pd.DataFrame, folder: Path, spec: InputSpec
+) -> tuple[FloatImage, NDArray[np.int64]]:
+    """Images (N, 1, S, S) float32 in [0, 1] and labels (N,), as serving would see them."""
+    images = [
+        standardise(decode((folder / path).read_bytes(), Limits()), spec)[0]
+        for path in frame["path"]
+    ]
+    return np.stack(images), frame["label"].to_numpy(np.int64)
+
+
+def load_cells(frame: pd.DataFrame, folder: Path, spec: InputSpec) -> FloatImage:
+    """Lesion coverage (N, S/16, S/16) in [0, 1] on the cells of the heatmap; rows need a mask."""
+    cells = []
+    for path, name in zip(frame["path"], frame["mask"], strict=True):
+        _, geometry = standardise(decode((folder / path).read_bytes(), Limits()), spec)
+        mask = load_mask(folder / name)
+        cells.append(lesion_cells(mask, geometry, spec))
+    return np.stack(cells)
+
+
+def load_mask(path: Path) -> FloatImage:
+    """Lesion coverage (h, w) in [0, 1] of a PNG; no film, so that its grey values stay."""
+    return read_png(path.read_bytes(), Limits().max_pixels).pixels
+
+
+def lesion_cells(mask: FloatImage, geometry: Geometry, spec: InputSpec) -> FloatImage:
+    """The part of a mask that the network sees, averaged to its cells, (S/16, S/16).
+
+    ``mask`` has the radiograph's field of view at any resolution.
+    """
+    down, across = mask.shape[0] / geometry.rows, mask.shape[1] / geometry.columns
+    top, left = round(geometry.top * down), round(geometry.left * across)
+    bottom = round((geometry.top + geometry.height) * down)
+    right = round((geometry.left + geometry.width) * across)
+    cells = (spec.size // STRIDE, spec.size // STRIDE)
+    seen = mask[top:bottom, left:right]
+    return np.asarray(cv2.resize(seen, cells, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Augmented (channels (views, S, S), label (), mask (S/16, S/16)) by (draw, row).
+
+    A pneumonia image without a mask has NaN cells: where its lesion lies is not known.
+
+    The draw numbers the passes, so that an image differs in each but a resumed run repeats none.
+    Both images of a pair are changed alike, and lack the same view if any: what is left between
+    them is the lesion.
+    """
+
+    def __init__(self, frame: pd.DataFrame, config: Config) -> None:
+        self._paths = frame["path"].tolist()
+        self._masks = frame["mask"].tolist()
+        self._labels = frame["label"].tolist()
+        self._groups = frame.groupby("group", sort=True).ngroup().tolist()
+        self._folder, self._spec = config.dataset.folder, config.input
+        self._changes, self._fit = config.augment, config.fit
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        draw, row = key
+        rng = np.random.default_rng((self._fit.seed, draw, self._groups[row]))
+        radiograph = decode((self._folder / self._paths[row]).read_bytes(), Limits())
+        mask = self._load_mask(self._masks[row])
+        radiograph, mask = augment(radiograph, mask, self._changes, rng)
+        image, geometry = standardise(radiograph, self._spec)
+        label = torch.tensor(float(self._labels[row]))
+        cells = lesion_cells(mask, geometry, self._spec)
+        if self._labels[row] and not self._masks[row]:
+            cells = np.full_like(cells, np.nan)
+        return self._look(image, rng), label, torch.from_numpy(cells)
+
+    def _look(self, image: FloatImage, rng: np.random.Generator) -> Tensor:
+        """The network's channels; with probability ``drop_view`` for each, one of them is 0."""
+        fit, spec = self._fit, self._spec
+        channels = look(torch.from_numpy(image)[None], fit.views, spec.mean, spec.std)[0]
+        if fit.drop_view:
+            dropped = int(rng.random() / fit.drop_view)
+            if dropped < len(fit.views):
+                channels[dropped] = 0
+        return channels
+
+    def _load_mask(self, name: str) -> FloatImage:
+        if not name:
+            return np.zeros((64, 64), np.float32)
+        return load_mask(self._folder / name)
+
+
+class PairedBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of whole groups for steps ``first`` to the last, the same whatever was resumed.
+
+    Of each batch, every one of ``world`` ranks gets the groups from its own number on, in steps
+    of ``world``: together they see what one process would.
+    """
+
+    def __init__(
+        self, frame: pd.DataFrame, fit: FitConfig, seed: int, *, first: int, rank: Rank
+    ) -> None:
+        if fit.batch // 2 < rank.world:
+            raise ValueError(f"batch {fit.batch} has fewer pairs than there are processes")
+        self._groups = list(frame.groupby("group", sort=True).indices.values())
+        self._per_step, self._steps = fit.batch // 2, fit.all_steps
+        self._seed, self._first, self._rank = seed, first, rank
+
+    def __len__(self) -> int:
+        return self._steps - self._first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield one list of (draw, row) for each remaining step."""
+
+        @lru_cache(maxsize=2)
+        def order(draw: int) -> NDArray[np.int64]:
+            return np.random.default_rng((self._seed, draw)).permutation(len(self._groups))
+
+        count = len(self._groups)
+        for step in range(self._first, self._steps):
+            start, stop = step * self._per_step, (step + 1) * self._per_step
+            places = range(start + self._rank.number, stop, self._rank.world)
+            chosen = [
+                (draw, order(draw)[index]) for draw, index in (divmod(p, count) for p in places)
+            ]
+            yield [(draw, int(row)) for draw, group in chosen for row in self._groups[group]]

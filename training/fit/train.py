@@ -1,0 +1,131 @@
+"""Train the network; every checkpoint can be resumed, and a resumed run sees the same batches.
+
+dataset -> optimisation -> [fit] -> export -> calibrate -> package
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from service.model.session import cores
+from training.config import Config
+from training.fit.dataset import (
+    PairedBatches,
+    TrainingImages,
+    drawn_by,
+    load_splits,
+    load_tensors,
+)
+from training.fit.distributed import Rank, join
+from training.fit.optimisation import Training, new_network
+from training.fit.precision import name_of
+from training.networks.lungs import fit_lungs
+from training.networks.pneumonia import PneumoniaNet
+
+LOADERS = 2  # processes that make batches, where the network itself takes the other cores
+
+
+def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None:
+    """Train by ``config`` into the folder ``run``, going on from its checkpoints if it has any.
+
+    Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end, the
+    same in a folder of its own for each companion, and ``lungs.pt`` where the configuration has
+    ``[reading]``. Started by torchrun, it is one of many processes that share every batch.
+
+    Parameters
+    ----------
+    config, run
+        What to train, and where.
+    precision
+        Of forward and backward passes, bfloat16 or float32; None for the faster one, measured for
+        each network, and for float32 where there are fewer than 100 steps to save time on.
+    """
+    with join() as rank:
+        for own, folder in config.networks(run):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / "weights.pt").exists():
+                _fit(own, folder, rank, precision)
+        if rank.first:
+            fit_lungs(config, run, rank.device)
+
+
+def _fit(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -> None:
+    splits = load_splits(config)
+    training = Training(config, rank, precision)
+    training.resume(run / "checkpoint.pt")
+    train = drawn_by(splits["train"], config.fit.generators)
+    batches = PairedBatches(train, config.fit, config.fit.seed, first=training.step, rank=rank)
+    images = TrainingImages(train, config)
+    loader = DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=loaders(rank),
+        pin_memory=rank.device.type == "cuda",
+    )
+    held_out = load_tensors(splits["validation"], config.dataset.folder, config.input)
+    with tqdm(
+        loader,
+        name_of(training.precision),
+        initial=training.step,
+        total=config.fit.all_steps,
+        unit="step",
+        disable=not rank.first,
+    ) as progress:
+        for channels, label, mask in progress:
+            loss = training.advance(channels, label, mask)
+            progress.set_postfix(loss=f"{loss:.3f}")
+            if rank.first and training.step % config.fit.checkpoint_every == 0:
+                _record(run, training, loss, held_out)
+    if rank.first:
+        _save(run / "weights.pt", training.final())
+
+
+def loaders(rank: Rank) -> int:
+    """Processes that make batches: where a GPU computes, all cores are theirs."""
+    if rank.device.type == "cpu":
+        return LOADERS
+    return max(LOADERS, cores() // rank.world)
+
+
+def load_network(run: Path, config: Config) -> PneumoniaNet:
+    """The trained network of a run in evaluation mode."""
+    state = torch.load(run / "weights.pt", weights_only=True, map_location="cpu")
+    network = new_network(config)
+    network.load_state_dict(state["model"])
+    return network.eval()
+
+
+@torch.no_grad()
+def _validation_auroc(network: nn.Module, images: Any, labels: Any) -> float:
+    network.eval()
+    device = next(network.parameters()).device
+    logits = [
+        network(torch.from_numpy(images[start : start + 64]).to(device)).logit
+        for start in range(0, len(images), 64)
+    ]
+    return float(roc_auc_score(labels, torch.cat(logits).cpu().numpy()))
+
+
+def _record(run: Path, training: Training, loss: float, held_out: tuple[Any, Any]) -> None:
+    auroc = _validation_auroc(training.average.module, *held_out)
+    _save(run / "checkpoint.pt", training.state())
+    line = {
+        "step": training.step,
+        "loss": loss,
+        "validation_auroc": auroc,
+        "precision": name_of(training.precision),
+    }
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)

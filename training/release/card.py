@@ -1,0 +1,352 @@
+"""The model card: Markdown that travels with the weights.
+
+Mitchell et al. 2019, "Model cards for model reporting" (arXiv 1810.03993).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.findings.calibration import BINS
+from service.model.manifest import Manifest
+from training.release.measures import Interval
+
+CARD = """\
+# nanocxr {name}, version {version}
+
+**Research software, not a medical device.** It must not be used for diagnosis, triage or treatment.
+
+## What it is
+
+{network} with one output that scores pneumonia on one frontal chest radiograph (PA or AP).
+It was trained on synthetic images alone{also}. In one forward pass the graph (`{graph}`, ONNX,
+{precision}) gives the logit, a heatmap (Grad-CAM on the last convolutional layer, in units of the
+logit) and the pooled features.
+
+- Input: {size} x {size} pixels, one channel, the central {crop:.0%} of each side{equalised}.
+- Output: probability = sigmoid(logit / {temperature:.4f}{bias}).
+{parts}
+## Data and recipe
+
+{generators}Random seed: {seed}.
+
+{counts}
+
+The two images of a pair are never in different splits. Start weights: {init}. Everything else about
+the recipe, the versions of the software and the SHA-256 of the data set's manifest are in
+`manifest.json` under `provenance`.
+
+## Measures on the synthetic validation split
+
+At the operating point `{default}`; 95 % intervals by bootstrap over pairs.
+
+{measures}
+
+These say how well the network learned the generator, **not** how it reads real radiographs.
+{real}{failures}
+## What it refuses
+
+{refusals}
+
+## Calibration and operating points
+
+Temperature scaling on the synthetic calibration split: negative log-likelihood {nll_before:.4f}
+nats before, {nll_after:.4f} after. Thresholds on the calibrated probability, with what they reached
+on that split:
+
+{points}
+
+## Limits
+
+- Temperature and thresholds are fitted on synthetic images in which about half show pneumonia. On
+  real radiographs the scores shift, and prevalence is lower: neither the probability nor the
+  sensitivity and specificity above carry over. Choose a threshold on data of your own before any
+  study.
+- Only pneumonia is scored. Other findings (effusion, oedema, atelectasis, masses, devices) were
+  never labelled and may raise or lower the score.
+- The heatmap shows where the evidence for the score lies on a coarse grid. It is not a
+  segmentation.
+- Performance by age, sex, projection, device or site is not known from synthetic data.
+"""
+
+
+COMPANIONS = """\
+- {number} networks read together, and err differently:
+{networks}
+  Logit and heatmap are means over them, each first brought to the same spread of logits on the
+  synthetic calibration split; the features are those of the first.
+"""
+
+LUNG_DETAIL = """\
+- To the logit is added {gain:.2f} x ({centre:.2f} - detail){times}. The lung detail is the
+  logarithm of how strongly vessels and ribs show inside the lung fields: consolidation obscures
+  them. A small U-Net, trained on the phantom's lungs, finds the fields. Centre and gain give the
+  term the mean 0 and {weight:g} times the spread of the logits on {whose} of the synthetic
+  calibration split; no label is used.
+{child}- **The heatmap does not show the lung detail**, and {film} that is smooth for another reason
+  (motion, filtering, fat) scores higher.
+"""
+
+FOR_CHILDREN = {
+    "times": " x child",
+    "whose": "children",
+    "film": "a child's film",
+    "child": """\
+- Child, between 0 and 1, is how surely the features of the networks tell a child's film from an
+  adult's, by a logistic regression on the synthetic training split. In an adult's film the lung
+  detail has next to no say: there it misleads.
+""",
+}
+FOR_ALL = {"times": "", "whose": "all images", "film": "a film", "child": ""}
+
+BY_HEADER = """\
+Lateral views, other body parts and other modalities are refused where the file's header tells; a
+PNG or JPEG tells nothing."""
+
+BY_PIXELS = """\
+{by_header} So a second, small network (`{graph}`, {weights:,}
+weights, the same input) judges the pixels: `familiarity` in [0, 1]. Below {threshold:.3f} there is
+no reading. It learned to tell films of this generator from the same upside down, inverted
+and turned, from lateral views, several films on one image, parts of films, and drawn pictures of
+everything else; no real radiograph and no photograph was used. The threshold refuses {share:.0%} of
+the other images that were held out:
+
+{table}
+
+It judges what an image shows roughly, not whether it is fit to be read: a film of poor quality, or
+with left and right exchanged, passes. What it does to real images is in `docs/experiments.md`."""
+
+REFUSALS = "## What it refuses"
+
+PHOTOGRAPHED = "ImageNet"  # in the name of start weights
+PHOTOGRAPHS = ", from start weights that\nhad learned to tell the things in photographs"
+
+USE_OF_REAL_IMAGES = """\
+Real radiographs were used for measuring only: none was trained on, and no parameter, temperature or
+threshold was fitted to one. But generator and recipe were changed by hand after looking at these
+films, at which were read wrongly, and at how their lung brightness and edge energy differ by class;
+variants were kept or dropped by their AUROC here. The figures are those of a development set, and
+optimistic."""
+
+
+# Measures of models that were packaged before their names told the bins.
+UNTOLD = {"expected calibration error": "expected calibration error, 10 bins"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remarks:
+    """What only people and real radiographs can add to a card.
+
+    Attributes
+    ----------
+    real
+        Measures on real radiographs as `cxr evaluate --by source --json` writes them, or None.
+    failures
+        Markdown on known failures, or "".
+    """
+
+    real: Sequence[Mapping[str, Any]] | None = None
+    failures: str = ""
+
+    @classmethod
+    def read(cls, measures: Path | None, failures: Path | None) -> "Remarks":
+        """Read the files; each may be left out."""
+        return cls(
+            real=None if measures is None else json.loads(measures.read_text(encoding="utf-8")),
+            failures="" if failures is None else failures.read_text(encoding="utf-8").strip(),
+        )
+
+
+NO_REMARKS = Remarks()
+
+
+def model_card(manifest: Manifest, remarks: Remarks) -> str:
+    """Fill in the card.
+
+    Parameters
+    ----------
+    manifest
+        With the provenance that ``training.release.package`` records.
+    remarks
+        What stands beside them.
+    """
+    facts = manifest.provenance
+    bias = manifest.calibration.bias
+    return CARD.format(
+        name=manifest.name,
+        version=manifest.version,
+        network=_whole(facts),
+        init=_starts(facts),
+        also=PHOTOGRAPHS if PHOTOGRAPHED in _starts(facts) else "",
+        graph=manifest.graph,
+        precision=manifest.precision,
+        size=manifest.input.size,
+        crop=manifest.input.crop,
+        equalised=", grey values equalised" if manifest.input.equalise else "",
+        temperature=manifest.calibration.temperature,
+        bias=f" + {bias:.4f}" if bias else "",
+        parts=_parts(facts),
+        generators=_generators(facts["dataset"]),
+        seed=facts["seed"],
+        counts=_counts(facts["dataset"]["splits"]),
+        default=manifest.default_operating_point,
+        measures=_table(
+            ("measure", "value"),
+            [
+                (UNTOLD.get(name, name), Interval(**values))
+                for name, values in facts["validation"].items()
+            ],
+        ),
+        real=_real(remarks.real),
+        failures=f"\n## Known failures\n\n{remarks.failures}\n" if remarks.failures else "",
+        refusals=_refusals(manifest),
+        nll_before=facts["calibration"]["nll_before"],
+        nll_after=facts["calibration"]["nll_after"],
+        points=_table(
+            ("operating point", "threshold", "sensitivity", "specificity"),
+            [
+                (p.name, f"{p.threshold:.4f}", f"{p.sensitivity:.3f}", f"{p.specificity:.3f}")
+                for p in manifest.operating_points
+            ],
+        ),
+    )
+
+
+def _whole(facts: Mapping[str, Any]) -> str:
+    """What the graph is: one network, or how many."""
+    companions = facts.get("companions", ())  # models packaged before there were any lack the key
+    if companions:
+        return f"A committee of {len(companions) + 1} networks"
+    return f"A {facts['weights']['architecture']}"
+
+
+def _parts(facts: Mapping[str, Any]) -> str:
+    """What reads along with the network, where anything does."""
+    if "lung_detail" not in facts:
+        return ""
+    texts = FOR_CHILDREN if "age_sha256" in facts["lung_detail"] else FOR_ALL
+    weight = facts["config"]["reading"]["weight"]
+    detail = LUNG_DETAIL.format(weight=weight, **texts, **facts["lung_detail"])
+    if not facts["companions"]:
+        return detail
+    networks = [
+        {"size": facts["config"]["input"]["size"]} | facts["config"]["fit"],
+        *facts["config"]["companions"],
+    ]
+    lines = "\n".join(f"  {place}. {_network(n)}" for place, n in enumerate(networks, start=1))
+    return COMPANIONS.format(number=len(networks), networks=lines) + detail
+
+
+def _network(recipe: Mapping[str, Any]) -> str:
+    """One line on a network: what it is, what it sees, and whose images it learned from."""
+    generators = " and ".join(recipe.get("generators", ())) or "all"
+    frozen = recipe.get("freeze", 0)
+    kept = f", the first {frozen} of {recipe['blocks']} blocks as they started" if frozen else ""
+    return (
+        f"{recipe['architecture']} on {' and '.join(recipe['views'])} of {recipe['size']} pixels,"
+        f" images of {generators}{kept}."
+    )
+
+
+def _generators(dataset: Mapping[str, Any]) -> str:
+    """Who drew how many images, and of which CT scans those of them are that were projected."""
+    if "images" not in dataset:  # a model packaged before it was recorded
+        return f"Generator: {', '.join(dataset['generators'])}. "
+    volumes = [volume for own in dataset["generations"] for volume in own.get("volumes", ())]
+    counts = ", ".join(f"{name} ({count:,} images)" for name, count in dataset["images"].items())
+    if not volumes:
+        return f"Generator: {counts}. "
+    scans = "; ".join(
+        f"{volume['collection'] or volume['name']} ({volume['licence'] or 'licence not given'})"
+        for volume in volumes
+    )
+    return (
+        f"Generators: {counts}. No real radiograph was seen; the images of ct are projections of "
+        f"{len(volumes)} CT scans: {scans}.\n\n"
+    )
+
+
+def _starts(facts: Mapping[str, Any]) -> str:
+    """Name, SHA-256 and licence of the start weights of all networks, each once."""
+    made = [facts["weights"], *facts.get("companions", [])]
+    # Models packaged before start weights were recorded started all networks alike.
+    starts = [weights.get("start", {"name": facts["config"]["fit"]["init"]}) for weights in made]
+    texts = [
+        start["name"]
+        + (f" (SHA-256 `{start['sha256']}`" if "sha256" in start else "")
+        + (f", {start['licence']}" if "licence" in start else "")
+        + (")" if "sha256" in start else "")
+        for start in starts
+    ]
+    return "; ".join(dict.fromkeys(texts))
+
+
+def with_refusals(card: str, manifest: Manifest) -> str:
+    """A card whose section on refusals is that of ``manifest``; the rest stays as it is."""
+    start = card.index(REFUSALS) + len(REFUSALS)
+    end = card.index("\n## ", start)
+    return f"{card[:start]}\n\n{_refusals(manifest)}\n{card[end:]}"
+
+
+def _refusals(manifest: Manifest) -> str:
+    if manifest.gate is None:
+        return BY_HEADER
+    record = manifest.provenance["gate"]
+    rows = [
+        (kind, count["images"], count["refused"], f"{count['refused'] / count['images']:.1%}")
+        for kind, count in record["held_out"].items()
+        if count["images"]
+    ]
+    return BY_PIXELS.format(
+        by_header=BY_HEADER,
+        graph=manifest.gate.graph,
+        weights=record["weights"],
+        threshold=manifest.gate.threshold,
+        share=record["refused"],
+        table=_table(("synthetic, held out", "images", "refused", "share"), rows),
+    )
+
+
+def _counts(splits: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [
+        (name, split["pneumonia"], split["no pneumonia"], split["pairs"])
+        for name, split in splits.items()
+    ]
+    return _table(("split", "pneumonia", "no pneumonia", "pairs"), rows)
+
+
+def _real(real: Sequence[Mapping[str, Any]] | None) -> str:
+    """The section on real radiographs; the row over all strata mixes cohorts and is left out."""
+    if real is None:
+        return ""
+    measures = ("auroc", "aupr", "sensitivity", "specificity")
+    rows = [
+        (
+            ", ".join(row["stratum"].values()),
+            row["images"],
+            row["positives"],
+            *(_ends(row[name]) for name in measures),
+            "-" if row["ece"] is None else row["ece"],
+        )
+        for row in real
+        if row["stratum"]
+    ]
+    header = ("source", "images", "pneumonia", "AUROC", "AUPR", *measures[2:], f"ECE, {BINS} bins")
+    return f"\n## Measures on real radiographs\n\n{USE_OF_REAL_IMAGES}\n\n{_table(header, rows)}\n"
+
+
+def _ends(interval: Mapping[str, float] | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{interval['value']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+
+
+def _table(header: Sequence[str], rows: Any) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

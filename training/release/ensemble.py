@@ -1,0 +1,313 @@
+"""Join networks and lung detail: one ONNX file with the input and outputs of a network's own.
+
+export, lungs -> [graft] -> calibrate -> package
+
+              +-> network ----------------> logit, heatmap, embedding
+    image ----+-> reduced -> companions --> logits, heatmaps         -> sums: logit, heatmap
+              +-> U-Net -> lung detail -> gain x (centre - detail) x child -> added to the logit
+
+where ``child``, the probability that the film is a child's, comes from the embeddings of all
+networks (:mod:`training.release.age`), or is 1 for all.
+
+Networks keep their precision; the rest is float. The heatmap is the sum of the networks' Grad-CAMs,
+weighted like their logits, on the cells of the first: what the lung detail adds has no place in the
+image. The embedding is that of the first network.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, compose, helper, numpy_helper
+from torch import Tensor, nn
+
+from service.imaging.radiograph import FloatImage
+from service.model.session import Outputs
+from training.config import Config
+from training.networks.channels import resampling, resize
+from training.networks.lungs import LungNet, lung_detail
+from training.release.age import AgeSign
+from training.release.export import OUTPUTS, graph_path, save_clean, to_onnx
+from training.release.measures import run_graph
+
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """How the parts add up to the logit.
+
+    Attributes
+    ----------
+    weights
+        Of the networks' logits, the first network's first.
+    gain, centre
+        The lung detail's term is ``gain * (centre - detail)``, times the probability of a child
+        where ``age`` tells it.
+    age
+        What tells children from adults; None where the detail has a say in all films.
+    """
+
+    weights: tuple[float, ...]
+    gain: float
+    centre: float
+    age: AgeSign | None = None
+
+    def committee(self, outputs: Sequence[Outputs]) -> FloatImage:
+        """What the networks say together, (N,)."""
+        shares = (w * own.logit for w, own in zip(self.weights, outputs, strict=True))
+        return np.asarray(sum(shares), np.float32)
+
+    def term(self, outputs: Sequence[Outputs], detail: FloatImage) -> FloatImage:
+        """What the lung detail (N,) adds, (N,)."""
+        term = self.gain * (self.centre - detail)
+        return np.asarray(term * told_child(self.age, outputs), np.float32)
+
+    def logit(self, outputs: Sequence[Outputs], detail: FloatImage) -> FloatImage:
+        """The joined logit (N,) of what the networks put out and the lung detail (N,)."""
+        return self.committee(outputs) + self.term(outputs, detail)
+
+
+def told_child(age: AgeSign | None, outputs: Sequence[Outputs]) -> FloatImage:
+    """In how far the detail has a say in each film, (N,): 1 in all where ``age`` is None."""
+    if age is None:
+        return np.ones(len(outputs[0].logit), np.float32)
+    return age.child([own.embedding for own in outputs])
+
+
+class Part(NamedTuple):
+    """A network that is joined."""
+
+    graph: bytes  # ONNX, float or int8
+    size: int  # side of its input in pixels
+
+    def read(self, images: FloatImage) -> Outputs:
+        """What it puts out for the joined graph's images (N, 1, S, S)."""
+        return run_graph(self.graph, resize(torch.from_numpy(images), self.size).numpy())
+
+
+def parts(config: Config, run: Path, precision: str) -> list[Part]:
+    """The exported networks of a run, the first one first."""
+    return [
+        Part(graph_path(folder, precision).read_bytes(), own.input.size)
+        for own, folder in config.networks(run)
+    ]
+
+
+class Head(nn.Module):
+    """Radiographs (N, 1, S, S) -> the lung detail's share of the logit (N,); reduced images."""
+
+    def __init__(self, lungs: LungNet, scales: Scales, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.lungs, self.scales, self.sizes = lungs, scales, sizes
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """``gain * (centre - detail)``, and an image for each size."""
+        term = self.scales.gain * (self.scales.centre - lung_detail(image, self.lungs(image)))
+        return term, *(resize(image, size) for size in self.sizes)
+
+
+def detail_of(lungs: LungNet, images: FloatImage) -> FloatImage:
+    """Lung detail (N,) of (N, 1, S, S) images, a batch at a time."""
+    with torch.inference_mode():
+        batches = torch.split(torch.from_numpy(images), BATCH)
+        return torch.cat([lung_detail(batch, lungs(batch)) for batch in batches]).numpy()
+
+
+def fit_scales(
+    outputs: Sequence[Outputs], detail: FloatImage, *, weight: float, age: AgeSign | None = None
+) -> Scales:
+    """Give all networks the same say, and the detail as much as all of them, times a weight.
+
+    A say is a standard deviation on synthetic images, for the detail on those of children where
+    ``age`` tells them; nothing is fitted to labels. The networks' part keeps the unit of the first
+    one's logit.
+
+    Parameters
+    ----------
+    outputs
+        Of each network for the same N images, the first one's first.
+    detail
+        The images' lung detail, (N,).
+    """
+    spreads = [float(np.std(own.logit)) for own in outputs]
+    if not all(spreads):
+        raise ValueError("a network's logit is the same for every image: it has learned nothing")
+    counted = told_child(age, outputs)
+    deviation = _spread(detail, counted)
+    if deviation == 0:
+        raise ValueError("the lung detail is the same in every image: no lungs were found")
+    weights = tuple(spreads[0] / spread / len(spreads) for spread in spreads)
+    committee = Scales(weights=weights, gain=0, centre=0).committee(outputs)
+    return Scales(
+        weights=weights,
+        gain=weight * _spread(committee, counted) / deviation,
+        centre=float(np.average(detail, weights=counted)),
+        age=age,
+    )
+
+
+def _spread(values: FloatImage, counted: FloatImage) -> float:
+    """Standard deviation, each value as often as it is counted."""
+    mean = np.average(values, weights=counted)
+    return float(np.sqrt(np.average((values - mean) ** 2, weights=counted)))
+
+
+def graft(lungs: LungNet, scales: Scales, networks: Sequence[Part], path: Path) -> None:
+    """Write the joined graph; the same parts give the same bytes.
+
+    Parameters
+    ----------
+    lungs
+        In evaluation mode.
+    networks
+        The first one first: the joined graph has its heatmap and embedding. Its input is the
+        largest of theirs.
+    path
+        File to write.
+    """
+    size = max(network.size for network in networks)
+    sizes = sorted({network.size for network in networks} - {size})
+    reduced = [f"image_{side}" for side in sizes]
+    joined = to_onnx(Head(lungs, scales, sizes).eval(), size, ("term", *reduced))
+    graph = joined.graph
+    outputs: dict[str, onnx.ValueInfoProto] = {}
+    for number, network in enumerate(networks):
+        own = compose.add_prefix(onnx.load_from_string(network.graph), _prefix(number))
+        image = "image" if network.size == size else f"image_{network.size}"
+        for node in own.graph.node:
+            node.input[:] = [
+                image if name == f"{_prefix(number)}image" else name for name in node.input
+            ]
+        joined.ir_version = max(joined.ir_version, own.ir_version)
+        outputs |= {output.name: output for output in own.graph.output}
+        graph.node.extend(own.graph.node)
+        graph.initializer.extend(own.graph.initializer)
+
+    logits = [_prefix(number) + "logit" for number in range(len(networks))]
+    heatmaps = [_prefix(number) + "heatmap" for number in range(len(networks))]
+    cells = [outputs[name].type.tensor_type.shape.dim[1].dim_value for name in heatmaps]
+    for number, found in enumerate(cells):
+        if found != cells[0]:
+            heatmaps[number] = _regrid(graph, heatmaps[number], found, cells[0])
+    embeddings = [_prefix(number) + "embedding" for number in range(len(networks))]
+    term = "term" if scales.age is None else _for_children(graph, "term", embeddings, scales.age)
+    _sum(graph, "logit", logits, scales.weights, [term])
+    _sum(graph, "heatmap", heatmaps, scales.weights, [])
+    graph.node.append(
+        helper.make_node("Identity", [_prefix(0) + "embedding"], ["embedding"], "name_embedding")
+    )
+    del graph.output[:]
+    for name in OUTPUTS:
+        output = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        output.type.CopyFrom(outputs[_prefix(0) + name].type)
+        graph.output.append(output)
+    compute_once(graph)
+    save_clean(joined, path)
+
+
+def regridding(cells: int, wanted: int) -> NDArray[np.float32]:
+    """The matrix (wanted, cells) that spreads a heatmap's evidence over another number of cells.
+
+    Applied along both sides. A cell's value is its share of the logit, so that smaller cells have
+    smaller values.
+    """
+    return np.array(resampling(cells, wanted), np.float32) * np.float32(cells / wanted)
+
+
+def _for_children(
+    graph: onnx.GraphProto, term: str, embeddings: Sequence[str], age: AgeSign
+) -> str:
+    """Add nodes that multiply ``term`` (N,) by the probability of a child; returns the product."""
+    constants = {"age_weights": age.weights[:, np.newaxis], "age_bias": np.array([age.bias])}
+    constants["one_column"] = np.array([-1], np.int64)
+    for name, values in constants.items():
+        graph.initializer.append(numpy_helper.from_array(values, name))
+    graph.node.append(
+        helper.make_node("Concat", embeddings, ["embeddings"], "join_embeddings", axis=1)
+    )
+    for kind, inputs, output in (
+        ("Gemm", ["embeddings", "age_weights", "age_bias"], "age_column"),
+        ("Reshape", ["age_column", "one_column"], "age_logit"),
+        ("Sigmoid", ["age_logit"], "child"),
+        ("Mul", [term, "child"], f"{term}_of_children"),
+    ):
+        graph.node.append(helper.make_node(kind, inputs, [output], f"make_{output}"))
+    return f"{term}_of_children"
+
+
+def _regrid(graph: onnx.GraphProto, name: str, cells: int, wanted: int) -> str:
+    """Add nodes that bring the heatmap ``name`` to (N, wanted, wanted); returns its new name."""
+    matrix = regridding(cells, wanted)
+    for side, values in (("down", matrix), ("across", np.ascontiguousarray(matrix.T))):
+        graph.initializer.append(numpy_helper.from_array(values, f"{name}_{side}"))
+    halfway, whole = f"{name}_halfway", f"{name}_regridded"
+    graph.node.append(
+        helper.make_node("MatMul", [f"{name}_down", name], [halfway], f"regrid_down_{name}")
+    )
+    graph.node.append(
+        helper.make_node("MatMul", [halfway, f"{name}_across"], [whole], f"regrid_across_{name}")
+    )
+    return whole
+
+
+def compute_once(graph: onnx.GraphProto) -> None:
+    """Leave out nodes that do what an earlier one does: the views that networks share."""
+    constants = {constant.name: _content(constant) for constant in graph.initializer}
+    first: dict[Hashable, Sequence[str]] = {}
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in graph.node:  # in topological order
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        attributes = sorted(
+            attribute.SerializeToString(deterministic=True) for attribute in node.attribute
+        )
+        inputs = tuple(constants.get(name, name) for name in node.input)
+        task = (node.op_type, node.domain, tuple(attributes), inputs, len(node.output))
+        if task in first:
+            renamed |= dict(zip(node.output, first[task], strict=True))
+        else:
+            first[task] = list(node.output)
+            kept.append(node)
+    used = {name for node in kept for name in node.input}
+    constants_kept = [constant for constant in graph.initializer if constant.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(constants_kept)
+
+
+def _content(constant: onnx.TensorProto) -> bytes:
+    """Values, shape and type, however they are stored; not the name."""
+    nameless = onnx.TensorProto()
+    nameless.CopyFrom(constant)
+    nameless.name = ""
+    return bytes(nameless.SerializeToString(deterministic=True))
+
+
+def _prefix(number: int) -> str:
+    """Before the names of a network's nodes and outputs."""
+    return f"companion_{number}_" if number else "network_"
+
+
+def _sum(
+    graph: onnx.GraphProto,
+    name: str,
+    parts: Sequence[str],
+    weights: Sequence[float],
+    others: Sequence[str],
+) -> None:
+    """Add nodes that make the output ``name``: the weighted ``parts`` and ``others``."""
+    terms = list(others)
+    for part, weight in zip(parts, weights, strict=True):
+        factor = numpy_helper.from_array(np.array(weight, np.float32), f"{part}_weight")
+        graph.initializer.append(factor)
+        graph.node.append(
+            helper.make_node("Mul", [part, factor.name], [f"{part}_share"], f"weigh_{part}")
+        )
+        terms.append(f"{part}_share")
+    graph.node.append(helper.make_node("Sum", terms, [name], f"sum_{name}"))
