@@ -10,7 +10,8 @@ from io import BytesIO
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 
-from service.imaging.dicom.file import MALFORMED, is_dicom
+from service.imaging.dicom.file import is_dicom
+from service.imaging.dicom.header import MALFORMED
 
 SEXES = ("F", "M", "O")  # PS3.3 C.7.1.1: O is other
 PATIENT_SEX, PATIENT_AGE = Tag("PatientSex"), Tag("PatientAge")

@@ -7,7 +7,6 @@ No view, no body part, no window: such a file is taken for what its sender says 
 import struct
 import warnings
 import zlib
-from collections import Counter
 from io import BytesIO
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from PIL import Image, ImageOps
 
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
 from service.imaging.bounds.jpeg import END_MARKER, check_jpeg
+from service.imaging.bounds.png import check_png
 from service.imaging.bounds.size import check_size
 from service.imaging.claim import claim
 from service.imaging.codestreams import check_whole, decode_jpeg, decode_png
@@ -42,8 +42,6 @@ BROKEN = (  # what Pillow raises on malformed content
     zlib.error,
 )
 PNG_END = b"IEND\xae\x42\x60\x82"  # the last chunk's type and CRC
-MAX_CHUNKS = 1000  # besides the pixels; Pillow inflates a profile or text of up to 1 MiB for each
-MAX_PIXEL_CHUNKS = 100_000  # 8 KiB each, as libpng writes them, would be 800 MiB
 MAX_EXIF_BYTES = 65_536  # what a JPEG can hold in one segment
 DEEP_COLOURS = frozenset({2, 4, 6})  # RGB, grey and RGB with alpha (PNG specification, table 11.1)
 DEPTHS = (8, 10, 12, 14, 16)  # of films
@@ -77,7 +75,7 @@ def read_png(data: bytes, max_pixels: int) -> Radiograph:
     MultipleFrames
         If the PNG is animated.
     """
-    _check_chunks(data)
+    check_png(data)
     return _read(data, max_pixels, "PNG", PNG_END)
 
 
@@ -169,18 +167,6 @@ def _jpeg_pixels(data: bytes, image: Image.Image) -> tuple[FloatImage, list[str]
     del pixels
     decoded.info = image.info  # with the orientation
     return _grey(decoded)
-
-
-def _check_chunks(data: bytes) -> None:
-    """Count the chunks of a PNG, which Pillow reads one by one (PNG specification, 5.3)."""
-    kinds: Counter[bytes] = Counter()
-    position = 8
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">L4s", data, position)
-        kinds[kind if kind in {b"IDAT", b"iCCP"} else b""] += 1
-        if kinds[b""] > MAX_CHUNKS or kinds[b"IDAT"] > MAX_PIXEL_CHUNKS or kinds[b"iCCP"] > 1:
-            raise CorruptImage("the PNG has too many chunks. Save it again.")
-        position += 12 + length
 
 
 def _check_exif(image: Image.Image) -> None:

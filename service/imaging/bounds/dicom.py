@@ -8,11 +8,6 @@ gigabytes; a radiograph has a few hundred elements.
 
 from io import BytesIO
 
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_sequence
-from pydicom.tag import BaseTag
-
 from service.errors import CorruptImage
 from service.imaging.dicom.unknown_vr import ITEM_TAGS, ByteOrder, known_vr, value_of
 
@@ -73,44 +68,3 @@ class BoundedReader(BytesIO):
         data = data if vr is None else data[:4] + vr + data[6:]
         self._value = value_of(self._data, start, data[4:6], order)
         return data
-
-
-def first_item(header: Dataset, keyword: str) -> Dataset | None:
-    """Return the first item of a sequence, None where there is none.
-
-    pydicom parses a sequence of defined length when it is first asked for, all its items at once;
-    here it does so within bounds.
-
-    Raises
-    ------
-    Exception
-        Of ``dicom_file.MALFORMED``, where the sequence cannot be parsed.
-    """
-    element = _unparsed(header, keyword)
-    if element is not None:
-        value = element.value or b""
-        items = read_sequence(
-            BoundedReader(value, None if element.is_implicit_VR else _order(element)),
-            element.is_implicit_VR,
-            element.is_little_endian,
-            len(value),
-            header.original_character_set,
-        )
-        header[element.tag] = DataElement(element.tag, "SQ", items)
-    sequence = header.get(keyword)
-    return sequence[0] if sequence else None
-
-
-def byte_length(dataset: Dataset, keyword: str | BaseTag) -> int:
-    """Length of a value that is not parsed yet; 0 where it is, or is absent."""
-    element = _unparsed(dataset, keyword)
-    return 0 if element is None else len(element.value or b"")
-
-
-def _unparsed(dataset: Dataset, keyword: str | BaseTag) -> RawDataElement | None:
-    element: object = dataset.get_item(keyword) if keyword in dataset else None
-    return element if isinstance(element, RawDataElement) else None
-
-
-def _order(element: RawDataElement) -> ByteOrder:
-    return "<" if element.is_little_endian else ">"

@@ -6,12 +6,9 @@ Every refusal names the tag that caused it, and what to send instead.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
-from pydicom.tag import Tag
 from pydicom.uid import (
     DigitalIntraOralXRayImageStorageForProcessing,
     DigitalMammographyXRayImageStorageForProcessing,
@@ -24,9 +21,8 @@ from service.errors import (
     UnsupportedModality,
     UnsupportedPixels,
 )
-from service.imaging.bounds.dicom import MAX_VALUE_BYTES, byte_length
 from service.imaging.bounds.size import check_size
-from service.imaging.dicom.file import MALFORMED
+from service.imaging.dicom.header import code, unsigned, values
 from service.imaging.dicom.terms import (
     MODALITIES,
     PROJECTION_MODALITIES,
@@ -68,23 +64,6 @@ class Layout:
         """Size of the uncompressed frame; two chroma samples of YBR_FULL_422 serve two pixels."""
         samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
         return self.rows * self.columns * samples * (self.bits_allocated // 8)
-
-
-def code(header: Dataset, keyword: str) -> str:
-    """Return the first value of an element as text; empty where absent, empty or malformed."""
-    return next(iter(values(header, keyword)), "")
-
-
-def values(header: Dataset, keyword: str) -> list[str]:
-    """Return the values of an element as text; none where absent, empty or malformed."""
-    if byte_length(header, keyword) > MAX_VALUE_BYTES:  # within an item
-        return []
-    try:
-        value = header.get(keyword)
-    except MALFORMED:
-        return []
-    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    return ["" if one is None else str(one).strip() for one in (value if several else [value])]
 
 
 def check_modality(header: Dataset) -> str | None:
@@ -168,27 +147,27 @@ def pixel_layout(header: Dataset, max_pixels: int) -> Layout:
         If they have no film's shape, or a value is missing, contradicts another or has no use in
         radiographs.
     """
-    rows, columns = _integer(header, "Rows"), _integer(header, "Columns")
+    rows, columns = unsigned(header, "Rows"), unsigned(header, "Columns")
     if rows < 1 or columns < 1:
         raise UnsupportedPixels(
             "Rows (0028,0010) or Columns (0028,0011) is missing or 0. Send an image object."
         )
     check_size(rows, columns, max_pixels, ("Rows (0028,0010)", "Columns (0028,0011)"))
     photometric = code(header, "PhotometricInterpretation").upper()
-    samples = _integer(header, "SamplesPerPixel", 1)
+    samples = unsigned(header, "SamplesPerPixel", 1)
     if photometric not in SAMPLES or samples != SAMPLES[photometric]:
         raise UnsupportedPixels(
             f"Photometric Interpretation (0028,0004) is {quoted_photometric(photometric)} with "
             f"Samples per Pixel (0028,0002) {samples}. Send a grey image."
         )
-    allocated = _integer(header, "BitsAllocated")
-    stored = _integer(header, "BitsStored", allocated)
+    allocated = unsigned(header, "BitsAllocated")
+    stored = unsigned(header, "BitsStored", allocated)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise UnsupportedPixels(
             f"Bits Allocated (0028,0100) is {allocated} and Bits Stored (0028,0101) {stored}; "
             "8 or 16 allocated bits are read. Send the image as acquired."
         )
-    high = _integer(header, "HighBit", stored - 1)
+    high = unsigned(header, "HighBit", stored - 1)
     if not stored - 1 <= high < allocated:
         raise UnsupportedPixels(
             f"High Bit (0028,0102) is {high}, with Bits Stored (0028,0101) {stored} and Bits "
@@ -199,46 +178,14 @@ def pixel_layout(header: Dataset, max_pixels: int) -> Layout:
         columns=columns,
         samples=samples,
         photometric=photometric,
-        planar=min(_integer(header, "PlanarConfiguration", 0), 1),
+        planar=min(unsigned(header, "PlanarConfiguration", 0), 1),
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=high,
-        signed=_integer(header, "PixelRepresentation", 0) == 1,
+        signed=unsigned(header, "PixelRepresentation", 0) == 1,
     )
 
 
 def quoted_photometric(photometric: str) -> str:
     """Quote a photometric interpretation where it is a defined term (PS3.3 C.7.6.3.1.2)."""
     return f"'{photometric}'" if photometric in SAMPLES else "not one that is read"
-
-
-def _integer(header: Dataset, keyword: str, default: int = 0) -> int:
-    text = code(header, keyword)
-    return int(text) if text.isdecimal() else default
-
-
-def integer(header: Dataset, element: str | tuple[int, int]) -> int | None:
-    """The first value of an element with the VR US or SS; None where there is none."""
-    tag = Tag(element)
-    if tag not in header or byte_length(header, tag) > MAX_VALUE_BYTES:
-        return None
-    try:
-        value = header[tag].value
-        if isinstance(value, bytes):  # written as OW or UN
-            little = header.original_encoding[1] is not False
-            return int.from_bytes(value[:2], "little" if little else "big")
-        return int(value[0] if isinstance(value, MultiValue) else value)
-    except MALFORMED:
-        return None
-
-
-def pixel_spacing(header: Dataset) -> tuple[float, float] | None:
-    """Row and column spacing in millimetres: at the detector (0018,1164), else (0028,0030)."""
-    for keyword in ("ImagerPixelSpacing", "PixelSpacing"):
-        try:
-            row, column = (float(value) for value in header.get(keyword) or ())
-        except MALFORMED:
-            continue
-        if 0 < row < 10 and 0 < column < 10:
-            return row, column
-    return None

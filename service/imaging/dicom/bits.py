@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from service.imaging.codestreams import Samples
-from service.imaging.dicom.acceptance import Layout, integer
+from service.imaging.dicom.acceptance import Layout
 from service.imaging.dicom.elements import OVERLAY_GROUPS
+from service.imaging.dicom.header import integer
 
 OUTSIDE = "Pixels have bits outside of Bits Stored (0028,0101) and High Bit (0028,0102)"
 ROWS_APART = 4  # a quarter of the rows tells which picture is smoother

@@ -10,7 +10,8 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from service.errors import NotAChest
-from service.imaging.dicom.codes import REGIONS, Part, coded_value
+from service.imaging.dicom.codes import REGIONS, Part
+from service.imaging.dicom.header import coded_value
 from service.imaging.dicom.terms import OTHER_BODY_PARTS, quoted
 from service.imaging.dicom.words import stated_words, words
 

@@ -1,15 +1,9 @@
 """Coded regions and views: SNOMED CT, and the SNOMED-RT codes of older files.
 
-header -> [first code of a sequence] -> body part, view
+code -> [region, view] -> body part, view
 """
 
 from typing import Final, Literal
-
-from pydicom.dataset import Dataset
-
-from service.imaging.bounds.dicom import first_item
-from service.imaging.dicom.acceptance import code
-from service.imaging.dicom.file import MALFORMED
 
 Part = Literal["chest", "chest and more", "within the chest", "other", "not stated"]
 CodedView = Literal["PA", "AP", "frontal", "other"]
@@ -78,20 +72,3 @@ OTHER_VIEW_MODIFIERS: Final = _codes(
     "111069 118438002 272466003 399162004 399196006 272476000 278318001 "
     "G-D00B R-4087B R-10242 R-10244 R-40885 R-40554"
 )
-
-
-def coded_value(header: Dataset, *keywords: str) -> str:
-    """Return Code Value (0008,0100) of the first item of a sequence; empty where there is none.
-
-    More keywords name sequences within the item of the one before.
-    """
-    item = header
-    try:
-        for keyword in keywords:
-            found = first_item(item, keyword)
-            if found is None:
-                return ""
-            item = found
-    except MALFORMED:
-        return ""
-    return code(item, "CodeValue")

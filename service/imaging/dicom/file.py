@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pydicom import config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -35,20 +34,6 @@ from service.imaging.dicom.unknown_vr import KNOWN_VRS, byte_order
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 config.settings.reading_validation_mode = config.IGNORE
-
-MALFORMED = (  # what pydicom raises on a malformed data set
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RecursionError,
-    struct.error,
-    BytesLengthException,
-)
 
 PREFIX_END = 132  # PS3.10 7.1: 128 bytes of preamble, then DICM
 UNDEFINED_LENGTH = 0xFFFFFFFF

@@ -13,11 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from service.errors import CorruptImage, UnsupportedPixels
-from service.imaging.bounds.dicom import first_item
 from service.imaging.codestreams import Samples
-from service.imaging.dicom.acceptance import YBR, Layout, code
+from service.imaging.dicom.acceptance import YBR, Layout
 from service.imaging.dicom.bits import OUTSIDE, Patterns, understand
-from service.imaging.dicom.file import MALFORMED
+from service.imaging.dicom.header import MALFORMED, code, first_item
 from service.imaging.dicom.lut import UnusableLut, read_lut
 from service.imaging.radiograph import FloatImage
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from service.imaging.bounds.dicom import MAX_VALUE_BYTES, byte_length
+from service.imaging.bounds.dicom import MAX_VALUE_BYTES
+from service.imaging.dicom.header import byte_length
 
 BYTE = 8  # bits
 MAX_ENTRIES = 65536
@@ -78,7 +79,7 @@ def read_lut(dataset: Dataset, descriptor: str, data: str) -> Lut:
     UnusableLut
         If an element is missing, longer than a table can be, or says something else than the other.
     Exception
-        Of ``dicom_file.MALFORMED``, where an element cannot be parsed.
+        Of ``header.MALFORMED``, where an element cannot be parsed.
     """
     if descriptor not in dataset or data not in dataset:
         raise UnusableLut("an element is missing")

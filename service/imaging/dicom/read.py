@@ -9,8 +9,9 @@ from service.imaging.claim import claim
 from service.imaging.dicom import acceptance
 from service.imaging.dicom.acceptance import GREY, Layout
 from service.imaging.dicom.body_part import check_body_part
-from service.imaging.dicom.file import MALFORMED, DicomFile, parse
+from service.imaging.dicom.file import DicomFile, parse
 from service.imaging.dicom.grayscale import colour_pixels, grey_pixels, palette_pixels
+from service.imaging.dicom.header import MALFORMED, pixel_spacing
 from service.imaging.dicom.pixels import check_transfer_syntax, stored_pixels
 from service.imaging.dicom.view import check_view
 from service.imaging.radiograph import FloatImage, Radiograph
@@ -65,7 +66,7 @@ def _read(file: DicomFile, max_pixels: int) -> Radiograph:
         format="DICOM",
         photometric=layout.photometric,
         view=view,
-        pixel_spacing_mm=acceptance.pixel_spacing(header),
+        pixel_spacing_mm=pixel_spacing(header),
         transfer_syntax=str(file.transfer_syntax),
         warnings=tuple(warning for warning in warnings if warning),
     )

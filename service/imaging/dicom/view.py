@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 
 from service.errors import NotFrontal
 from service.imaging.dicom.body_part import NOT_STATED, examined, part_of
-from service.imaging.dicom.codes import OTHER_VIEW_MODIFIERS, VIEWS, coded_value
-from service.imaging.dicom.file import MALFORMED
+from service.imaging.dicom.codes import OTHER_VIEW_MODIFIERS, VIEWS
+from service.imaging.dicom.header import MALFORMED, coded_value
 from service.imaging.dicom.terms import OTHER_VIEWS, quoted
 from service.imaging.dicom.words import stated_words, words
 from service.imaging.radiograph import View
