@@ -9,7 +9,7 @@ gigabytes; a radiograph has a few hundred elements.
 from io import BytesIO
 
 from service.errors import CorruptImage
-from service.imaging.dicom.unknown_vr import ITEM_TAGS, ByteOrder, known_vr, value_of
+from service.imaging.bounds.unknown_vr import ITEM_TAGS, ByteOrder, known_vr, value_of
 
 MAX_READS = 30_000  # an element of a data set costs one to three
 MAX_VALUE_BYTES = 4096  # of an element whose value is looked at, lookup tables excepted

@@ -26,9 +26,9 @@ from pydicom.uid import (
 
 from service.errors import CorruptImage, NoPixelData, TooManyBytes, TruncatedImage
 from service.imaging.bounds.dicom import MAX_VALUE_BYTES, BoundedReader
+from service.imaging.bounds.unknown_vr import KNOWN_VRS, byte_order
 from service.imaging.claim import claim_inflation
 from service.imaging.dicom.elements import HEADER_TAGS, SHORT_VALUES
-from service.imaging.dicom.unknown_vr import KNOWN_VRS, byte_order
 
 # pydicom quotes offending values in its warnings and logs, and a value may identify a patient.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)

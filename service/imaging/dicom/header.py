@@ -15,7 +15,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from service.imaging.bounds.dicom import MAX_VALUE_BYTES, BoundedReader
-from service.imaging.dicom.unknown_vr import ByteOrder
+from service.imaging.bounds.unknown_vr import ByteOrder
 
 MALFORMED = (  # what pydicom raises on a malformed data set
     ValueError,
