@@ -36,7 +36,7 @@ export ORT_DISABLE_TELEMETRY := 1
 
 serve: .venv-serve/.proved  ## start the service on PORT
 	@echo "Starting on http://localhost:$(PORT) (research software, not a medical device). Try:"
-	@echo "  curl -F image=@chest.dcm http://localhost:$(PORT)/predict"
+	@echo "  curl -F image=@examples/phantom-pneumonia.dcm http://localhost:$(PORT)/predict"
 	@echo "or open http://localhost:$(PORT)/ui/ in a browser."
 	CXR_LOG=text CXR_MODEL=$(MODEL) $(SERVE)/bentoml serve service.app:ChestXray --host 127.0.0.1 --port $(PORT)
 
