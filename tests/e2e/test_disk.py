@@ -114,7 +114,9 @@ class TestFull:
         assert reads(full)
         wait_until(lambda: counted() == before + 1)  # counted when it is answered
 
+    @pytest.mark.parametrize("full", ["while it serves"], indirect=True)
     def test_process_that_dies_is_replaced(self, full: Server) -> None:
+        """By one that starts on a full disk; where the first did too, nothing else is tried."""
         first = serving_process(full.process.pid)
         first.kill()
         wait_until(lambda: reads(full))
