@@ -55,6 +55,7 @@ def ends(server: Server) -> dict[str, bytes]:
 
 
 class TestSlowBodies:
+    @pytest.mark.alone
     def test_take_no_place_of_those_that_are_read(self, tmp_path: Path) -> None:
         with running(tmp_path, CXR_MAX_REQUESTS="16") as server:
             with dripping(server.url, SLOW) as slow:
@@ -64,6 +65,7 @@ class TestSlowBodies:
             assert load.statuses == {200: 80}
             assert slow.begun >= SLOW
 
+    @pytest.mark.alone
     def test_of_one_client_leave_places_to_others(self, tmp_path: Path) -> None:
         with running(tmp_path, CXR_MAX_REQUESTS="1") as server:
             slow = dripping(server.url, ARRIVING_PER_REQUEST, source=STRANGER, bytes_a_turn=8192)
