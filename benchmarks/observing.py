@@ -39,8 +39,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.observe import logs
 from service.observe.middleware import InnerMiddleware, OuterMiddleware
 from service.observe.stages import NAMES, stage
-from tests.e2e.conftest import free_port, wait_until_ready
+from tests.e2e.conftest import wait_until_ready
 from tests.factories import chest, png_bytes
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 16

@@ -5,7 +5,7 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydicom.uid import MPEG2MPML
+from starlette.testclient import TestClient
 
 from service import errors
 from service.auth.keys import add_key
@@ -193,17 +194,33 @@ def test_nothing_is_left_out() -> None:
     assert {*IMAGES, *BODIES, *OTHERWISE} == RAISED
 
 
-@pytest.mark.parametrize("error", sorted(RAISED, key=attrgetter("code")))
-def test_every_error_is_provoked_through_http(
+def in_order(found: Iterable[type[ReadingError]]) -> list[type[ReadingError]]:
+    return sorted(found, key=attrgetter("code"))
+
+
+class TestErrorsOfTheRequest:
+    """Provoked one after the other: none may keep the service from the next."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def client(cls, tiny_model: Path) -> Iterator[TestClient]:
+        with serving(tiny_model) as client:
+            yield client
+
+    @pytest.mark.parametrize("error", in_order(IMAGES.keys() | BODIES.keys()))
+    def test_every_one_is_provoked_through_http(
+        self, error: type[ReadingError], client: TestClient
+    ) -> None:
+        body = BODIES[error] if error in BODIES else form(part(IMAGES[error]()))
+        response = client.post("/predict", content=body, headers={"Content-Type": FORM})
+        assert problem(response) == (STATUS[error], error.code)
+
+
+@pytest.mark.parametrize("error", in_order(OTHERWISE))
+def test_every_other_error_is_provoked_through_http(
     error: type[ReadingError], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = Scene(tiny_model, tmp_path, monkeypatch)
-    if error in IMAGES:
-        response = scene.predict(form(part(IMAGES[error]())))
-    elif error in BODIES:
-        response = scene.predict(BODIES[error])
-    else:
-        response = OTHERWISE[error](scene)
+    response = OTHERWISE[error](Scene(tiny_model, tmp_path, monkeypatch))
     assert problem(response) == (STATUS[error], error.code)
 
 

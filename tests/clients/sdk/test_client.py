@@ -23,12 +23,7 @@ from clients.sdk.client import (
 from clients.sdk.results import CalibrationReference, Prediction, Problem
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 def test_importing_the_client_stays_light() -> None:

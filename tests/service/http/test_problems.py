@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from tests.serving import problem, serving
 
 
 class TestFrameworkErrors:
-    @pytest.fixture
-    def client(self, tiny_model: Path) -> Any:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def client(cls, tiny_model: Path) -> Iterator[TestClient]:
         with serving(tiny_model) as client:
             yield client
 
