@@ -135,7 +135,7 @@ def evaluate(  # noqa: PLR0913  one argument an option
 
 
 @click.command()
-@click.argument("contenders", nargs=-1, required=True, metavar="[LABEL=]PATH...")
+@click.argument("models", nargs=-1, required=True, metavar="[LABEL=]PATH...")
 @click.option("--out", type=WRITABLE_FOLDER, required=True, help="Folder to write.")
 @click.option(
     "--data", type=READABLE,
@@ -159,7 +159,7 @@ def evaluate(  # noqa: PLR0913  one argument an option
 @REPLICATES_OPTION
 def compare(  # noqa: PLR0913  one argument an option
     *,
-    contenders: tuple[str, ...],
+    models: tuple[str, ...],
     out: Path,
     data: Path | None,
     samples: Path | None,
@@ -205,11 +205,11 @@ def compare(  # noqa: PLR0913  one argument an option
         marked = None if boxes is None else pd.read_csv(boxes)
         with figures_extra():
             # onnxruntime and matplotlib: not needed by the other commands.
-            from clients.comparison.models import match, open_contenders  # noqa: PLC0415
+            from clients.comparison.models import match, open_models  # noqa: PLC0415
             from clients.comparison.report import Pictures, write_comparison  # noqa: PLC0415
             from clients.comparison.table import comparison_text  # noqa: PLC0415
         columns = [name for joined in by for name in joined.split(",")]
-        opened = open_contenders(contenders, dataset, Settings.from_env())
+        opened = open_models(models, dataset, Settings.from_env())
         matched = match(opened, columns + ([patient] if patient else []))
         pictures = Pictures(dataset=dataset, samples=shown, boxes=marked, examples=examples)
         method = Method(replicates=replicates, patient=patient, weights=weights)

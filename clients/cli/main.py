@@ -216,8 +216,7 @@ def worst(
         cxr worst scores.parquet labels.csv --by source --out worst.png
     """  # noqa: D301  click needs the \b itself
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.reports.misread import NothingToShow, draw, listing  # noqa: PLC0415
-    from clients.reports.misread import worst as choose  # noqa: PLC0415
+    from clients.reports.misread import NothingToShow, draw, listing, misread  # noqa: PLC0415
     from service.model.reader import Reader  # noqa: PLC0415
 
     table = pd.read_parquet(scores)
@@ -229,7 +228,7 @@ def worst(
             model or settings.model, limits=settings.limits, key=settings.model_key
         )
         try:
-            rows = choose(table, by=by, count=count)
+            rows = misread(table, by=by, count=count)
             with replacing(out) as temporary:
                 draw(rows, _every_image(dataset), reader, temporary)
         except NothingToShow as reason:

@@ -1,6 +1,6 @@
 """Everything ``cxr compare`` writes: figures as files, numbers as JSON, and one HTML file.
 
-contenders -> match -> compare -> [comparison_report]
+models -> match -> compare -> [report]
 """
 
 import json
@@ -77,8 +77,8 @@ def write_comparison(
     found = {}
     if boxes is not None:
         found = {
-            contender.label: localise(contender, boxes, pictures.dataset, resampling)
-            for contender in matched.contenders
+            model.label: localise(model, boxes, pictures.dataset, resampling)
+            for model in matched.models
         }
     comparison = compare(matched, by, method, found)
     out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def write_comparison(
         }
     page = render(
         "comparison.html",
-        title="Comparison of " + " and ".join(c.label for c in matched.contenders),
+        title="Comparison of " + " and ".join(c.label for c in matched.models),
         facts=_facts(matched, comparison),
         comparison=comparison,
         figures=figures,
@@ -108,8 +108,9 @@ def write_comparison(
 
 def _facts(matched: Matched, comparison: Comparison) -> str:
     models = "; ".join(
-        f"{c.label}: {c.source.name}" + (f", SHA-256 {c.model.sha256[:12]}" if c.model else "")
-        for c in matched.contenders
+        f"{c.label}: {c.source.name}"
+        + (f", SHA-256 {c.identity.sha256[:12]}" if c.identity else "")
+        for c in matched.models
     )
     whole = comparison.groups[0].measures
     count = f"{whole.images} images that every model read, matched by {comparison.matched_by}"
@@ -161,7 +162,7 @@ def _features(
     ]
     if not shown:
         return []
-    figure = features_figure(matched.contenders, shown, seed=seed)
+    figure = features_figure(matched.models, shown, seed=seed)
     caption = (
         "UMAP of the pooled features. Acc: share of images in the K-means cluster of their class; "
         "ARI: adjusted Rand index. Clusters are found in the features, not in the plane."
@@ -173,13 +174,13 @@ def _heatmaps(
     out: Path, matched: Matched, comparison: Comparison, pictures: Pictures, seed: int
 ) -> list[Drawing]:
     found = []
-    readers = [c.label for c in matched.contenders if c.reader is not None]
+    readers = [c.label for c in matched.models if c.reader is not None]
     if readers and pictures.dataset is not None:
         items = _examples(matched, pictures.dataset, pictures, seed)
         boxes = {} if pictures.boxes is None else {
             item.name: boxes_of(pictures.boxes, item.name) for item in items
         }  # fmt: skip
-        figure = gradcam_figure(items, matched.contenders, boxes)
+        figure = gradcam_figure(items, matched.models, boxes)
         caption = (
             "Grad-CAM of the last convolution on the same images, drawn by lot; numbers are "
             "probabilities. The strongest colour is the same evidence in all images of a model, "

@@ -12,7 +12,7 @@ from clients.comparison.compare import Group
 from clients.metrics.evaluate import Method
 from clients.metrics.intervals import IntArray, bootstrap, delong_difference
 from clients.metrics.weighting import WeightError
-from tests.clients.comparison.test_compare import METHOD, compared, contender, run, table
+from tests.clients.comparison.test_compare import METHOD, compared, model, run, table
 from tests.clients.samples import two_normals
 
 
@@ -31,7 +31,7 @@ def rows(*, repeated: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def group(first: pd.DataFrame, second: pd.DataFrame, method: Method) -> Group:
-    return compared(contender("a", first), contender("b", second), method=method)
+    return compared(model("a", first), model("b", second), method=method)
 
 
 @pytest.mark.parametrize("patient", [None, "patient"])
@@ -75,7 +75,7 @@ def test_variance_of_a_weighted_difference_is_that_of_the_bootstrap() -> None:
 def test_clusters_which_count_images_alike_are_left_out() -> None:
     first, second = rows(repeated=False)
     points = np.random.default_rng(5).normal(size=(100, 8)).astype(np.float32)
-    both = contender("a", first, points), contender("b", second, points)
+    both = model("a", first, points), model("b", second, points)
     assert compared(*both).entries[0].separation is not None
     weighted = compared(*both, method=replace(METHOD, weights="w"))
     assert [entry.separation for entry in weighted.entries] == [None, None]
