@@ -3,20 +3,21 @@
 The names in ``__all__`` are for users, see docs/api.md; modules may move.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clients.sdk.client import (
+    from clients.sdk.calls import Explanation
+    from clients.sdk.client import AsyncChestXrayClient, ChestXrayClient
+    from clients.sdk.errors import (
         AccessDenied,
-        ChestXrayClient,
         ChestXrayError,
-        Explanation,
         ImageRefused,
         ServiceBusy,
         ServiceFailed,
         ServiceUnreachable,
     )
-    from clients.sdk.results import (
+    from service.schemas import (
         CalibrationReference,
         ImageFacts,
         ModelInfo,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessDenied",
+    "AsyncChestXrayClient",
     "CalibrationReference",
     "ChestXrayClient",
     "ChestXrayError",
@@ -41,12 +43,11 @@ __all__ = [
     "ServiceFailed",
     "ServiceUnreachable",
 ]
+_SDK = ("clients.sdk.client", "clients.sdk.calls", "clients.sdk.errors", "service.schemas")
 
 
 def __getattr__(name: str) -> object:
     """Import the SDK where it is asked for: each decoding process would carry 15 MiB of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from clients.sdk import client, results  # noqa: PLC0415
-
-    return (vars(results) | vars(client))[name]
+    return next(vars(module)[name] for module in map(import_module, _SDK) if name in vars(module))

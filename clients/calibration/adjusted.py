@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from clients.calibration.prior import Calibrated, Estimate, PriorError, adjust, estimate
 from clients.scoring.score import ADJUSTED, Engine, replacing
-from service.findings.calibration import OperatingPoint
 from service.model.bundle import MANIFEST
 from service.model.manifest import Manifest
 from service.model.site import SiteFile
@@ -45,9 +44,9 @@ def calibrated_on(
     settings = Settings.from_env()
     folder, file = model or settings.model, calibration or settings.calibration
     manifest = Manifest.load(folder / MANIFEST)
-    if manifest.sha256[manifest.graph] != engine.model.sha256:
+    if manifest.identity.sha256 != engine.model.sha256:
         raise PriorError(
-            f"{folder} does not hold {engine.model.name} {engine.model.version}, which reads; its "
+            f"{folder} does not hold {engine.model}, which reads; its "
             "manifest tells the prevalence it was calibrated at. Set CXR_MODEL to its folder."
         )
     if engine.calibration is None:
@@ -62,7 +61,7 @@ def calibrated_on(
     return Calibrated(
         positives=found.positives,
         negatives=found.films - found.positives,
-        points=tuple(OperatingPoint(**point.model_dump()) for point in found.operating_points),
+        points=found.operating_points,
         films=True,
     )
 
@@ -75,7 +74,7 @@ def _synthetic(manifest: Manifest) -> Calibrated:
         positives = negatives = 0
     if min(positives, negatives) < 1:
         raise PriorError(
-            f"the manifest of {manifest.name} {manifest.version} does not tell how many images of "
+            f"the manifest of {manifest.identity} does not tell how many images of "
             "each class it was calibrated on. Make a calibration with `cxr calibrate`, and read "
             "with --calibration."
         )

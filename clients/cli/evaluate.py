@@ -114,7 +114,7 @@ def evaluate(  # noqa: PLR0913  one argument an option
             points=()
             if scored.site_calibrated
             else operating_points(scored.model, model, Settings.from_env().model),
-            call_name=scored.model.operating_point if scored.model else "call",
+            call_name=scored.operating_point or "call",
             prevalence=prevalence,
             weights=weights,
             within=within,

@@ -7,7 +7,7 @@ the dataset now.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -21,8 +21,9 @@ from clients.datasets.items import Dataset
 from clients.metrics.evaluate import labelled_rows
 from clients.scoring.local import LocalEngine
 from clients.scoring.score import score
-from clients.scoring.scored import EvaluationError, ModelReference, open_scores, read_embeddings
+from clients.scoring.scored import EvaluationError, open_scores, read_embeddings
 from service.model.bundle import Bundle
+from service.model.manifest import ModelIdentity
 from service.model.reader import Reader
 from service.model.shipped import default_model
 from service.settings import Settings
@@ -53,7 +54,7 @@ class ComparedModel:
     label: str
     source: Path
     table: pd.DataFrame
-    identity: ModelReference | None
+    identity: ModelIdentity | None
     embeddings: NDArray[np.float32] | None = None
     reader: Reader | None = None
 
@@ -139,14 +140,11 @@ def _open(argument: str, settings: Settings) -> ComparedModel:
     reader = Reader.open(
         path, limits=settings.limits, threads=settings.threads, key=settings.model_key
     )
-    identity = ModelReference(
-        **asdict(reader.model), operating_point=reader.manifest.default_operating_point
-    )
     return ComparedModel(
-        label=label or str(identity),
+        label=label or str(reader.model),
         source=path,
         table=pd.DataFrame(),
-        identity=identity,
+        identity=reader.model,
         reader=reader,
     )
 

@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 
 from clients.datasets.items import Item
 from clients.scoring.local import LocalEngine
-from clients.scoring.score import EMBEDDING, ModelIdentity, Score, ScoringError, score_columns
+from clients.scoring.score import EMBEDDING, Score, ScoringError, score_columns
 from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.settings import Settings
@@ -55,7 +55,8 @@ class RayEngine:
         self, bundle: Bundle, settings: Settings, *, address: str, embeddings: bool = False
     ) -> None:
         reader = Reader(bundle, limits=settings.limits, threads=1)  # a broken model ends here
-        self.model = ModelIdentity.of(bundle.manifest)
+        self.model = bundle.manifest.identity
+        self.operating_point = bundle.manifest.default_operating_point
         self.calibration = reader.calibration.sha256
         self.embedding_size = reader.embedding_size if embeddings else None
         self._settings = settings

@@ -8,8 +8,9 @@ from clients.datasets.demographics import sex_and_age_band
 from clients.datasets.items import Item
 from clients.scoring.decoding import UNREADABLE_FILE, digest
 from clients.scoring.flow import in_flight
-from clients.scoring.score import ModelIdentity, Score, ScoringError
-from clients.sdk.client import ChestXrayClient, ImageRefused, ServiceFailed
+from clients.scoring.score import Score, ScoringError
+from clients.sdk.client import ChestXrayClient
+from clients.sdk.errors import ImageRefused, ServiceFailed
 
 CONCURRENCY = 4  # requests under way
 RETRIES = 8  # of a busy or restarting service: two minutes, or as long as it asks for
@@ -27,7 +28,8 @@ class RestEngine:
     def __init__(self, client: ChestXrayClient) -> None:
         self._client = client
         served = client.model()
-        self.model = ModelIdentity.of(served.manifest)
+        self.model = served.manifest.identity
+        self.operating_point = served.manifest.default_operating_point
         self.calibration = served.calibration.sha256 if served.calibration else None
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clients.datasets.items import Dataset, Item
-from service.model.manifest import Manifest
+from service.model.manifest import ModelIdentity
 
 PART_ROWS = 256  # images that an interruption can cost
 METADATA = b"nanocxr"
@@ -47,26 +47,6 @@ EMBEDDING = "embedding"  # float32, a list of fixed size; only where it was aske
 
 class ScoringError(Exception):
     """The run cannot start or go on; what is done is kept."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelIdentity:
-    """Which model gives the scores, and the operating point that decides ``call``."""
-
-    name: str
-    version: str
-    sha256: str
-    operating_point: str
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """The identity of a model by its manifest."""
-        return cls(
-            name=manifest.name,
-            version=manifest.version,
-            sha256=manifest.sha256[manifest.graph],
-            operating_point=manifest.default_operating_point,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +76,11 @@ class Engine(Protocol):
     @property
     def model(self) -> ModelIdentity:
         """The model all scores of this engine come from."""
+        ...
+
+    @property
+    def operating_point(self) -> str:
+        """Name of the one that decides ``call``."""
         ...
 
     @property
@@ -141,7 +126,8 @@ def score(
         If ``out`` or its parts belong to another model, calibration or dataset, or the engine left
         images out.
     """
-    run: dict[str, Any] = {"model": asdict(engine.model), "dataset": dataset.sha256}
+    model = asdict(engine.model) | {"operating_point": engine.operating_point}
+    run: dict[str, Any] = {"model": model, "dataset": dataset.sha256}
     if engine.embedding_size is not None:
         run["embedding"] = engine.embedding_size
     if engine.calibration is not None:

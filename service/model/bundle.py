@@ -44,11 +44,6 @@ class Bundle:
     golden: bytes
     site: SiteCalibration | None = None
 
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the graph in hexadecimal: the model's identity."""
-        return self.manifest.sha256[self.manifest.graph]
-
     @classmethod
     def open(
         cls, folder: Path, key: Path | None = None, calibration: Path | None = None

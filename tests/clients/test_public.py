@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 import clients
 from clients.sdk import client as sdk
-from clients.sdk import results
+from clients.sdk import errors
+from service import schemas
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.sources import ROOT
@@ -32,6 +34,13 @@ def public_classes(module: ModuleType) -> set[str]:
     }
 
 
+def classes_in(hint: Any) -> set[type]:
+    """Classes of this project in a type hint."""
+    if isinstance(hint, type) and hint.__module__.startswith(("clients.", "service.")):
+        return {hint}
+    return set().union(*map(classes_in, get_args(hint)))
+
+
 def loaded_after(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(*sys.modules)"
     done = subprocess.run(
@@ -40,8 +49,23 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_every_public_class_of_the_sdk_is_there_and_no_other_name() -> None:
-    assert set(clients.__all__) == public_classes(sdk) | public_classes(results)
+def test_every_client_error_and_result_is_there() -> None:
+    results = {
+        result.__name__
+        for name, method in vars(clients.ChestXrayClient).items()
+        if name[0] != "_"
+        for result in classes_in(get_type_hints(method)["return"])
+    }
+    facts = {
+        part.__name__
+        for result in (schemas.Prediction, schemas.Problem)
+        for field in result.model_fields.values()
+        for part in classes_in(field.annotation)
+    }
+    assert "Prediction" in results
+    assert "ImageFacts" in facts
+    expected = public_classes(sdk) | public_classes(errors) | results | facts
+    assert expected - {"OperatingPointFacts"} == set(clients.__all__)
     for name in clients.__all__:
         assert getattr(clients, name).__name__ == name
 

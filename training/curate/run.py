@@ -136,7 +136,7 @@ def _claimed(source: Path, model: Path | None) -> dict[str, object]:
     sha256 = ""
     if model is not None:
         manifest = Manifest.load(model / "manifest.json")
-        sha256 = manifest.sha256[manifest.graph]
+        sha256 = manifest.identity.sha256
     return {"curated": generation, "rules": RULES, "model": sha256}
 
 

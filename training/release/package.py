@@ -374,7 +374,7 @@ def save_in_store(model: Path, *, overwrite: bool = False) -> str:
     labels = {
         "finding": "pneumonia",
         "precision": manifest.precision,
-        "sha256": manifest.sha256[manifest.graph][:12],
+        "sha256": manifest.identity.sha256[:12],
         "use": "research-only",
     }
     with bentoml.models.create(tag, labels=labels) as stored:

@@ -55,7 +55,7 @@ def write(table: pd.DataFrame, file: Path, model: Path, **change: str) -> Path:
     identity = {
         "name": manifest.name,
         "version": manifest.version,
-        "sha256": manifest.sha256[manifest.graph],
+        "sha256": manifest.identity.sha256,
         "operating_point": manifest.default_operating_point,
     } | change
     rows = pa.Table.from_pandas(table, preserve_index=False)
