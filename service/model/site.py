@@ -5,7 +5,6 @@ Temperature, bias and operating points of a model were fitted to synthetic image
 were fitted to its own labelled films, and take their place for that very model alone.
 """
 
-import hashlib
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import CalibrationMismatch, InvalidCalibration, InvalidManifest
+from service.files import sha256
 from service.findings.calibration import Calibration, OperatingPoint
 from service.model.manifest import Manifest, ModelIdentity
 
@@ -116,9 +116,7 @@ class SiteCalibration:
                 f"{manifest.default_operating_point!r}. Make it again with `cxr calibrate`."
             )
         return cls(
-            identity=CalibrationIdentity(
-                name="site", sha256=hashlib.sha256(content).hexdigest(), films=found.films
-            ),
+            identity=CalibrationIdentity(name="site", sha256=sha256(content), films=found.films),
             calibration=found.calibration,
             operating_points=found.operating_points,
         )
