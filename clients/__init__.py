@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clients.api import DatasetError, EvaluationError, Measures, ScoringError, evaluate, score
     from clients.sdk.calls import Explanation
     from clients.sdk.client import AsyncChestXrayClient, ChestXrayClient
     from clients.sdk.errors import (
@@ -32,22 +33,34 @@ __all__ = [
     "CalibrationReference",
     "ChestXrayClient",
     "ChestXrayError",
+    "DatasetError",
+    "EvaluationError",
     "Explanation",
     "ImageFacts",
     "ImageRefused",
+    "Measures",
     "ModelInfo",
     "ModelReference",
     "Prediction",
     "Problem",
+    "ScoringError",
     "ServiceBusy",
     "ServiceFailed",
     "ServiceUnreachable",
+    "evaluate",
+    "score",
 ]
-_SDK = ("clients.sdk.client", "clients.sdk.calls", "clients.sdk.errors", "service.schemas")
+# In this order: the SDK alone needs no pandas.
+_MODULES = (
+    "clients.sdk.client", "clients.sdk.calls", "clients.sdk.errors", "service.schemas",
+    "clients.api",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    """Import the SDK where it is asked for: each decoding process would carry 15 MiB of it."""
+    """Import what is asked for: each decoding process would carry 15 MiB of the SDK."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return next(vars(module)[name] for module in map(import_module, _SDK) if name in vars(module))
+    return next(
+        vars(module)[name] for module in map(import_module, _MODULES) if name in vars(module)
+    )

@@ -3,7 +3,6 @@
 score -> scores.parquet + manifest or site.json -> [adjusted: prior] -> the same scores.parquet
 """
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients.calibration.prior import Calibrated, Estimate, PriorError, adjust, estimate
-from clients.scoring.score import ADJUSTED, Engine, replacing
+from clients.scoring.score import ADJUSTED, Engine
+from service.files import replacing, sha256
 from service.model.bundle import MANIFEST
 from service.model.manifest import Manifest
 from service.model.site import SiteFile
@@ -52,7 +52,7 @@ def calibrated_on(
     if engine.calibration is None:
         return _synthetic(manifest)
     content = b"" if file is None else file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != engine.calibration:
+    if sha256(content) != engine.calibration:
         raise PriorError(
             "the service reads with a site's calibration whose file is not at hand; it tells how "
             "many films had pneumonia. Set CXR_CALIBRATION to it."

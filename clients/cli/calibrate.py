@@ -6,10 +6,11 @@ import click
 
 from clients.calibration.site import FOLDS, RECOMMENDED, Films, FitOptions, Fitted, open_films
 from clients.calibration.site import calibrate as fit_to_films
-from clients.cli.evaluate import PATIENT, REPLICATES_OPTION, write_text
+from clients.cli.evaluate import PATIENT, REPLICATES_OPTION
 from clients.cli.terminal import READABLE_FILE, WRITABLE_FILE, one_line_errors
 from clients.metrics.reliability import ProbabilityMeasures
 from clients.reports.tables import aligned, format_interval, format_number
+from service.files import replace_file
 from service.findings.fitting import TARGET
 
 RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -72,7 +73,7 @@ def calibrate(  # noqa: PLR0913  one argument an option
     with one_line_errors():
         films = open_films(scores, options)
         found = fit_to_films(films, options)
-    write_text(out, found.site.model_dump_json(indent=2) + "\n")
+    replace_file(out, found.site.model_dump_json(indent=2) + "\n")
     click.echo(_text(films, found, options))
     for warning in _warnings(films, found):
         click.echo(f"Warning: {warning}", err=True)

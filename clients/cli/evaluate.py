@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
+from clients.api import evaluate_scored
 from clients.cli.terminal import (
     READABLE,
     READABLE_FILE,
@@ -17,11 +18,10 @@ from clients.cli.terminal import (
 )
 from clients.datasets.open import open_dataset
 from clients.metrics.evaluate import REPLICATES, Method, to_json
-from clients.metrics.evaluate import evaluate as measure_strata
 from clients.metrics.pointing import point
 from clients.reports.tables import operating_table, to_table
-from clients.scoring.score import replacing
-from clients.scoring.scored import open_scores, operating_points
+from clients.scoring.scored import open_scores
+from service.files import replace_file
 from service.settings import Settings
 
 BY = click.option(
@@ -107,31 +107,27 @@ def evaluate(  # noqa: PLR0913  one argument an option
         cxr evaluate scores.parquet --weights rsna_mix --within dataset_view
     """  # noqa: D301  click needs the \b itself
     with one_line_errors():
-        scored = open_scores(scores)
         method = Method(
             replicates=replicates,
             patient=patient,
-            points=()
-            if scored.site_calibrated
-            else operating_points(scored.model, model, Settings.from_env().model),
-            call_name=scored.operating_point or "call",
             prevalence=prevalence,
             weights=weights,
             within=within,
         )
-        measures = measure_strata(scored.table, by, method)
-        pointing = None if boxes is None else point(scored.table, pd.read_csv(boxes))
+        found = evaluate_scored(open_scores(scores), by, method, model)
+        table, measures, method = found.scored.table, found.measures, found.method
+        pointing = None if boxes is None else point(table, pd.read_csv(boxes))
     click.echo(to_table(measures, method))
     if method.points or prevalence is not None:
         click.echo("\n" + operating_table(measures))
     if pointing is not None:
         click.echo(pointing)
     if json_file is not None:
-        write_text(json_file, json.dumps(to_json(measures), indent=2) + "\n")
+        replace_file(json_file, json.dumps(to_json(measures), indent=2) + "\n")
     if report is not None:
         with figures_extra():
             from clients.reports.report import evaluation_page  # noqa: PLC0415  an extra; a second to load
-        write_text(report, evaluation_page(scored, measures, method, pointing))
+        replace_file(report, evaluation_page(found.scored, measures, method, pointing))
 
 
 @click.command()
@@ -216,9 +212,3 @@ def compare(  # noqa: PLR0913  one argument an option
         comparison = write_comparison(out, matched, by, method, pictures)
     click.echo(comparison_text(comparison))
     click.echo(f"{out / 'report.html'}", err=True)
-
-
-def write_text(target: Path, text: str) -> None:
-    """Write a file at once or not at all."""
-    with replacing(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")

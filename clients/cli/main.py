@@ -5,6 +5,8 @@ Exit status: 0 done; 1 stopped by an error (``score`` continues when run again);
 """
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
-from clients.calibration.adjusted import add_adjusted, calibrated_on
-from clients.calibration.prior import Estimate
+from clients.api import ScoreOptions, score_to
+from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
 from clients.cli.evaluate import compare, evaluate
 from clients.cli.terminal import (
@@ -25,10 +27,9 @@ from clients.cli.terminal import (
 )
 from clients.cli.version import show_version
 from clients.datasets.open import LAYOUTS, Dataset, Layout, layout_of, open_dataset
-from clients.scoring.engines import open_engine
-from clients.scoring.score import Score, done_names, parts_folder, replacing
-from clients.scoring.score import score as score_dataset
+from clients.scoring.score import Score
 from clients.sdk.client import ChestXrayClient
+from service.files import replace_file, replacing
 from service.settings import Settings
 
 DEFAULT_URL = "http://localhost:3000"
@@ -72,8 +73,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
         image = file.read_bytes()
         click.echo(client.predict(image).model_dump_json(indent=2))
         if explain is not None:
-            with replacing(explain) as temporary:
-                temporary.write_bytes(client.explain(image).picture)
+            replace_file(explain, client.explain(image).picture)
 
 
 @cli.command()
@@ -132,35 +132,19 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
         cxr score labels.csv --out scores.parquet --ray-address auto
         cxr score films/ --out scores.parquet --calibration site.json --prior em
     """  # noqa: D301  click needs the \b itself
-    url, ray_address, model = options["url"], options["ray_address"], options["model"]
-    excluded = ("model", "ray_address", "embeddings", "calibration")
-    if url is not None and any(options[name] for name in excluded):
+    try:
+        asked = ScoreOptions(layout=layout, **options)
+    except ValueError as error:
         raise click.UsageError(
             "--url excludes --model, --ray-address, --embeddings and --calibration."
-        )
+        ) from error
     with one_line_errors():
-        listed = open_dataset(dataset, layout=layout, all_classes=options["all_classes"])
-        for warning in listed.warnings:
-            click.echo(f"Warning: {warning}", err=True)
-        done = len(done_names(parts_folder(out)))
-        with (
-            open_engine(
-                url=url,
-                ray_address=ray_address,
-                model=model,
-                embeddings=options["embeddings"],
-                calibration=options["calibration"],
-            ) as engine,
-            tqdm(total=len(listed.items), initial=done, unit="image", disable=None) as bar,
-        ):
-            # Looked up before the images are read: what is missing ends the command at once.
-            calibrated = (
-                calibrated_on(engine, model, options["calibration"]) if options["prior"] else None
-            )
-            summary = score_dataset(listed, engine, out, advance=_Progress(bar))
+        summary, calibrated = score_to(out, dataset, asked, _watched)
         click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
         if calibrated is not None:
-            _tell(add_adjusted(out, calibrated))
+            estimate = add_adjusted(out, calibrated)
+            click.echo(estimate)
+            _warn(estimate.warnings)
     if summary.errors:
         sys.exit(SOME_IMAGES_FAILED)
 
@@ -263,10 +247,17 @@ def doctor(model: Path | None) -> None:
     sys.exit(run(model))
 
 
-def _tell(found: Estimate) -> None:
-    click.echo(found)
-    for warning in found.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+def _warn(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        click.echo(f"Warning: {sentence}", err=True)
+
+
+@contextmanager
+def _watched(dataset: Dataset, done: int) -> Iterator["_Progress"]:
+    """Show warnings of the dataset, and a bar while it is scored."""
+    _warn(dataset.warnings)
+    with tqdm(total=len(dataset.items), initial=done, unit="image", disable=None) as bar:
+        yield _Progress(bar)
 
 
 class _Progress:

@@ -31,8 +31,8 @@ from clients.metrics.operating import Resampling
 from clients.metrics.pointing import boxes_of
 from clients.reports.figures import inline_png, styled, to_png
 from clients.reports.report import Drawing, drawing, method_note, render, words
-from clients.scoring.score import replacing
 from clients.scoring.scored import EvaluationError
+from service.files import replace_file
 
 PICTURE_DPI = 130  # a tile of 1.5 inches shows about 200 pixels of a radiograph
 
@@ -101,8 +101,7 @@ def write_comparison(
     )
     numbers = json.dumps(comparison.to_json(), indent=2) + "\n"
     for name, text in (("compare.json", numbers), ("report.html", page)):
-        with replacing(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        replace_file(out / name, text)
     return comparison
 
 

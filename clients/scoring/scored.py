@@ -18,6 +18,8 @@ from service.findings.calibration import OperatingPoint
 from service.model.bundle import MANIFEST
 from service.model.manifest import Manifest, ModelIdentity
 
+RUN = METADATA.decode()  # among the attributes of a table: the run that gave its rows
+
 
 class EvaluationError(ValueError):
     """The scores cannot be evaluated; the message says why."""
@@ -41,15 +43,27 @@ class Scored:
     site_calibrated: bool = False
 
 
-def open_scores(path: Path) -> Scored:
-    """Read a score file; raises EvaluationError where it is not Parquet."""
+def open_scores(path: Path, *, embeddings: bool = False) -> Scored:
+    """Read a score file, its embeddings only where asked for.
+
+    Raises
+    ------
+    EvaluationError
+        If it is not Parquet.
+    """
     try:
         schema = pq.read_schema(path)
-        columns = [name for name in schema.names if name != EMBEDDING]
+        columns = [name for name in schema.names if embeddings or name != EMBEDDING]
         table = pq.read_table(path, columns=columns).to_pandas()
     except pa.ArrowInvalid as error:
         raise EvaluationError(f"{path.name} is not a Parquet file of scores") from error
-    run = json.loads((schema.metadata or {}).get(METADATA, b"null"))
+    table.attrs[RUN] = json.loads((schema.metadata or {}).get(METADATA, b"null"))
+    return as_scored(table)
+
+
+def as_scored(table: pd.DataFrame) -> Scored:
+    """Say which model gave the rows of :func:`open_scores`; None where a table is of elsewhere."""
+    run = table.attrs.get(RUN)
     if run is None:
         return Scored(table=table, model=None)
     model = run["model"]

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 import clients
+from clients import api
 from clients.sdk import client as sdk
 from clients.sdk import errors
 from service import schemas
@@ -24,6 +25,7 @@ SECTION = (
     .partition("\n## From Python\n")[2]
     .partition("\n## ")[0]
 )
+SAMPLES = re.findall(r"```python\n(.+?)```", SECTION, re.DOTALL)
 
 
 def public_classes(module: ModuleType) -> set[str]:
@@ -49,7 +51,7 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_every_client_error_and_result_is_there() -> None:
+def test_every_client_error_result_and_function_is_there() -> None:
     results = {
         result.__name__
         for name, method in vars(clients.ChestXrayClient).items()
@@ -64,7 +66,7 @@ def test_every_client_error_and_result_is_there() -> None:
     }
     assert "Prediction" in results
     assert "ImageFacts" in facts
-    expected = public_classes(sdk) | public_classes(errors) | results | facts
+    expected = public_classes(sdk) | public_classes(errors) | results | facts | set(api.__all__)
     assert expected - {"OperatingPointFacts"} == set(clients.__all__)
     for name in clients.__all__:
         assert getattr(clients, name).__name__ == name
@@ -111,6 +113,19 @@ def test_sample_in_the_documentation_runs(
     server.on("/predict", answer)
     (tmp_path / "chest.dcm").write_bytes(b"pixels")
     monkeypatch.chdir(tmp_path)
-    (sample,) = re.findall(r"```python\n(.+?)```", SECTION, re.DOTALL)
-    exec(sample.replace("http://localhost:3000", server.url), {})
+    exec(SAMPLES[0].replace("http://localhost:3000", server.url), {})
     assert capsys.readouterr().out == printed
+
+
+def test_sample_of_asyncio_runs(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.on("/predict", Answer.json(bodies.reading(0.75)))
+    for name in ("chest.dcm", "other.dcm"):
+        (tmp_path / name).write_bytes(b"pixels")
+    monkeypatch.chdir(tmp_path)
+    exec(SAMPLES[1].replace("http://localhost:3000", server.url), {})
+    assert capsys.readouterr().out == "0.75 pneumonia\n" * 2

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from clients.datasets.open import Dataset, Item, open_dataset
-from clients.scoring.decoding import digest
 from clients.scoring.rest import RestEngine
 from clients.scoring.score import (
     Score,
@@ -20,6 +19,7 @@ from clients.scoring.score import (
 )
 from clients.sdk.client import ChestXrayClient
 from clients.sdk.errors import AccessDenied, ServiceBusy
+from service.files import sha256
 from service.model.manifest import ModelIdentity
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
@@ -175,7 +175,7 @@ class TestRestEngine:
             engine = RestEngine(client)
             ((item, found),) = engine.score(dataset.items)
         assert (engine.model, engine.operating_point) == (MODEL, "balanced")
-        assert found.sha256 == digest(item.file.read_bytes())
+        assert found.sha256 == sha256(item.file)
         assert (found.probability, found.call) == (0.75, "pneumonia")
         assert (found.width, found.height, found.logit, found.error) == (40, 30, None, None)
         assert found.milliseconds is not None
