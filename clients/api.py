@@ -4,9 +4,9 @@ dataset -> [score] -> table -> [evaluate] -> measures
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -19,7 +19,7 @@ from clients.datasets.items import Dataset, DatasetError
 from clients.datasets.open import Layout, open_dataset
 from clients.metrics.evaluate import REPLICATES, Measures, Method
 from clients.metrics.evaluate import evaluate as measure_strata
-from clients.scoring.engines import open_engine
+from clients.scoring.engines import EngineOptions, open_engine
 from clients.scoring.score import Advance, ScoringError, Summary, done_names, parts_folder
 from clients.scoring.score import score as score_items
 from clients.scoring.scored import (
@@ -33,59 +33,23 @@ from service.settings import Settings
 
 __all__ = ["DatasetError", "EvaluationError", "Measures", "ScoringError", "evaluate", "score"]
 
-Watch = Callable[[Dataset, int], AbstractContextManager[Advance]]  # how many are done already
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreOptions:
-    """Who reads a dataset, and what is kept: the arguments of :func:`score`.
-
-    Raises
-    ------
-    ValueError
-        If ``url`` is given with what a service does not take.
-    """
-
-    layout: Layout | None = None
-    all_classes: bool = False
-    url: str | None = None
-    ray_address: str | None = None
-    model: Path | None = None
-    calibration: Path | None = None
-    embeddings: bool = False
-    prior: Literal["em"] | None = None
-
-    def __post_init__(self) -> None:
-        elsewhere = self.model or self.ray_address or self.embeddings or self.calibration
-        if self.url is not None and elsewhere:
-            raise ValueError("url excludes model, ray_address, embeddings and calibration")
+Watch = Callable[[int], AbstractContextManager[Advance]]  # given how many images are done already
 
 
 def score_to(
-    out: Path, source: Path, options: ScoreOptions, watch: Watch
+    out: Path, dataset: Dataset, options: EngineOptions, watch: Watch, *, prior: bool
 ) -> tuple[Summary, Calibrated | None]:
     """Score a dataset into the Parquet file ``out``.
 
     Returns
     -------
     Summary, Calibrated or None
-        The second is for :func:`add_adjusted`, where an estimate of the prevalence was asked for.
+        The second is for :func:`add_adjusted`, where ``prior`` asks for it.
     """
-    dataset = open_dataset(source, layout=options.layout, all_classes=options.all_classes)
-    with (
-        open_engine(
-            url=options.url,
-            ray_address=options.ray_address,
-            model=options.model,
-            embeddings=options.embeddings,
-            calibration=options.calibration,
-        ) as engine,
-        watch(dataset, len(done_names(parts_folder(out)))) as advance,
-    ):
+    done = len(done_names(parts_folder(out)))
+    with open_engine(options) as engine, watch(done) as advance:
         # Looked up before the images are read: what is missing ends the run at once.
-        calibrated = (
-            calibrated_on(engine, options.model, options.calibration) if options.prior else None
-        )
+        calibrated = calibrated_on(engine, options.model, options.calibration) if prior else None
         summary = score_items(dataset, engine, out, advance=advance)
     return summary, calibrated
 
@@ -135,28 +99,25 @@ def score(  # noqa: PLR0913  an argument for each option of the command
     ValueError
         If ``url`` is given with ``model``, ``ray_address``, ``calibration`` or ``embeddings``.
     """
-    options = ScoreOptions(
-        layout=layout,
-        all_classes=all_classes,
+    options = EngineOptions(
         url=url,
         ray_address=ray_address,
         model=None if model is None else Path(model),
         calibration=None if calibration is None else Path(calibration),
         embeddings=embeddings,
-        prior=prior,
     )
+    listed = open_dataset(Path(dataset), layout=layout, all_classes=all_classes)
+    _warn(listed.warnings)
     with TemporaryDirectory() as folder:
         target = Path(folder, "scores.parquet") if out is None else Path(out)
-        _, calibrated = score_to(target, Path(dataset), options, _warning)
+        _, calibrated = score_to(target, listed, options, _unwatched, prior=prior is not None)
         if calibrated is not None:
             _warn(add_adjusted(target, calibrated).warnings)
         return open_scores(target, embeddings=embeddings).table
 
 
-@contextmanager
-def _warning(dataset: Dataset, _done: int) -> Iterator[Advance]:
-    _warn(dataset.warnings)
-    yield lambda _: None
+def _unwatched(_done: int) -> AbstractContextManager[Advance]:
+    return nullcontext(lambda _: None)
 
 
 def _warn(sentences: Sequence[str]) -> None:
@@ -164,27 +125,23 @@ def _warn(sentences: Sequence[str]) -> None:
         warnings.warn(sentence, stacklevel=2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """Measures, with what they are of and how they were made: all images, then the strata."""
-
-    scored: Scored
-    method: Method
-    measures: list[Measures]
-
-
 def evaluate_scored(
     scored: Scored, by: Sequence[str], method: Method, model: Path | None
-) -> Evaluation:
-    """Measure scores at the operating points of the model that gave them, where it is known."""
+) -> tuple[list[Measures], Method]:
+    """Measure scores at the operating points of the model that gave them, where it is known.
+
+    Returns
+    -------
+    list of Measures, Method
+        All images, then the strata; and ``method`` with those points.
+    """
     points = (
         ()
         if scored.site_calibrated
         else operating_points(scored.model, model, Settings.from_env().model)
     )
     method = replace(method, points=points, call_name=scored.operating_point or method.call_name)
-    measures = measure_strata(scored.table, by, method)
-    return Evaluation(scored=scored, method=method, measures=measures)
+    return measure_strata(scored.table, by, method), method
 
 
 def evaluate(  # noqa: PLR0913  an argument for each option of the command
@@ -232,4 +189,5 @@ def evaluate(  # noqa: PLR0913  an argument for each option of the command
     scored = as_scored(scores) if isinstance(scores, pd.DataFrame) else open_scores(Path(scores))
     folder = None if model is None else Path(model)
     columns = [by] if isinstance(by, str) else by
-    return evaluate_scored(scored, columns, method, folder).measures
+    measures, _ = evaluate_scored(scored, columns, method, folder)
+    return measures

@@ -17,8 +17,8 @@ from scipy.special import expit
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from clients.metrics.evaluate import REPLICATES, SEED, patient_numbers
-from clients.metrics.intervals import FloatArray, IntArray, Interval, delong_interval
-from clients.metrics.operating import OperatingMeasures, Resampling, measure_calls
+from clients.metrics.intervals import FloatArray, IntArray, Interval, Resampling, delong_interval
+from clients.metrics.operating import OperatingMeasures, measure_calls
 from clients.metrics.reliability import (
     ProbabilityMeasures,
     least_calibration_error,

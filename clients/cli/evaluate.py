@@ -114,9 +114,9 @@ def evaluate(  # noqa: PLR0913  one argument an option
             weights=weights,
             within=within,
         )
-        found = evaluate_scored(open_scores(scores), by, method, model)
-        table, measures, method = found.scored.table, found.measures, found.method
-        pointing = None if boxes is None else point(table, pd.read_csv(boxes))
+        scored = open_scores(scores)
+        measures, method = evaluate_scored(scored, by, method, model)
+        pointing = None if boxes is None else point(scored.table, pd.read_csv(boxes))
     click.echo(to_table(measures, method))
     if method.points or prevalence is not None:
         click.echo("\n" + operating_table(measures))
@@ -127,7 +127,7 @@ def evaluate(  # noqa: PLR0913  one argument an option
     if report is not None:
         with figures_extra():
             from clients.reports.report import evaluation_page  # noqa: PLC0415  an extra; a second to load
-        replace_file(report, evaluation_page(found.scored, measures, method, pointing))
+        replace_file(report, evaluation_page(scored, measures, method, pointing))
 
 
 @click.command()

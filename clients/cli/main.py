@@ -7,6 +7,7 @@ Exit status: 0 done; 1 stopped by an error (``score`` continues when run again);
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
-from clients.api import ScoreOptions, score_to
+from clients.api import score_to
 from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
 from clients.cli.evaluate import compare, evaluate
@@ -22,11 +23,13 @@ from clients.cli.terminal import (
     NOTICE,
     READABLE,
     READABLE_FILE,
+    READABLE_FOLDER,
     WRITABLE_FILE,
     one_line_errors,
 )
 from clients.cli.version import show_version
 from clients.datasets.open import LAYOUTS, Dataset, Layout, layout_of, open_dataset
+from clients.scoring.engines import EngineOptions
 from clients.scoring.score import Score
 from clients.sdk.client import ChestXrayClient
 from service.files import replace_file, replacing
@@ -89,7 +92,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
 @click.option("--url", help="Ask the running service at this address.")
 @click.option("--ray-address", help="Read on this Ray cluster: an address of ray.init, e.g. auto.")
 @click.option(
-    "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    "--model", type=READABLE_FOLDER,
     help="Read with the model of this folder [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
 @click.option(
@@ -132,14 +135,18 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
         cxr score labels.csv --out scores.parquet --ray-address auto
         cxr score films/ --out scores.parquet --calibration site.json --prior em
     """  # noqa: D301  click needs the \b itself
+    all_classes, prior = options.pop("all_classes"), options.pop("prior")
     try:
-        asked = ScoreOptions(layout=layout, **options)
+        engine = EngineOptions(**options)
     except ValueError as error:
         raise click.UsageError(
             "--url excludes --model, --ray-address, --embeddings and --calibration."
         ) from error
     with one_line_errors():
-        summary, calibrated = score_to(out, dataset, asked, _watched)
+        listed = open_dataset(dataset, layout=layout, all_classes=all_classes)
+        _warn(listed.warnings)
+        watch = partial(_bar, len(listed.items))
+        summary, calibrated = score_to(out, listed, engine, watch, prior=prior is not None)
         click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
         if calibrated is not None:
             estimate = add_adjusted(out, calibrated)
@@ -180,7 +187,7 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
 @click.argument("dataset", type=READABLE)
 @click.option("--out", type=WRITABLE_FILE, required=True, help="PNG file to write.")
 @click.option(
-    "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    "--model", type=READABLE_FOLDER,
     help="Folder of the model that gave the scores [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
 @click.option("--by", metavar="COLUMN", help="Rows of their own for each value of this column.")
@@ -253,10 +260,8 @@ def _warn(sentences: Sequence[str]) -> None:
 
 
 @contextmanager
-def _watched(dataset: Dataset, done: int) -> Iterator["_Progress"]:
-    """Show warnings of the dataset, and a bar while it is scored."""
-    _warn(dataset.warnings)
-    with tqdm(total=len(dataset.items), initial=done, unit="image", disable=None) as bar:
+def _bar(images: int, done: int) -> Iterator["_Progress"]:
+    with tqdm(total=images, initial=done, unit="image", disable=None) as bar:
         yield _Progress(bar)
 
 

@@ -19,13 +19,13 @@ from clients.metrics.intervals import (
     FloatArray,
     IntArray,
     Interval,
+    Resampling,
     bootstrap,
     bootstrap_p_value,
     delong_difference,
     normal_p_value,
     percentile_interval,
 )
-from clients.metrics.operating import Resampling
 from clients.metrics.weighting import sampling_weights
 
 
@@ -179,17 +179,7 @@ def _pairs(
 ) -> tuple[Pair, ...]:
     """Compare each two; the same seed draws the same images for every model."""
     patients, weights = resampling.patients, resampling.weights
-    drawn = {
-        label: bootstrap(
-            labels,
-            values,
-            patients,
-            weights=weights,
-            replicates=resampling.replicates,
-            seed=resampling.seed,
-        )
-        for label, values in scores.items()
-    }
+    drawn = {label: bootstrap(labels, values, resampling) for label, values in scores.items()}
     aupr = {
         label: float(average_precision_score(labels, values, sample_weight=weights))
         for label, values in scores.items()

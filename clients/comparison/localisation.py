@@ -13,8 +13,7 @@ from PIL import Image
 
 from clients.comparison.models import ComparedModel
 from clients.datasets.items import Dataset
-from clients.metrics.intervals import FloatArray, Interval, percentile_interval
-from clients.metrics.operating import Resampling
+from clients.metrics.intervals import FloatArray, Interval, Resampling, percentile_interval
 from clients.metrics.pointing import Box, Pointing, PointingError, boxes_of, point
 from clients.scoring.scored import EvaluationError
 from service.imaging.standardise import Geometry

@@ -27,7 +27,7 @@ from clients.comparison.models import Matched
 from clients.comparison.table import LEFT_OUT
 from clients.datasets.items import Dataset, Item
 from clients.metrics.evaluate import Method, strata
-from clients.metrics.operating import Resampling
+from clients.metrics.intervals import Resampling
 from clients.metrics.pointing import boxes_of
 from clients.reports.figures import inline_png, styled, to_png
 from clients.reports.report import Drawing, drawing, method_note, render, words
@@ -72,7 +72,7 @@ def write_comparison(
     PointingError
         If boxes and scores do not fit together.
     """
-    resampling = Resampling(replicates=method.replicates, seed=method.seed, patients=None)
+    resampling = Resampling(replicates=method.replicates, seed=method.seed)
     boxes = pictures.boxes
     found = {}
     if boxes is not None:

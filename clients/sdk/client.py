@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Sequence
 from itertools import count
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -60,12 +59,7 @@ class ChestXrayClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -145,12 +139,7 @@ class AsyncChestXrayClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

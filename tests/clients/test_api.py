@@ -55,7 +55,7 @@ class TestScore:
         assert score(str(labels), url=server.url)["probability"].tolist() == [0.75] * 8
 
     def test_service_has_a_model_of_its_own(self, labels: Path) -> None:
-        with pytest.raises(ValueError, match="url excludes model"):
+        with pytest.raises(ValueError, match="url excludes"):
             score(labels, url="http://h", model="models/default/1")
 
     @pytest.mark.filterwarnings("ignore:test/.* holds:UserWarning")  # the other classes

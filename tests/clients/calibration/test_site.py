@@ -15,8 +15,7 @@ from scipy.special import expit
 
 from clients.calibration.site import fit
 from clients.cli.main import cli
-from clients.metrics.intervals import FloatArray, IntArray
-from clients.metrics.operating import Resampling
+from clients.metrics.intervals import FloatArray, IntArray, Resampling
 from clients.metrics.reliability import (
     least_calibration_error,
     measure_probabilities,
