@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from service.imaging.prepare import Prepared
-from service.model.reader import Entry, Reading, admitted
+from service.model.reader import Outcome, Reading, admitted
 from service.observe.metrics import BATCH_IMAGES, QUEUE_LENGTH
 from service.observe.stages import Stage, add
 
-Infer = Callable[[Sequence[Prepared]], list[Entry]]
-Answer = tuple[Entry, Stage]  # and the inference that gave it
+Infer = Callable[[Sequence[Prepared]], list[Outcome]]
+Answer = tuple[Outcome, Stage]  # and the inference that gave it
 Waiting = tuple[Prepared, "asyncio.Future[Answer]"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.sdk.client import AccessDenied, ChestXrayClient
+from clients import AccessDenied, ChestXrayClient
 from service.auth.keys import add_key
 from tests.e2e.conftest import ROOT, Server, running
 from tests.factories import png_bytes
