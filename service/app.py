@@ -25,7 +25,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 
 from service.auth.middleware import Guard, GuardMiddleware
 from service.errors import KeysRequired, ModelUnavailable
-from service.http.admission import Desk
+from service.http.admission import Admission
 from service.http.connection import BoundedConnection
 from service.http.endpoints import create_app
 from service.http.listening import check_address, refuse_when_told_to_end
@@ -79,7 +79,7 @@ class NoClient:
 _bentoml_impl.client.RemoteProxy = NoClient  # where BentoML imports it from when it serves
 
 
-class Observed(bentoml.Service):  # type: ignore[misc]
+class ChestXrayService(bentoml.Service):  # type: ignore[misc]
     """A service with a middleware outside of BentoML's own, and without BentoML's time-out.
 
     That keeps all of a request, answered or not, until its time is over: hundreds of megabytes.
@@ -104,7 +104,7 @@ class Observed(bentoml.Service):  # type: ignore[misc]
     description=f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
     workers=1,
     logging={"access": {"enabled": False}},  # OuterMiddleware writes one that names nobody
-    service_class=Observed,
+    service_class=ChestXrayService,
     labels={"finding": "pneumonia", "use": "research-only"},
 )
 @bentoml.asgi_app(api)
@@ -119,8 +119,8 @@ class ChestXray:
         settings = Settings.from_env()
         api.state.guard = Guard(settings)
         self.reader = open_reader(settings)
-        self.desk = Desk(self.reader, settings)
-        api.state.desk = self.desk
+        self.admission = Admission(self.reader, settings)
+        api.state.admission = self.admission
         api.state.bentoml_openapi = service.openapi_spec.asdict()
         refuse_when_told_to_end()
         if bentoml.server_context.worker_index is not None and SUPERVISOR in os.environ:
@@ -156,7 +156,7 @@ class ChestXray:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """End the decoding processes; BentoML calls this when every request is answered."""
-        self.desk.close()
+        self.admission.close()
         BentoMLContainer.tracer_provider.get().force_flush(FLUSH_MILLISECONDS)
 
 

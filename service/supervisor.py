@@ -37,13 +37,13 @@ def prepare(*, reloads: bool = False) -> None:
     ValueError
         If no temporary folder can be made, which BentoML needs to start.
     """
-    circus.watcher.Watcher = TellingWatcher  # BentoML imports it when it makes one
+    circus.watcher.Watcher = LoggingWatcher  # BentoML imports it when it makes one
     if not reloads:
-        circus.arbiter.Controller = DeafController
+        circus.arbiter.Controller = SignalledController
     _choose_temporary_folder()
 
 
-class DeafController(circus.controller.Controller):  # type: ignore[misc]
+class SignalledController(circus.controller.Controller):  # type: ignore[misc]
     """Obeys signals, and nobody at its port.
 
     circus takes commands at a port of 127.0.0.1 from any user of the computer, to start programs
@@ -54,15 +54,15 @@ class DeafController(circus.controller.Controller):  # type: ignore[misc]
         """Take no command; whoever waits for an answer gets none."""
 
 
-class TellingWatcher(circus.watcher.Watcher):  # type: ignore[misc]
+class LoggingWatcher(circus.watcher.Watcher):  # type: ignore[misc]
     """Logs how processes end, and what takes their place; circus only publishes it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        hooks = {"after_reap": (self._tell_end, True), "after_spawn": (self._tell_start, True)}
+        hooks = {"after_reap": (self._log_end, True), "after_spawn": (self._log_start, True)}
         super().__init__(*arguments, hooks=hooks, **options)
         self._ended: int | None = None
 
-    def _tell_end(self, *, process_pid: int, exit_code: int, **_: object) -> None:
+    def _log_end(self, *, process_pid: int, exit_code: int, **_: object) -> None:
         # Ctrl-C reaches every process of a terminal, perhaps before the supervisor has told any.
         if exit_code == -signal.SIGINT or (self.is_stopping() and exit_code in ORDERLY):
             return
@@ -70,7 +70,7 @@ class TellingWatcher(circus.watcher.Watcher):  # type: ignore[misc]
         outlook = "Another takes its place." if self.respawn else "The service ends."
         logger.error("Serving process %d %s. %s", process_pid, how(exit_code), outlook)
 
-    def _tell_start(self, *, pid: int, **_: object) -> bool:
+    def _log_start(self, *, pid: int, **_: object) -> bool:
         if self._ended is not None:
             logger.info("Serving process %d takes the place of %d.", pid, self._ended)
             self._ended = None

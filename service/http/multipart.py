@@ -121,8 +121,8 @@ async def read_files(
         After the rest of the body has been received and thrown away: an answer to a client that is
         still sending would be lost.
     """
-    body = _brisk(request.stream())
-    async with _patience():
+    body = _in_pace(request.stream())
+    async with _deadline():
         try:
             return await _parse(request, body, _Files(field, limits), share)
         except ReadingError:
@@ -133,8 +133,8 @@ async def read_files(
 
 async def discard(request: Request) -> None:
     """Receive a body that nobody reads and throw it away; errors as of :func:`read_files`."""
-    async with _patience():
-        await _discard(request, _brisk(request.stream()))
+    async with _deadline():
+        await _discard(request, _in_pace(request.stream()))
 
 
 async def _discard(request: Request, body: AsyncIterator[bytes]) -> None:
@@ -143,28 +143,28 @@ async def _discard(request: Request, body: AsyncIterator[bytes]) -> None:
             pass
 
 
-async def _brisk(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _in_pace(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Pass a body on; raise TimeoutError when a window of time brings too little of it.
 
     Time counts only while the client is waited for, whatever is done with what it sent.
     """
     loop = asyncio.get_running_loop()
-    patience, missing = WINDOW_SECONDS, WINDOW_BYTES
+    left, missing = WINDOW_SECONDS, WINDOW_BYTES
     while True:
         start = loop.time()
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(left):
             chunk = await anext(body, None)
-        patience -= loop.time() - start
+        left -= loop.time() - start
         if chunk is None:
             return
         yield chunk
         missing -= len(chunk)
         if missing <= 0:
-            patience, missing = WINDOW_SECONDS, WINDOW_BYTES
+            left, missing = WINDOW_SECONDS, WINDOW_BYTES
 
 
 @asynccontextmanager
-async def _patience() -> AsyncIterator[None]:
+async def _deadline() -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
             yield

@@ -47,7 +47,7 @@ T = TypeVar("T")
 Prepare = Callable[[bytes, Limits, InputSpec], T]
 
 
-class ReadingRoom:
+class AsyncReader:
     """Reads for the requests of one event loop; close it after use.
 
     Parameters

@@ -1,7 +1,7 @@
 """Inference for many requests at once: whatever waits when a lane is free goes together.
 
 decode -> [batches] -> session -> calibrate
-Nothing waits for company: alone, a radiograph is inferred at once. What else
+Nothing waits for a batch to fill: alone, a radiograph is inferred at once. What else
 is in a batch moves a logit by rounding at most.
 """
 

@@ -24,7 +24,7 @@ from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml.exceptions import BentoMLConfigException
 from starlette.testclient import TestClient
 
-from service.app import Observed, service
+from service.app import ChestXrayService, service
 from service.auth.middleware import GuardMiddleware
 from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
@@ -83,7 +83,7 @@ def client(tiny_model: Path) -> Iterator[TestClient]:
 
 class TestApp:
     def test_service_class_is_used(self) -> None:
-        assert type(service) is Observed, changed(
+        assert type(service) is ChestXrayService, changed(
             "@bentoml.service ignores service_class",
             "the outermost middleware: BentoML's metrics and spans would name patients",
         )
@@ -92,7 +92,7 @@ class TestApp:
         plain = bentoml.Service.to_asgi(service)
         assert TimeoutMiddleware in classes(plain), changed(
             "the time-out is no longer a TimeoutMiddleware among user_middleware",
-            "Observed.to_asgi takes it out, as it keeps hundreds of megabytes of each request",
+            "to_asgi takes it out, as it keeps hundreds of megabytes of each request",
         )
         assert TimeoutMiddleware not in classes(asgi_app())
 

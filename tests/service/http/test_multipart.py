@@ -276,7 +276,7 @@ class TestWindow:
                 await asyncio.sleep(0)
                 yield bytes(length)
 
-        return sum([len(chunk) async for chunk in upload._brisk(body())])
+        return sum([len(chunk) async for chunk in upload._in_pace(body())])
 
     @pytest.mark.parametrize(
         "pieces",
@@ -288,7 +288,7 @@ class TestWindow:
             [],
         ],
     )
-    def test_brisk_body_arrives(self, pieces: Sequence[tuple[float, int]]) -> None:
+    def test_body_in_pace_arrives(self, pieces: Sequence[tuple[float, int]]) -> None:
         assert asyncio.run(self._received(pieces)) == sum(length for _, length in pieces)
 
     @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ class TestWindow:
                     await asyncio.sleep(0)
                     yield b"x"
 
-            async for chunk in upload._brisk(body()):
+            async for chunk in upload._in_pace(body()):
                 clock.ahead += 99.0
                 total += len(chunk)
             return total
