@@ -4,8 +4,8 @@ Research software, not a medical device.
 
 The endpoints are an ASGI app that BentoML mounts beside its own /livez, /healthz, /readyz and
 /metrics; docs/api.md says why they are not native BentoML endpoints.
-What is imported of `_internal` BentoML does not offer in public: how a request is veiled, where it
-listens, how spans are flushed. tests/contract/test_seams.py has a test for each use.
+What is imported of `_internal` BentoML does not offer in public: which middleware it has, where it
+listens, how spans are made and flushed. tests/contract/test_seams.py has a test for each use.
 """
 
 import logging
@@ -18,9 +18,11 @@ import _bentoml_impl.client
 import bentoml
 import click
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml._internal.server.metrics.prometheus import PrometheusClient
 from bentoml.exceptions import BentoMLConfigException
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from uvicorn.config import HTTP_PROTOCOLS
 
 from service.auth.middleware import Guard, GuardMiddleware
@@ -33,7 +35,7 @@ from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
-from service.observe.middleware import InnerMiddleware, OuterMiddleware
+from service.observe.middleware import ObserveMiddleware
 from service.parent import end_with
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
@@ -46,6 +48,8 @@ FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them
 # BentoML makes uvicorn's configuration and says nothing of connections; this is what uvicorn takes
 # then. It reads HTTP in Python even where httptools, which bounds no head, is installed.
 HTTP_PROTOCOLS["auto"] = f"{BoundedConnection.__module__}:{BoundedConnection.__name__}"
+
+LEFT_OUT = {TimeoutMiddleware, RunnerTrafficMetricsMiddleware, OpenTelemetryMiddleware}
 
 logger = logging.getLogger("bentoml.serve")
 try:
@@ -80,21 +84,24 @@ _bentoml_impl.client.RemoteProxy = NoClient  # where BentoML imports it from whe
 
 
 class ChestXrayService(bentoml.Service):  # type: ignore[misc]
-    """A service with a middleware outside of BentoML's own, and without BentoML's time-out.
+    """A service with a middleware outside of BentoML's own, and without some of these.
 
-    That keeps all of a request, answered or not, until its time is over: hundreds of megabytes.
-    What may take long has bounds of its own here.
+    The time-out keeps all of a request, answered or not, until its time is over: hundreds of
+    megabytes; what may take long has bounds of its own here. Metrics and spans quote what may name
+    a patient; ObserveMiddleware makes them instead.
     """
 
     def to_asgi(self, is_main: bool = True) -> Any:  # noqa: FBT001, FBT002  BentoML's signature
         """The app that uvicorn runs."""
         app = super().to_asgi(is_main)
-        app.user_middleware = [
-            middleware
-            for middleware in app.user_middleware
-            if middleware.cls is not TimeoutMiddleware
-        ]
-        app.add_middleware(OuterMiddleware)
+        app.user_middleware = [one for one in app.user_middleware if one.cls not in LEFT_OUT]
+        named = bentoml.server_context
+        app.add_middleware(
+            ObserveMiddleware,
+            tracer_provider=BentoMLContainer.tracer_provider.get(),
+            excluded=BentoMLContainer.tracing_excluded_urls.get().url_disabled,
+            service=(named.service_name, named.bento_name, named.bento_version),
+        )
         app.add_middleware(PiecesMiddleware)
         return app
 
@@ -103,7 +110,7 @@ class ChestXrayService(bentoml.Service):  # type: ignore[misc]
     name="nanocxr",
     description=f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
     workers=1,
-    logging={"access": {"enabled": False}},  # OuterMiddleware writes one that names nobody
+    logging={"access": {"enabled": False}},  # ObserveMiddleware writes one that names nobody
     service_class=ChestXrayService,
     labels={"finding": "pneumonia", "use": "research-only"},
 )
@@ -162,7 +169,6 @@ class ChestXray:
 
 # What the decorator made of the class; type checkers take a decorated class for the class.
 service: Any = ChestXray
-service.add_asgi_middleware(InnerMiddleware, tracer_provider=BentoMLContainer.tracer_provider.get)
 service.add_asgi_middleware(ProblemMiddleware)
 service.add_asgi_middleware(GuardMiddleware, state=api.state)
 
