@@ -30,7 +30,6 @@ from service.errors import KeysRequired, ModelUnavailable
 from service.http.admission import Admission
 from service.http.connection import BoundedConnection
 from service.http.endpoints import create_app
-from service.http.listening import check_address, refuse_when_told_to_end
 from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
@@ -40,7 +39,7 @@ from service.parent import end_with
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
 from service.settings import Settings, unknown_variables
-from service.supervisor import prepare
+from service.supervisor import check_address, prepare
 
 SUPERVISOR = "NANOCXR_SUPERVISOR"  # its process id, for the processes that serve
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
@@ -129,7 +128,6 @@ class ChestXray:
         self.admission = Admission(self.reader, settings)
         api.state.admission = self.admission
         api.state.bentoml_openapi = service.openapi_spec.asdict()
-        refuse_when_told_to_end()
         if bentoml.server_context.worker_index is not None and SUPERVISOR in os.environ:
             end_with(int(os.environ[SUPERVISOR]), signal.SIGTERM)
 

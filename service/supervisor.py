@@ -1,11 +1,16 @@
-"""What BentoML's supervisor does not do by itself: say how processes end, start on a full disk.
+"""What BentoML's supervisor does not do by itself.
 
-bentoml serve -> [prepare] -> circus -> the process that serves
+It says why it cannot listen, logs how processes end, starts on a full disk and obeys signals only.
+
+bentoml serve -> [check_address, prepare] -> circus -> the process that serves
 """
 
+import errno
+import ipaddress
 import logging
 import os
 import signal
+import socket
 import tempfile
 from typing import Any
 
@@ -20,8 +25,50 @@ CAUSES = {
     signal.SIGABRT: "native code gave up",
 }
 ORDERLY = {0, -signal.SIGTERM}  # where the supervisor has told it to end
+LAST_PORT = 65_535
+REMEDIES = {
+    errno.EADDRINUSE: "something listens there already. End it, or choose another port",
+    errno.EADDRNOTAVAIL: "this computer has no such address. Choose one of its own, 127.0.0.1 for "
+    "itself alone or 0.0.0.0 for all",
+    errno.EACCES: "this port needs privileges. Choose one above 1023, with a proxy in front of it",
+    errno.EAFNOSUPPORT: "this computer has no IPv6. Choose an IPv4 address, such as 127.0.0.1",
+}
 
 logger = logging.getLogger("nanocxr.supervisor")
+
+
+def check_address(host: str, port: int) -> None:
+    """Find out whether host and port can be listened on, by binding them for a moment.
+
+    Somebody else may still come first until the server binds them itself.
+
+    Raises
+    ------
+    ValueError
+        If they cannot: one sentence with both, the reason and what to do.
+    """
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        raise ValueError(
+            f"--host {host!r} is not an IP address, which the server needs. Set --host "
+            "(BENTOML_HOST) to 127.0.0.1 for this computer alone, or to 0.0.0.0 for all addresses."
+        ) from None
+    if not 1 <= port <= LAST_PORT:  # the server would take the rest of a division by 65,536
+        raise ValueError(
+            f"--port {port} is no port from 1 to {LAST_PORT}. Correct --port (BENTOML_PORT)."
+        )
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind((host, port))
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0, f"{error.strerror}. Choose another address")
+        raise ValueError(
+            f"Cannot listen on --host {host} --port {port}: {remedy} (BENTOML_HOST, BENTOML_PORT; "
+            "PORT of make serve)."
+        ) from None
 
 
 def prepare(*, reloads: bool = False) -> None:

@@ -46,16 +46,6 @@ for option in sorted(serve_command.commands["serve"].params, key=lambda option: 
     if option.name in ("host", "port"):
         print(option.name, option.envvar, option.to_info_dict()["default"])
 """
-SIGTERM_AT_STARTUP = """
-import signal, uvicorn
-
-async def app(scope, receive, send):
-    await receive()
-    print(callable(signal.getsignal(signal.SIGTERM)))
-    await send({"type": "lifespan.startup.failed"})
-
-uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical")).run()
-"""
 
 
 def changed(fact: str, breaks: str) -> str:
@@ -156,12 +146,6 @@ class TestLifetime:
             "hooks of on_shutdown are not called", "decoding processes stay when the service ends"
         )
 
-    def test_server_has_its_handler_before_the_service_is_made(self) -> None:
-        assert output(SIGTERM_AT_STARTUP) == ["True"], changed(
-            "uvicorn handles SIGTERM only after startup",
-            "refuse_when_told_to_end wraps that handler: later clients would be reset",
-        )
-
 
 class TestCommand:
     def test_serve_takes_host_and_port(self) -> None:
@@ -224,20 +208,6 @@ class TestProcesses:
         text = httpx.get(f"{server.url}/metrics").text
         for name in ('runner_name="nanocxr"', "nanocxr_", "process_"):
             assert name in text, changed(f"/metrics does not show {name}", "monitoring")
-
-    def test_worker_holds_the_listening_socket(
-        self, server: Server, worker: psutil.Process
-    ) -> None:
-        port = httpx.URL(server.url).port
-        listening = [
-            connection.laddr.port
-            for connection in worker.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        ]
-        assert port in listening, changed(
-            "serving processes do not inherit the listening socket",
-            "refuse_when_told_to_end, which closes it for those who come too late",
-        )
 
     def test_decoders_are_below_the_worker(self, worker: psutil.Process) -> None:
         assert decoders_of(worker.pid), changed(
