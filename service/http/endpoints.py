@@ -14,8 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import InvalidParameter, ReadingError
 from service.http.admission import Admission
-from service.http.form import write_form
-from service.http.multipart import File
+from service.http.multipart import File, write_form
 from service.http.openapi import PAGE, document
 from service.http.page import Page
 from service.http.problems import problem_of, refuse

@@ -3,7 +3,8 @@
 Each test is one seam: where it fails after an update, its message says what changed and what that
 breaks here. Others are tested where they matter: errors of the command as one sentence
 (tests/e2e/test_start.py), the death of workers and of containers (test_lifetime.py), spans
-(test_observing.py), error bodies (tests/service/http/test_problems.py), the build (test_bento.py).
+(test_observing.py), error bodies and the parser of forms (tests/service/http/test_problems.py,
+test_multipart.py), the build (test_bento.py).
 """
 
 import os

