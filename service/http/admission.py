@@ -12,7 +12,7 @@ from starlette.requests import Request
 from service import memory
 from service.auth.middleware import client_of
 from service.errors import ModelUnavailable, ServiceBusy
-from service.http.multipart import File, UploadLimits, UploadMemory, discard, read_files
+from service.http.multipart import File, UploadLimits, discard, read_files
 from service.http.places import Places
 from service.imaging.claim import MIB
 from service.imaging.decode import Limits
@@ -52,7 +52,7 @@ class Admission:
             else reader
         )
         self._settings = settings
-        self._memory = UploadMemory(min(uploads, settings.max_upload_bytes))
+        self._memory = Budget(min(uploads, settings.max_upload_bytes))
         most = settings.max_requests or REQUESTS_PER_CORE * cores()
         self._reading = Places(most)
         arriving = ARRIVING_PER_REQUEST * most
@@ -94,9 +94,9 @@ class Admission:
         limits = UploadLimits(
             file_bytes=self._settings.limits.max_bytes, files=most or self._settings.max_batch
         )
-        with self._memory.share() as share:
+        with self._memory.lease() as lease:
             with self._arriving.take(client), stage("upload"):
-                files = await read_files(request, field, limits, share)
+                files = await read_files(request, field, limits, lease)
             with self._reading.take(client):
                 yield files
 

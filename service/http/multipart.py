@@ -12,8 +12,8 @@ its media type is that of an image. Everything else is text.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -33,6 +33,7 @@ from service.errors import (
     UnsupportedMediaType,
     UploadTimeout,
 )
+from service.memory import Lease
 
 FRAMING_BYTES = 8192  # boundaries and part headers, for each file
 UPLOAD_SECONDS = 120.0
@@ -59,46 +60,8 @@ class UploadLimits:
         return self.files * (self.file_bytes + FRAMING_BYTES)
 
 
-class UploadMemory:
-    """Bytes of uploads that may be held at once, over all requests of this process."""
-
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self.held = 0
-
-    @contextmanager
-    def share(self) -> Iterator["Share"]:
-        """One request's part of the budget, given back at the end."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self.held -= share.held
-
-
-class Share:
-    """How much of the budget one request holds."""
-
-    def __init__(self, memory: UploadMemory) -> None:
-        self._memory = memory
-        self.held = 0
-
-    @property
-    def budget(self) -> int:
-        """What all requests may hold together."""
-        return self._memory.budget
-
-    def resize(self, held: int) -> None:
-        """Hold this many bytes; raises ServiceBusy where the budget is used up."""
-        growth = held - self.held
-        if self._memory.held + growth > self._memory.budget:
-            raise ServiceBusy("Too many bytes of uploads at once. Send the request again later.")
-        self._memory.held += growth
-        self.held = held
-
-
 async def read_files(
-    request: Request, field: str, limits: UploadLimits, share: Share
+    request: Request, field: str, limits: UploadLimits, lease: Lease
 ) -> list[File]:
     """Read the body and return the content of its files, in order.
 
@@ -111,7 +74,7 @@ async def read_files(
     limits
         A file over ``file_bytes`` is replaced by the error; one over ``files``, or a body longer
         than both allow, is an error of the request.
-    share
+    lease
         Accounts for the bytes that are held.
 
     Raises
@@ -123,9 +86,9 @@ async def read_files(
     body = _in_pace(request.stream())
     async with _deadline():
         try:
-            return await _parse(request, body, field, limits, share)
+            return await _parse(request, body, field, limits, lease)
         except ReadingError:
-            share.resize(0)
+            lease.keep(0)
             await _discard(request, body)
             raise
 
@@ -178,14 +141,14 @@ async def _deadline() -> AsyncIterator[None]:
 
 
 async def _parse(
-    request: Request, body: AsyncIterator[bytes], field: str, limits: UploadLimits, share: Share
+    request: Request, body: AsyncIterator[bytes], field: str, limits: UploadLimits, lease: Lease
 ) -> list[File]:
     announced = request.headers.get("content-length", "")
-    most = min(limits.body_bytes, share.budget)
+    most = min(limits.body_bytes, lease.budget.total)
     _check_length(int(announced) if announced.isdecimal() else 0, most)
     _check_media_type(request)
     try:
-        return await _FileParser(request.headers, body, field, limits, share).files()
+        return await _FileParser(request.headers, body, field, limits, lease).files()
     except MultiPartException as error:
         raise MalformedBody("The multipart body is malformed or cut off. Send it again.") from error
 
@@ -201,10 +164,10 @@ def _check_media_type(request: Request) -> None:
         raise MalformedBody("The header Content-Type names no boundary. Leave it to the client.")
 
 
-def _check_length(length: int, most: int) -> None:
+def _check_length(length: int, most: float) -> None:
     if length > most:
         raise TooManyBytes(
-            f"The body has more than {most:,} bytes. Send smaller or fewer images at once."
+            f"The body has more than {most:,.0f} bytes. Send smaller or fewer images at once."
         )
 
 
@@ -222,9 +185,9 @@ class _FileParser(MultiPartParser):
         body: AsyncIterator[bytes],
         field: str,
         limits: UploadLimits,
-        share: Share,
+        lease: Lease,
     ) -> None:
-        super().__init__(headers, self._accounted(body, share), max_files=limits.files)
+        super().__init__(headers, self._accounted(body, lease), max_files=limits.files)
         self._field = field
         self._limits = limits
         self._sizes: list[int] = []  # of all files, as sent
@@ -241,15 +204,19 @@ class _FileParser(MultiPartParser):
         return [await self._file(*one) for one in zip(uploads, self._sizes, strict=True)]
 
     async def _accounted(
-        self, body: AsyncIterator[bytes], share: Share
+        self, body: AsyncIterator[bytes], lease: Lease
     ) -> AsyncGenerator[bytes, None]:
         """Pass a body on within the limits, and hold the memory of what it has brought."""
-        received, most = 0, min(self._limits.body_bytes, share.budget)
+        received, most = 0, min(self._limits.body_bytes, lease.budget.total)
         async for chunk in body:
             received += len(chunk)
             _check_length(received, most)
             yield chunk
-            share.resize(sum(size for size in self._sizes if size <= self._limits.file_bytes))
+            held = sum(size for size in self._sizes if size <= self._limits.file_bytes)
+            if not lease.take(held, seconds=0):
+                raise ServiceBusy(
+                    "Too many bytes of uploads at once. Send the request again later."
+                )
 
     async def _file(self, upload: UploadFile, size: int) -> File:
         if size > self._limits.file_bytes:
