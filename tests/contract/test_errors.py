@@ -24,6 +24,7 @@ from service.auth.keys import add_key
 from service.errors import ReadingError
 from service.http import multipart as upload
 from service.http.problems import FRAMEWORK, STATUS
+from service.memory import Budget
 from service.model.signature import SIGNATURE
 from tests.factories import chest, dicom_bytes, png_bytes
 from tests.processes import has_work, ready_decoders, suspended, wait_until
@@ -121,13 +122,13 @@ class Scene:
 
     def busy(self) -> Any:
         """All the memory for uploads is held by another request."""
-        initialise = upload.UploadMemory.__init__
+        initialise = Budget.__init__
 
-        def full(memory: upload.UploadMemory, budget: int) -> None:
-            initialise(memory, budget)
-            memory.held = budget
+        def full(budget: Budget, total: float) -> None:
+            initialise(budget, total)
+            budget.held = int(total)
 
-        self.patch.setattr(upload.UploadMemory, "__init__", full)
+        self.patch.setattr(Budget, "__init__", full)
         return self.predict(form(part(PNG)))
 
     def slow(self) -> Any:
