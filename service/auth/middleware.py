@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth.keys import PREFIX, KeyFile
 from service.errors import KeysRequired, MalformedBody, ReadingError, Unauthorized
+from service.http.places import CLIENT
 from service.http.problems import problem_of, problem_response
 from service.settings import Settings
 
@@ -23,7 +24,6 @@ logger = logging.getLogger("nanocxr")
 # Probes carry no key; the page holds no data, and is where people enter theirs.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/ui"})
 OPEN_FOLDER = "/ui/"
-CLIENT = "nanocxr.client"  # in the scope: who may be counted as one client
 REALM = 'Bearer realm="nanocxr"'
 KEYS_REMEDY = (
     "Set it to a file of keys that the service may read: "
@@ -108,23 +108,6 @@ def is_local(server: tuple[str, int | None] | None) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
-
-
-def client_of(scope: Scope) -> str:
-    """Who counts as one client: the owner of a key; without keys an address.
-
-    Of IPv6 the network of 64 bits, all of whose addresses one computer may have.
-    """
-    if CLIENT in scope:
-        return str(scope[CLIENT])
-    host = (scope.get("client") or ("", 0))[0]
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:  # a Unix socket, or what a proxy made up
-        return str(host)
-    if address.version == 4 or address.ipv4_mapped:
-        return str(getattr(address, "ipv4_mapped", None) or address)
-    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
 
 def check_framing(scope: Scope) -> None:

@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 
 from service import memory
-from service.auth.middleware import client_of
 from service.errors import ModelUnavailable, ServiceBusy
 from service.http.multipart import File, UploadLimits, discard, read_files
-from service.http.places import Places
+from service.http.places import Places, client_of
 from service.imaging.claim import MIB
 from service.imaging.decode import Limits
 from service.inference.async_reader import AsyncReader

@@ -1,6 +1,6 @@
 """Where ``python -m service.auth.keys`` was before 0.1.0; goes with the next release."""
 
-from service.auth.keys import main
+import runpy
 
 if __name__ == "__main__":
-    main()
+    runpy.run_module("service.auth.keys", run_name="__main__")

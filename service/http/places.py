@@ -3,11 +3,16 @@
 upload -> [places] -> admission
 """
 
+import ipaddress
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from starlette.types import Scope
+
 from service.errors import ServiceBusy
+
+CLIENT = "nanocxr.client"  # in the scope: who may be counted as one client
 
 
 class Places:
@@ -45,3 +50,20 @@ class Places:
         finally:
             self._taken[client] -= 1
             self._taken = +self._taken  # whoever is gone leaves no trace
+
+
+def client_of(scope: Scope) -> str:
+    """Who counts as one client: the owner of a key; without keys an address.
+
+    Of IPv6 the network of 64 bits, all of whose addresses one computer may have.
+    """
+    if CLIENT in scope:
+        return str(scope[CLIENT])
+    host = (scope.get("client") or ("", 0))[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a Unix socket, or what a proxy made up
+        return str(host)
+    if address.version == 4 or address.ipv4_mapped:
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))

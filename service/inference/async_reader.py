@@ -29,12 +29,12 @@ from service.imaging.prepare import (
 )
 from service.imaging.standardise import InputSpec
 from service.inference.batching import Batches
+from service.inference.readings import note_reading, note_refusal
 from service.inference.worker_pool import Pool
 from service.memory import Budget, Lease
 from service.model.reader import Reader, Reading
 from service.model.session import cores
 from service.observe.metrics import QUEUE_LENGTH
-from service.observe.readings import note_reading, note_refusal
 from service.observe.stages import stage
 
 # Waiting for a decoding process, and for memory. The bound on requests turns others away long

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from service.auth.keys import add_key
-from service.auth.middleware import CLIENT, Guard, client_of, is_local
+from service.auth.middleware import Guard, is_local
+from service.http.places import CLIENT, client_of
 from service.settings import Settings
 from tests.factories import png_bytes
 from tests.serving import problem, serving
