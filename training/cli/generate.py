@@ -97,7 +97,7 @@ _nano_options = _options(
     click.option(
         "--price",
         type=_positive,
-        help="nano-banana: US$ for an image asked singly.  [default: as read in November 2026]",
+        help="nano-banana: US$ for an image asked online.  [default: as read in November 2026]",
     ),
     click.option(
         "--refusals",

@@ -296,7 +296,7 @@ def sign(model: Path, key: Path) -> None:
         click.echo(write_signature(model, key))
 
 
-@cli.command()
+@cli.command("study")
 @click.argument("config", type=FILE)
 @click.option(
     "--arm", "arms", multiple=True, required=True, metavar="NAME=FOLDER|CONFIG",
@@ -314,7 +314,7 @@ def sign(model: Path, key: Path) -> None:
 @click.option("--runs", type=FOLDER, help="Run folders; runs/<name in CONFIG> by default.")
 @click.option("--models", type=FOLDER, default=Path("models"), show_default=True)
 @click.option("--version", default="1", show_default=True, help="Of every arm's model.")
-def study(config: Path, arms: tuple[str, ...], runs: Path | None, **options: Any) -> None:
+def experiment(config: Path, arms: tuple[str, ...], runs: Path | None, **options: Any) -> None:
     """Train one CONFIG on several data sets, or several of them, and compare the models.
 
     Name and data set in CONFIG are replaced by each arm's; an arm that is a configuration replaces

@@ -44,7 +44,7 @@ from training.generate.manifest import (
     GENERATION,
     MANIFEST,
     Row,
-    claim,
+    lock_folder,
     read_lines,
     replace_file,
     write_manifest,
@@ -99,7 +99,7 @@ def curate(source: Path, out: Path, *, model: Path | None = None, progress: bool
         If ``model`` is not a valid model folder.
     """
     rows = _read_rows(source)
-    claim(out, _claimed(source, model))
+    lock_folder(out, _parameters(source, model))
     for part in ("images", "masks"):
         (out / part).mkdir(exist_ok=True)
     quiet = not progress
@@ -129,7 +129,7 @@ def _read_rows(source: Path) -> list[Row]:
     return rows
 
 
-def _claimed(source: Path, model: Path | None) -> dict[str, object]:
+def _parameters(source: Path, model: Path | None) -> dict[str, object]:
     """What makes two curations the same: source, rules and model, whatever the number of images."""
     path = source / GENERATION
     generation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -35,8 +35,8 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
     """Train by ``config`` into the folder ``run``, going on from its checkpoints if it has any.
 
     Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end, the
-    same in a folder of its own for each companion, and ``lungs.pt`` where the configuration has
-    ``[reading]``. Started by torchrun, it is one of many processes that share every batch.
+    same in a folder of its own for each other member, and ``lungs.pt`` where the configuration has
+    ``[lung_detail]``. Started by torchrun, it is one of many processes that share every batch.
 
     Parameters
     ----------

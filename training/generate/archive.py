@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.imaging.decode import Limits, decode
-from training.generate.manifest import Row, claim, replace_file, write_manifest
+from training.generate.manifest import Row, lock_folder, replace_file, write_manifest
 from training.generate.request import Fact
 
 # What has to be said with every image of a generator.
@@ -46,7 +46,7 @@ class Archive:
     """
 
     def __init__(self, folder: Path, generation: Mapping[str, Fact | None]) -> None:
-        claim(folder, generation)
+        lock_folder(folder, generation)
         self.folder = folder
         self._generation = generation
         (folder / "images").mkdir(exist_ok=True)

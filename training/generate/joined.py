@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from training.generate.manifest import MANIFEST, claim, replace_file
+from training.generate.manifest import MANIFEST, lock_folder, replace_file
 
 
 def join(folder: Path, parts: Sequence[Path]) -> Path:
@@ -46,7 +46,7 @@ def join(folder: Path, parts: Sequence[Path]) -> Path:
         os.path.relpath(part, folder): hashlib.sha256((part / MANIFEST).read_bytes()).hexdigest()
         for part in parts
     }
-    claim(folder, {"joined": manifests})
+    lock_folder(folder, {"joined": manifests})
     path = folder / MANIFEST
     replace_file(path, pd.concat(frames, ignore_index=True).to_parquet(index=False))
     return path

@@ -49,8 +49,8 @@ def generations(folder: Path) -> list[dict[str, Any]]:
     return [own for part in asked["joined"] for own in generations(folder / part)]
 
 
-def check_claim(folder: Path, wanted: Mapping[str, object]) -> None:
-    """Refuse a folder that was claimed with other parameters; an empty one passes."""
+def check_lock(folder: Path, wanted: Mapping[str, object]) -> None:
+    """Refuse a folder that is locked to other parameters; an empty one passes."""
     path = folder / GENERATION
     if not path.exists():
         return
@@ -67,9 +67,9 @@ def check_claim(folder: Path, wanted: Mapping[str, object]) -> None:
         )
 
 
-def claim(folder: Path, wanted: Mapping[str, object]) -> None:
-    """Note the parameters in an empty folder, which is made; refuse a folder with others."""
-    check_claim(folder, wanted)
+def lock_folder(folder: Path, wanted: Mapping[str, object]) -> None:
+    """Lock a folder to its parameters, and make it where there is none; refuse one with others."""
+    check_lock(folder, wanted)
     path = folder / GENERATION
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
-from training.generate.manifest import Row, claim, read_lines, replace_file, write_manifest
+from training.generate.manifest import Row, lock_folder, read_lines, replace_file, write_manifest
 from training.generate.phantom.render import Phantom
 from training.generate.request import Generator, GreyImage, Request, SyntheticImage
 
@@ -112,7 +112,7 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     )
     for part in (folder / "images", folder / "masks"):
         part.mkdir(parents=True, exist_ok=True)
-    claim(folder, asdict(generation) | dict(sources or {}))
+    lock_folder(folder, asdict(generation) | dict(sources or {}))
     done = _read_journal(folder)
     missing = [pair for pair in range(pairs) if pair not in done]
     task = partial(make_pair, folder, generation, generator)

@@ -1,6 +1,6 @@
 """Lung detail: how clearly vessels and ribs show in the lung fields, as a part of the logit.
 
-generate -> [lungs] -> graft -> package
+generate -> [lungs] -> ensemble -> package
 
 Consolidation obscures the margins of vessels and airway walls (Hansell et al. 2008, "Fleischner
 Society: glossary of terms for thoracic imaging", Radiology 246:697). The network looks for a
@@ -34,7 +34,7 @@ FIRST_SEED = 900_000  # of the phantoms; those of a data set are counted from fa
 FILM_SIDE = 160  # pixels
 BATCH = 32
 LEARNING_RATE = 5e-3
-CHANNELS = (8, 16, 32, 64, 64)  # of the levels, each at half the resolution of the one before
+WIDTHS = (8, 16, 32, 64, 64)  # of the levels, each at half the resolution of the one before
 # Wider than the network's: a film that is cut off or turned still has lungs.
 CHANGES = AugmentConfig(
     degrees=12, shift=0.12, scale=0.3, shade=0.2, gamma=0.6, blur=1.2, noise=0.06, cutout=0.3
@@ -57,15 +57,15 @@ class LungNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        inward = [1, *CHANNELS[:-1]]
-        self.down = nn.ModuleList(map(_block, inward, CHANNELS))
+        inward = [1, *WIDTHS[:-1]]
+        self.down = nn.ModuleList(map(_block, inward, WIDTHS))
         # Level by level upwards: what comes from below beside what was there on the way down.
-        below = [CHANNELS[-1], *CHANNELS[2:0:-1]]
-        beside = CHANNELS[-2:0:-1]
+        below = [WIDTHS[-1], *WIDTHS[2:0:-1]]
+        beside = WIDTHS[-2:0:-1]
         self.up = nn.ModuleList(
-            _block(b + s, out) for b, s, out in zip(below, beside, CHANNELS[2::-1], strict=True)
+            _block(b + s, out) for b, s, out in zip(below, beside, WIDTHS[2::-1], strict=True)
         )
-        self.last = nn.Conv2d(CHANNELS[0], 1, 1)
+        self.last = nn.Conv2d(WIDTHS[0], 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of lung at half the resolution."""
@@ -93,7 +93,7 @@ def _block(inward: int, outward: int) -> nn.Sequential:
 
 def fit_lungs(config: Config, run: Path, device: torch.device = CPU) -> None:
     """Train the U-Net on phantoms and write ``lungs.pt`` into ``run``, unless it is there."""
-    reading, path = config.reading, run / "lungs.pt"
+    reading, path = config.lung_detail, run / "lungs.pt"
     if reading is None or path.exists():
         return
     films, lungs = _draw(reading.phantoms)
@@ -122,10 +122,10 @@ def served_input(config: Config) -> InputSpec:
 
     It is the largest that one of the networks has: the others reduce it.
     """
-    spec, reading = config.input, config.reading
+    spec, reading = config.input, config.lung_detail
     if reading is None:
         return spec
-    size = max([spec.size, *(companion.size for companion in config.companions)])
+    size = max([spec.size, *(companion.size for companion in config.members)])
     return replace(spec, size=size, crop=reading.crop)
 
 

@@ -72,7 +72,7 @@ on that split:
 """
 
 
-COMPANIONS = """\
+MEMBERS = """\
 - {number} networks read together, and err differently:
 {networks}
   Logit and heatmap are means over them, each first brought to the same spread of logits on the
@@ -96,7 +96,7 @@ FOR_CHILDREN = {
     "child": """\
 - Child, between 0 and 1, is how surely the features of the networks tell a child's film from an
   adult's, by a logistic regression on the synthetic training split. In an adult's film the lung
-  detail has next to no say: there it misleads.
+  detail has next to no weight: there it misleads.
 """,
 }
 FOR_ALL = {"times": "", "whose": "all images", "film": "a film", "child": ""}
@@ -216,9 +216,9 @@ def model_card(manifest: Manifest, remarks: Remarks) -> str:
 
 def _whole(facts: Mapping[str, Any]) -> str:
     """What the graph is: one network, or how many."""
-    companions = facts.get("companions", ())  # models packaged before there were any lack the key
-    if companions:
-        return f"A committee of {len(companions) + 1} networks"
+    others = facts.get("companions", ())  # models packaged before there were any lack the key
+    if others:
+        return f"An ensemble of {len(others) + 1} networks"
     return f"A {facts['weights']['architecture']}"
 
 
@@ -236,7 +236,7 @@ def _parts(facts: Mapping[str, Any]) -> str:
         *facts["config"]["companions"],
     ]
     lines = "\n".join(f"  {place}. {_network(n)}" for place, n in enumerate(networks, start=1))
-    return COMPANIONS.format(number=len(networks), networks=lines) + detail
+    return MEMBERS.format(number=len(networks), networks=lines) + detail
 
 
 def _network(recipe: Mapping[str, Any]) -> str:

@@ -7,9 +7,9 @@ The graph takes ``image`` (N, 1, S, S) in [0, 1] and returns ``logit``, ``heatma
 int8 is static QDQ quantisation with one scale per output channel, activations unsigned and weights
 signed: on x86 the only pair for which ONNX Runtime has fused VNNI kernels (with signed activations
 the same ResNet-50 ran slower than in float). Weights use seven of the eight bits, [-64, 64]: x86
-without VNNI adds two products in 16 bits, and 255 x (64 + 64) is the most that never saturates. The
-views stay in float, and so does the tail that turns the last feature maps into logit and heatmap:
-both outputs are read as numbers.
+without VNNI adds two products in 16 bits, and 255 x (64 + 64) is the most that never saturates.
+What makes the channels stays in float, and so does the tail that turns the last feature maps into
+logit and heatmap: both outputs are read as numbers.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ def export(config: Config, run: Path) -> list[Path]:
     config
         Of the run; its training split gives the ranges of activations for int8.
     run
-        Run folder; ``export/`` is written in it, and in those of its companions, beside
+        Run folder; ``export/`` is written in it, and in those of its other members, beside
         ``weights.pt``.
 
     Returns
@@ -181,7 +181,7 @@ def quantise(source: Path, images: Images, path: Path) -> None:
             _Batches(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTISED_OPERATORS,
-            nodes_to_exclude=[*_views_and_tail(model), *_first_of_depthwise(model)],
+            nodes_to_exclude=[*_channels_and_tail(model), *_first_of_depthwise(model)],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -204,10 +204,10 @@ def saturating_weights(model: onnx.ModelProto) -> int:
     return sum(int((np.abs(array) > LARGEST_WEIGHT).sum()) for array in weights)
 
 
-def _views_and_tail(model: onnx.ModelProto) -> list[str]:
+def _channels_and_tail(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes before the first convolution and after the last feature maps.
 
-    Before it are the views; after them pooling, linear layer and heatmap.
+    Before it the channels are made; after them pooling, linear layer and heatmap.
     """
     nodes = list(model.graph.node)  # ONNX keeps them in topological order
     first = next(i for i, node in enumerate(nodes) if node.op_type == "Conv")

@@ -28,7 +28,7 @@ from service.model.bundle import Bundle
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from service.model.signature import SIGNATURE
-from training.config import Config
+from training.config import Config, recorded
 from training.fit.dataset import load_cells, load_splits, load_tensors
 from training.generate.manifest import generations
 from training.networks.lungs import load_lungs, served_input
@@ -41,7 +41,7 @@ from training.release.calibrate import (
     probabilities,
 )
 from training.release.card import NO_REMARKS, Remarks, model_card
-from training.release.ensemble import Scales, detail_of, fit_scales, graft, parts
+from training.release.ensemble import Scales, detail_of, fit_scales, members, write_ensemble
 from training.release.export import graph_path, sha256
 from training.release.measures import Interval, peaks_in_lesion, run_graph, summarise
 
@@ -82,8 +82,8 @@ def package(
     Parameters
     ----------
     config, run
-        Of the fit; ``run`` holds ``weights.pt`` and ``export/`` and, where asked for, companions
-        and ``lungs.pt``.
+        Of the fit; ``run`` holds ``weights.pt`` and ``export/`` and, where asked for, the other
+        members and ``lungs.pt``.
     target
         ``models/<name>/<version>``; its last two parts name the model.
     precision
@@ -120,7 +120,7 @@ def package(
 def _fill(folder: Path, config: Config, run: Path, precision: str) -> None:
     splits = load_splits(config)
     scales = None
-    if config.reading is None:
+    if config.lung_detail is None:
         shutil.copyfile(graph_path(run, precision), folder / GRAPH)
     else:
         scales = join_networks(config, run, precision, folder / GRAPH, splits)
@@ -212,11 +212,11 @@ def join_networks(
 
     The scales of the parts are those of the calibration split.
     """
-    reading, spec = config.reading, served_input(config)
+    reading, spec = config.lung_detail, served_input(config)
     if reading is None:
-        raise ValueError("the configuration has no [reading]")
+        raise ValueError("the configuration has no [lung_detail]")
     folder = config.dataset.folder
-    networks, lungs = parts(config, run, precision), load_lungs(run)
+    networks, lungs = members(config, run, precision), load_lungs(run)
     age = None
     if reading.children:
         rows = some_of(splits["train"])
@@ -226,7 +226,7 @@ def join_networks(
     images, _ = load_tensors(splits["calibration"], folder, spec)
     outputs = [own.read(images) for own in networks]
     scales = fit_scales(outputs, detail_of(lungs, images), weight=reading.weight, age=age)
-    graft(lungs, scales, networks, path)
+    write_ensemble(lungs, scales, networks, path)
     return scales
 
 
@@ -271,7 +271,7 @@ def provenance(
     """Record what made this model, in JSON values and without this computer's paths."""
     everything = pd.concat(splits.values())
     return {
-        "config": plain(asdict(config)),
+        "config": recorded(asdict(config)),
         "seed": config.seed,
         "weights": _weights(run),
         "dataset": {
@@ -296,19 +296,6 @@ def _count(frame: pd.DataFrame) -> dict[str, int]:
         "no pneumonia": len(frame) - positives,
         "pairs": int(frame["group"].nunique()),
     }
-
-
-def plain(value: Any) -> Any:
-    """JSON values of a configuration; of an absolute path only the last part."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return value.name if value.is_absolute() else value.as_posix()
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    return value
 
 
 def golden_readings(model: Path, dataset: Path, frame: pd.DataFrame) -> dict[str, Any]:

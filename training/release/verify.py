@@ -30,12 +30,12 @@ from training.fit.train import load_network
 from training.networks.lungs import load_lungs
 from training.networks.pneumonia import PneumoniaNet
 from training.release.age import AgeSign
-from training.release.ensemble import Scales, detail_of, parts
+from training.release.ensemble import Scales, detail_of, members
 from training.release.export import LARGEST_WEIGHT, graph_path, saturating_weights, sha256
 from training.release.measures import auroc, run_graph
 
 LOGIT_TOLERANCE = 1e-4
-GRAFT_TOLERANCE = 1e-3
+ENSEMBLE_TOLERANCE = 1e-3
 AUROC_LOSS = 0.003
 HEATMAP_TOLERANCE = 1e-4  # after dividing each map by its own maximum
 COMPARED_IMAGES = 32  # for (a) and (c); (b) uses the whole validation split
@@ -80,7 +80,9 @@ def verify(config: Config, run: Path, model: Path) -> list[Check]:
     """
     return [
         *(check for own, folder in config.networks(run) for check in check_network(own, folder)),
-        check_identity(run, model) if config.reading is None else check_graft(config, run, model),
+        check_identity(run, model)
+        if config.lung_detail is None
+        else check_ensemble(config, run, model),
         check_weights(model),
         *check_golden(model),
     ]
@@ -194,7 +196,7 @@ def check_identity(run: Path, model: Path) -> Check:
     )
 
 
-def check_graft(config: Config, run: Path, model: Path) -> Check:
+def check_ensemble(config: Config, run: Path, model: Path) -> Check:
     """Largest difference between the packaged logits and those of its parts, put together here."""
     manifest = Manifest.load(model / "manifest.json")
     frame = load_splits(config)["validation"].head(COMPARED_IMAGES)
@@ -206,11 +208,11 @@ def check_graft(config: Config, run: Path, model: Path) -> Check:
         centre=made["lung_detail"]["centre"],
         age=AgeSign.load(run) if "age_sha256" in made["lung_detail"] else None,
     )
-    outputs = [part.read(images) for part in parts(config, run, manifest.precision)]
+    outputs = [member.read(images) for member in members(config, run, manifest.precision)]
     packaged = run_graph((model / manifest.graph).read_bytes(), images)
     return Check(
         name="packaged graph = exported graphs + lung detail, logits, largest difference",
-        asked=GRAFT_TOLERANCE,
+        asked=ENSEMBLE_TOLERANCE,
         measured=_largest(
             packaged.logit - scales.logit(outputs, detail_of(load_lungs(run), images))
         ),

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to an image, and patience with what passes.
+"""What can go wrong on the way to an image, and how often what passes is tried again.
 
 ::
 
@@ -50,7 +50,7 @@ class Stopped(Exception):
     """The run is to end; the reason is for people."""
 
 
-class Patience:
+class RetryPolicy:
     """Repeats calls after faults that pass: exponential backoff with jitter, shared by threads.
 
     A pause that the server asks for (google.rpc.RetryInfo, Retry-After) holds all threads back:
