@@ -12,17 +12,9 @@ from service.errors import ReadingError
 from service.imaging.standardise import InputSpec
 from training.networks.channels import CHANNELS
 from training.networks.pneumonia import BLOCKS
+from training.stored import of_today
 
 Section = TypeVar("Section")
-
-# What keys are called, and what they were called before; a TOML file may have either. Checkpoints,
-# arms and manifests keep the earlier names, so that those of earlier runs are recognised.
-EARLIER = {
-    "channels": "views",
-    "drop_channel": "drop_view",
-    "lung_detail": "reading",
-    "members": "companions",
-}
 
 
 class InvalidConfig(ValueError):
@@ -269,12 +261,16 @@ class Config:
             networks.append((own, run / f"companion-{number}"))  # as runs have always called it
         return networks
 
-    def identity(self) -> str:
-        """What a checkpoint keeps of the configuration that made it, under the stored names."""
-        text = repr(self)
-        for name, earlier in EARLIER.items():
-            text = text.replace(f" {name}=", f" {earlier}=")
-        return text
+    @property
+    def served_input(self) -> InputSpec:
+        """The input of the packaged graph: that of ``[input]``, or what ``[lung_detail]`` makes it.
+
+        It is the largest that one of the networks has: the others reduce it.
+        """
+        if self.lung_detail is None:
+            return self.input
+        size = max([self.input.size, *(member.size for member in self.members)])
+        return replace(self.input, size=size, crop=self.lung_detail.crop)
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -308,39 +304,10 @@ class Config:
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        table: dict[str, Any] = _renamed(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, InvalidConfig) as error:
+        table: dict[str, Any] = of_today(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # no TOML, or both names of a key
         raise InvalidConfig(f"{path.name}: {error}") from error
     return table
-
-
-def _renamed(value: Any) -> Any:
-    """Values of a TOML file, with the keys of today for earlier ones."""
-    if isinstance(value, list):
-        return [_renamed(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    for name, earlier in EARLIER.items():
-        if {name, earlier} <= value.keys():
-            raise InvalidConfig(f"{name} and {earlier}, its earlier name, are both given")
-    names = {earlier: name for name, earlier in EARLIER.items()}
-    return {names.get(key, key): _renamed(item) for key, item in value.items()}
-
-
-def recorded(value: Any) -> Any:
-    """JSON values of a configuration, under the names that are stored.
-
-    Of an absolute path only the last part: it would tell of this computer.
-    """
-    if isinstance(value, dict):
-        return {EARLIER.get(key, key): recorded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [recorded(item) for item in value]
-    if isinstance(value, Path):
-        return value.name if value.is_absolute() else value.as_posix()
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    return value
 
 
 def _section(kind: type[Section], name: str, values: dict[str, Any]) -> Section:

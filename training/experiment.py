@@ -19,11 +19,12 @@ from typing import Any
 import pandas as pd
 
 from service.model.manifest import Manifest
-from training.config import Config, recorded
+from training.config import Config
 from training.fit.train import fit
 from training.generate.manifest import MANIFEST, replace_file
 from training.release.export import export, sha256
 from training.release.package import package
+from training.stored import recorded
 
 ARM = "arm.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -24,6 +24,7 @@ from training.fit.distributed import Rank
 from training.fit.precision import autocast, choose_precision, name_of
 from training.networks.pneumonia import PneumoniaNet
 from training.networks.start import initialise
+from training.stored import recorded_text
 
 WARM_UP = 0.05  # of the steps of a phase
 PROBE_RATE = 1e-3  # of the linear layer alone: it is small, and nothing else moves
@@ -139,7 +140,7 @@ class Training:
         """Everything that :meth:`resume` needs."""
         return {
             "step": self.step,
-            "config": self.whole.identity(),
+            "config": recorded_text(self.whole),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -157,7 +158,7 @@ class Training:
         if not checkpoint.exists():
             return
         state = torch.load(checkpoint, weights_only=True, map_location=self.rank.device)
-        if state["config"] != self.whole.identity():
+        if state["config"] != recorded_text(self.whole):
             raise ValueError(
                 f"{checkpoint} was made by another configuration; take another run folder"
             )

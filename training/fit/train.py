@@ -23,9 +23,9 @@ from training.fit.dataset import (
     load_tensors,
 )
 from training.fit.distributed import Rank, join
+from training.fit.fit_lungs import fit_lungs
 from training.fit.optimisation import Training, new_network
 from training.fit.precision import name_of
-from training.networks.lungs import fit_lungs
 from training.networks.pneumonia import PneumoniaNet
 
 LOADERS = 2  # processes that make batches, where the network itself takes the other cores

@@ -6,7 +6,6 @@ its place and then renamed.
 """
 
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,9 @@ from training.config import Config
 from training.fit.dataset import load_splits
 from training.gate.examples import KINDS, draw_examples
 from training.gate.network import GateNetwork, logits, weights
-from training.networks.lungs import served_input
 from training.release.card import with_refusals
 from training.release.export import sha256, write_graph
-from training.release.package import seal
+from training.release.package import new_folder, seal
 
 GRAPH = "gate.onnx"
 FILM = "film"
@@ -94,7 +92,7 @@ def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[
         If the model's input is not that of the configuration.
     """
     manifest = Bundle.open(model).manifest
-    spec = served_input(config)
+    spec = config.served_input
     if manifest.input != spec:
         raise ValueError(f"{model} takes another input than the configuration says")
     splits = load_splits(config)
@@ -190,9 +188,8 @@ def _paths(folder: Path, frame: pd.DataFrame, seed: int) -> list[Path]:
 def _install(
     model: Path, manifest: Manifest, network: GateNetwork, gate: Gate, record: dict[str, Any]
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=model.parent, prefix=".new-") as temporary:
-        folder = Path(temporary, model.name)
-        shutil.copytree(model, folder)
+    with new_folder(model) as folder:
+        shutil.copytree(model, folder, dirs_exist_ok=True)
         shipped = _Familiarity(network.to(memory_format=torch.contiguous_format)).eval()
         write_graph(shipped, manifest.input.size, ["familiarity"], folder / GRAPH)
         complete = replace(
@@ -204,5 +201,3 @@ def _install(
         card = (folder / CARD).read_text(encoding="utf-8")
         (folder / CARD).write_text(with_refusals(card, complete), encoding="utf-8")
         seal(folder, complete)
-        model.rename(Path(temporary, "old"))
-        folder.rename(model)

@@ -33,7 +33,7 @@ COLUMNS = (
     "pattern",
 )
 
-Row = dict[str, Fact]
+Record = dict[str, Fact]  # what is known of one image: its row of the manifest
 
 
 class DatasetMismatch(ValueError):
@@ -90,7 +90,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def write_manifest(folder: Path, rows: list[Row]) -> Path:
+def write_manifest(folder: Path, rows: list[Record]) -> Path:
     """Write ``manifest.parquet``, the agreed columns first."""
     table: Any = pd.DataFrame.from_records(rows)
     table = table[[*COLUMNS, *sorted(set(table.columns) - set(COLUMNS))]]

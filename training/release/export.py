@@ -22,7 +22,6 @@ import numpy as np
 import onnx
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -32,6 +31,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
+from service.imaging.radiograph import FloatImage
 from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
 from training.fit.train import load_network
@@ -47,8 +47,6 @@ FLOAT_BEFORE_DEPTHWISE = 6
 RANGE_IMAGES = 256  # of the training split; more did not move the ranges of activations
 RANGE_BATCH = 4  # every activation of a batch is held at once: 0.3 GB an image at 224 px
 PRECISIONS = ("float", "int8")
-
-Images = NDArray[np.float32]
 
 
 def graph_path(run: Path, precision: str) -> Path:
@@ -106,7 +104,7 @@ def _state(weights: str, graphs: dict[str, Path]) -> dict[str, str | int]:
     return {"weights": weights, "largest_weight": LARGEST_WEIGHT, **digests}
 
 
-def range_images(config: Config) -> Images:
+def range_images(config: Config) -> FloatImage:
     """At most 256 standardised synthetic images (N, 1, S, S) of the training split."""
     train: pd.DataFrame = load_splits(config)["train"]
     sample = train.sample(n=min(RANGE_IMAGES, len(train)), random_state=config.seed)
@@ -155,7 +153,7 @@ def to_onnx(network: nn.Module, size: int, outputs: Sequence[str]) -> onnx.Model
     return program.model_proto
 
 
-def quantise(source: Path, images: Images, path: Path) -> None:
+def quantise(source: Path, images: FloatImage, path: Path) -> None:
     """Write the int8 graph of a float graph.
 
     Parameters
@@ -254,11 +252,11 @@ def save_clean(model: onnx.ModelProto, path: Path) -> None:
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
     """Hands images to the quantiser, a batch at a time."""
 
-    def __init__(self, images: Images) -> None:
-        self._batches: Iterator[Images] = iter(
+    def __init__(self, images: FloatImage) -> None:
+        self._batches: Iterator[FloatImage] = iter(
             [images[i : i + RANGE_BATCH] for i in range(0, len(images), RANGE_BATCH)]
         )
 
-    def get_next(self) -> dict[str, Images] | None:
+    def get_next(self) -> dict[str, FloatImage] | None:
         batch = next(self._batches, None)
         return None if batch is None else {"image": batch}

@@ -20,14 +20,15 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from service.imaging.decode import Limits
+from service.imaging.radiograph import FloatImage
 from service.model.bundle import Bundle
 from service.model.golden import TOLERANCE, golden_readings, replay
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
+from training.fit.fit_lungs import load_lungs
 from training.fit.train import load_network
-from training.networks.lungs import load_lungs
 from training.networks.pneumonia import PneumoniaNet
 from training.release.age import AgeSign
 from training.release.ensemble import Scales, detail_of, members
@@ -45,8 +46,6 @@ GRADIENT_BATCH = (
 # A map without a peak has no scale: below this sum over its cells, in units of the logit, dividing
 # by the maximum would compare rounding errors.
 LEAST_EVIDENCE = 0.01
-
-Images = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +109,7 @@ def _of_both_classes(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     return np.concatenate(rows)
 
 
-def check_logits(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
+def check_logits(network: PneumoniaNet, graph: bytes, images: FloatImage) -> Check:
     """Largest difference between torch's and ONNX Runtime's logits on (N, 1, S, S) images."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).logit.numpy()
@@ -122,7 +121,7 @@ def check_logits(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
 
 
 def check_quantisation(
-    float_graph: bytes, int8_graph: bytes, images: Images, labels: NDArray[np.integer]
+    float_graph: bytes, int8_graph: bytes, images: FloatImage, labels: NDArray[np.integer]
 ) -> Check:
     """AUROC that int8 loses against float; negative where it gains."""
     lost = auroc(labels, run_graph(float_graph, images).logit) - auroc(
@@ -133,7 +132,7 @@ def check_quantisation(
     )
 
 
-def check_heatmap(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
+def check_heatmap(network: PneumoniaNet, graph: bytes, images: FloatImage) -> Check:
     """Largest difference between the graph's heatmap and pytorch-grad-cam's.
 
     Each map is divided by its own maximum. The reference is computed in float64. Maps without
@@ -151,7 +150,7 @@ def check_heatmap(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
     )
 
 
-def grad_cam(network: PneumoniaNet, images: Images) -> NDArray[np.float64]:
+def grad_cam(network: PneumoniaNet, images: FloatImage) -> NDArray[np.float64]:
     """Grad-CAM on the last convolutional layer, by autograd, of shape (N, h, w).
 
     Before any rescaling: pytorch-grad-cam stretches every map it returns to [0, 1] and to the

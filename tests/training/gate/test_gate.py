@@ -28,7 +28,8 @@ from training.gate.network import SIDE, GateNetwork, logits, reduce, weights
 from training.gate.pictures import PAINTERS
 from training.gate.pictures import SIDE as PICTURE
 from training.generate.phantom.render import draw_pair, source_digest
-from training.release.card import BY_HEADER, REFUSALS
+from training.release.card import REFUSALS
+from training.release.card_text import BY_HEADER
 from training.release.export import sha256
 
 DEFAULT = Path(__file__).resolve().parents[3] / "models/default/1"

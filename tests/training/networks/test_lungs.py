@@ -18,10 +18,11 @@ from service.model.session import Outputs
 from tests.training.model_run import Run
 from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
 from training.fit.dataset import load_splits, load_tensors
+from training.fit.fit_lungs import fit_lungs, load_lungs
 from training.fit.train import fit
 from training.generate.phantom.render import draw_pair
 from training.networks.channels import resize
-from training.networks.lungs import LungNet, fit_lungs, load_lungs, lung_detail, served_input
+from training.networks.lungs import LungNet, lung_detail
 from training.networks.start import PACKAGED_SHA256
 from training.release.age import AgeSign, fit_age
 from training.release.ensemble import (
@@ -74,7 +75,7 @@ class TestLungNet:
                         format="PNG",
                         photometric="L",
                     ),
-                    served_input(config),
+                    config.served_input,
                 )[0]
                 for pixels in (film.pixels, film.lungs)
             )
@@ -302,7 +303,7 @@ class TestLargerMember:
         self, larger: tuple[Config, Path], tmp_path: Path
     ) -> None:
         config, run = larger
-        assert served_input(config).size == 96
+        assert config.served_input.size == 96
         networks, lungs = members(config, run, "float"), load_lungs(run)
         write_ensemble(lungs, SCALES, networks, tmp_path / "joined.onnx")
         images = np.random.default_rng(0).random((3, 1, 96, 96), dtype=np.float32)
@@ -348,7 +349,7 @@ class TestPackage:
     ) -> None:
         config, run = learned
         facts = Manifest.load(model / "manifest.json").provenance
-        spec, frame = served_input(config), load_splits(config)["calibration"]
+        spec, frame = config.served_input, load_splits(config)["calibration"]
         images, _ = load_tensors(frame, config.dataset.folder, spec)
         networks, detail = members(config, run, "int8"), detail_of(load_lungs(run), images)
         outputs = [part.read(images) for part in networks]

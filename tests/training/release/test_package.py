@@ -18,10 +18,10 @@ from service.model.signature import SIGNATURE
 from tests.sources import ROOT
 from tests.training.model_run import Run
 from training.cli.main import cli
-from training.config import recorded
 from training.release.card import NO_REMARKS, model_card
 from training.release.export import graph_path, sha256
 from training.release.package import ModelExistsError, package
+from training.stored import recorded
 
 
 class TestFolder:

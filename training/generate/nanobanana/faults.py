@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from threading import Event, Lock
 from typing import Any, TypeVar
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 LONGEST_PAUSE = 60.0  # seconds; of our own backoff, not of what the server asks for
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more has a quota of the day
@@ -63,7 +63,7 @@ class RetryPolicy:
         self._resume = 0.0  # of time.monotonic
         self.faults = 0
 
-    def call(self, action: Callable[[], Answer]) -> Answer:
+    def call(self, action: Callable[[], Result]) -> Result:
         """Return what ``action`` returns; raises the last :class:`Transient`, or Stopped.
 
         Raises :class:`ServiceFailed` where the server asks for a pause that nobody sits out.
