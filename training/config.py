@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from service.errors import ReadingError
 from service.imaging.standardise import InputSpec
-from training.networks.channels import VIEWS
+from training.networks.channels import CHANNELS
 from training.networks.pneumonia import BLOCKS
+from training.stored import of_today
 
 Section = TypeVar("Section")
 
@@ -76,9 +77,9 @@ class FitConfig:
         ``random``, ``imagenet`` or a weights file, whose means and variances ``lite0`` keeps.
     generators
         Whose images it learns from, where a data set joins those of several; none for all.
-    views, drop_view
-        The network's channels, of ``grey``, ``ranks`` and ``edges``; and with what probability each
-        of them is left blank for a pair, so that none is relied on alone.
+    channels, drop_channel
+        What the network is shown, of ``grey``, ``ranks`` and ``edges``; and with what probability
+        each of them is left blank for a pair, so that none is relied on alone.
     steps, batch
         Optimiser steps and images in each; both images of a pair are in the same step.
     probe_steps
@@ -106,8 +107,8 @@ class FitConfig:
     blocks: int
     init: str
     generators: tuple[str, ...]
-    views: tuple[str, ...]
-    drop_view: float
+    channels: tuple[str, ...]
+    drop_channel: float
     steps: int
     batch: int
     probe_steps: int
@@ -126,7 +127,7 @@ class FitConfig:
             raise InvalidConfig(f"batch {self.batch} is not even: pairs stay together")
         if self.steps < 1 or self.checkpoint_every < 1:
             raise InvalidConfig("steps and checkpoint_every must be at least 1")
-        _check_views(self.views, self.drop_view)
+        _check_channels(self.channels, self.drop_channel)
         _check_blocks(self.architecture, self.blocks, self.freeze)
         if min(self.probe_steps, self.pull) < 0 or not 0 <= self.blend <= 1:
             raise InvalidConfig("probe_steps and pull must not be negative, blend in [0, 1]")
@@ -161,18 +162,18 @@ def _check_blocks(architecture: str, blocks: int, freeze: int) -> None:
         raise InvalidConfig(f"freeze {freeze} is not in 0 to {blocks}, the blocks there are")
 
 
-def _check_views(views: tuple[str, ...], drop: float) -> None:
-    if not views or len(set(views)) < len(views) or not set(views) <= set(VIEWS):
-        raise InvalidConfig(f"views {list(views)} are not different ones of {', '.join(VIEWS)}")
-    if not 0 <= drop * len(views) < 1 or (drop and len(views) == 1):
-        raise InvalidConfig(
-            f"drop_view {drop} leaves no image on which {len(views)} views are whole"
-        )
+def _check_channels(channels: tuple[str, ...], drop: float) -> None:
+    count = len(channels)
+    if not channels or len(set(channels)) < count or not set(channels) <= set(CHANNELS):
+        known = ", ".join(CHANNELS)
+        raise InvalidConfig(f"channels {list(channels)} are not different ones of {known}")
+    if not 0 <= drop * count < 1 or (drop and count == 1):
+        raise InvalidConfig(f"drop_channel {drop} leaves no image with all of {count} channels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingConfig:
-    """How the packaged graph reads where it does more than the network.
+class LungDetailConfig:
+    """How networks and lung detail are joined to one graph.
 
     Attributes
     ----------
@@ -183,7 +184,7 @@ class ReadingConfig:
         Of the lung detail against the networks, each divided by its standard deviation on synthetic
         images.
     children
-        Whether the detail has a say in children's films alone: ``training.release.age``.
+        Whether the detail counts in children's films alone: ``training.release.age``.
     phantoms, steps
         Patients drawn, and optimiser steps, to learn where lungs are.
     """
@@ -196,14 +197,14 @@ class ReadingConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= 1:
-            raise InvalidConfig(f"reading crop {self.crop} is not in (0, 1]")
+            raise InvalidConfig(f"[lung_detail] crop {self.crop} is not in (0, 1]")
         if self.weight <= 0 or self.phantoms < 1 or self.steps < 1:
-            raise InvalidConfig("weight, phantoms and steps of [reading] must be positive")
+            raise InvalidConfig("weight, phantoms and steps of [lung_detail] must be positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompanionConfig:
-    """A network that reads along; everything else of its training is as in :class:`FitConfig`.
+class MemberConfig:
+    """Another network of the ensemble; the rest of its training is as in :class:`FitConfig`.
 
     ``size`` is the side of its input; the joined graph is given the largest and reduces it.
     """
@@ -214,8 +215,8 @@ class CompanionConfig:
     blocks: int
     init: str
     generators: tuple[str, ...]
-    views: tuple[str, ...]
-    drop_view: float
+    channels: tuple[str, ...]
+    drop_channel: float
     steps: int
     learning_rate: float
     probe_steps: int
@@ -227,7 +228,7 @@ class CompanionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that decides one model; without ``[reading]`` the network alone is packaged.
+    """Everything that decides one model; without ``[lung_detail]`` the network alone is packaged.
 
     ``seed`` is that of the splits, of the lungs' U-Net and of the intervals.
     """
@@ -238,27 +239,38 @@ class Config:
     input: InputSpec
     augment: AugmentConfig
     fit: FitConfig
-    reading: ReadingConfig | None = None
-    companions: tuple[CompanionConfig, ...] = ()
+    lung_detail: LungDetailConfig | None = None
+    members: tuple[MemberConfig, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.companions and self.reading is None:
-            raise InvalidConfig("companions are joined by [reading], which is missing")
-        if self.input.equalise and (self.reading is not None or self.fit.views != ("grey",)):
-            raise InvalidConfig("[input] equalise is for grey alone; the view ranks equalises")
-        if self.companions:
-            self.networks(Path())  # raises where a companion's recipe makes no sense
+        if self.members and self.lung_detail is None:
+            raise InvalidConfig("members are joined by [lung_detail], which is missing")
+        if self.input.equalise and (self.lung_detail is not None or self.fit.channels != ("grey",)):
+            raise InvalidConfig("[input] equalise is for grey alone; the channel ranks equalises")
+        if self.members:
+            self.networks(Path())  # raises where a member's recipe makes no sense
 
     def networks(self, run: Path) -> list[tuple["Config", Path]]:
-        """Configuration and run folder of every network: the first one, then its companions."""
-        alone = replace(self, reading=None, companions=())
+        """Configuration and run folder of every network: the first one, then the other members."""
+        alone = replace(self, lung_detail=None, members=())
         networks = [(alone, run)]
-        for number, companion in enumerate(self.companions, start=1):
-            changed = asdict(companion)
+        for number, member in enumerate(self.members, start=1):
+            changed = asdict(member)
             spec = replace(self.input, size=changed.pop("size"))
             own = replace(alone, input=spec, fit=replace(self.fit, **changed))
-            networks.append((own, run / f"companion-{number}"))
+            networks.append((own, run / f"companion-{number}"))  # as runs have always called it
         return networks
+
+    @property
+    def served_input(self) -> InputSpec:
+        """The input of the packaged graph: that of ``[input]``, or what ``[lung_detail]`` makes it.
+
+        It is the largest that one of the networks has: the others reduce it.
+        """
+        if self.lung_detail is None:
+            return self.input
+        size = max([self.input.size, *(member.size for member in self.members)])
+        return replace(self.input, size=size, crop=self.lung_detail.crop)
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -282,24 +294,24 @@ class Config:
         table["input"] = _section(InputSpec, "input", table.get("input", {}))
         table["augment"] = _section(AugmentConfig, "augment", table.get("augment", {}))
         table["fit"] = _section(FitConfig, "fit", table.get("fit", {}))
-        table["companions"] = tuple(
-            _section(CompanionConfig, "companions", values)
-            for values in table.get("companions", [])
+        table["members"] = tuple(
+            _section(MemberConfig, "members", values) for values in table.get("members", [])
         )
-        if "reading" in table:
-            table["reading"] = _section(ReadingConfig, "reading", table["reading"])
+        if "lung_detail" in table:
+            table["lung_detail"] = _section(LungDetailConfig, "lung_detail", table["lung_detail"])
         return _section(cls, path.name, table)
 
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        table: dict[str, Any] = of_today(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # no TOML, or both names of a key
         raise InvalidConfig(f"{path.name}: {error}") from error
+    return table
 
 
 def _section(kind: type[Section], name: str, values: dict[str, Any]) -> Section:
-    for listed in {"generators", "views"} & values.keys():
+    for listed in {"generators", "channels"} & values.keys():
         values[listed] = tuple(values[listed])
     try:
         return kind(**values)

@@ -24,13 +24,14 @@ from training.config import Config
 from training.fit.train import fit
 from training.generate.manifest import MANIFEST
 from training.release.export import export
-from training.release.package import package, plain
+from training.release.package import package
+from training.stored import recorded
 
 ARM = "arm.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class StudyMismatch(ValueError):
+class ExperimentMismatch(ValueError):
     """An arm cannot be what was asked for: its name, data, run or model folder says otherwise."""
 
 
@@ -43,18 +44,18 @@ def parse_arms(texts: Sequence[str]) -> dict[str, Path]:
     for text in texts:
         name, equals, folder = text.partition("=")
         if not equals or not _NAME.fullmatch(name):
-            raise StudyMismatch(
+            raise ExperimentMismatch(
                 f"{text!r} is not NAME=FOLDER or NAME=CONFIG with a name of letters, digits, "
                 "'.', '_' and '-'"
             )
         if name in arms:
-            raise StudyMismatch(f"two arms are called {name}")
+            raise ExperimentMismatch(f"two arms are called {name}")
         arms[name] = Path(folder)
         manifest = Config.load(arms[name]).dataset.folder if _is_config(arms[name]) else arms[name]
         if not (manifest / MANIFEST).is_file():
-            raise StudyMismatch(f"arm {name}: {manifest} holds no {MANIFEST}")
+            raise ExperimentMismatch(f"arm {name}: {manifest} holds no {MANIFEST}")
     if len(arms) < 2:
-        raise StudyMismatch("a study compares at least two arms; name each with --arm")
+        raise ExperimentMismatch("an experiment compares at least two arms; name each with --arm")
     return arms
 
 
@@ -79,7 +80,7 @@ def train_arms(
 
     Raises
     ------
-    StudyMismatch
+    ExperimentMismatch
         If a run or model folder was made with other data or another configuration, or the mask
         loss is on and an arm does not know where its lesions are. Nothing is trained then.
     """
@@ -106,7 +107,7 @@ def compare(models: Mapping[str, Path], data: Path, out: Path, by: Sequence[str]
 
     Raises
     ------
-    StudyMismatch
+    ExperimentMismatch
         If it fails; it has printed why.
     """
     command = [str(Path(sysconfig.get_path("scripts")) / "cxr"), "compare"]
@@ -115,7 +116,7 @@ def compare(models: Mapping[str, Path], data: Path, out: Path, by: Sequence[str]
     command += [word for column in by for word in ("--by", column)]
     done = subprocess.run(command, check=False)  # noqa: S603  our own command, no shell
     if done.returncode:
-        raise StudyMismatch(
+        raise ExperimentMismatch(
             f"`cxr compare` ended with status {done.returncode}; the models are complete, and the "
             "same command compares them again"
         )
@@ -135,11 +136,10 @@ def _config_of(config: Config, name: str, folder: Path) -> Config:
 
 def _identity(config: Config) -> dict[str, Any]:
     """What decides an arm's model, as JSON gives it back."""
-    facts = {
-        "config": plain(dataclasses.asdict(config)),
+    return {
+        "config": recorded(dataclasses.asdict(config)),
         "manifest_sha256": sha256(config.dataset.folder / MANIFEST),
     }
-    return dict(json.loads(json.dumps(facts)))
 
 
 def _check_masks(name: str, config: Config) -> None:
@@ -147,7 +147,7 @@ def _check_masks(name: str, config: Config) -> None:
     table = pd.read_parquet(config.dataset.folder / MANIFEST, columns=["label", "mask"])
     unknown = int(((table["label"] == 1) & (table["mask"] == "")).sum())
     if config.fit.mask_weight and unknown:
-        raise StudyMismatch(
+        raise ExperimentMismatch(
             f"arm {name} has {unknown} images with pneumonia and no mask of it; set "
             "mask_weight = 0, for all arms alike"
         )
@@ -156,12 +156,14 @@ def _check_masks(name: str, config: Config) -> None:
 def _check_run(run: Path, config: Config) -> None:
     path = run / ARM
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != _identity(config):
-        raise StudyMismatch(
+        raise ExperimentMismatch(
             f"{run} was trained with other data or another configuration; take other --runs, or "
             "delete it"
         )
     if not path.exists() and (run / "weights.pt").exists():
-        raise StudyMismatch(f"{run} holds a run that is no arm of a study; take other --runs")
+        raise ExperimentMismatch(
+            f"{run} holds a run that is no arm of an experiment; take other --runs"
+        )
 
 
 def _check_model(target: Path, config: Config) -> None:
@@ -170,6 +172,6 @@ def _check_model(target: Path, config: Config) -> None:
     facts = Manifest.load(target / "manifest.json").provenance
     found = {"config": facts["config"], "manifest_sha256": facts["dataset"]["manifest_sha256"]}
     if found != _identity(config):
-        raise StudyMismatch(
+        raise ExperimentMismatch(
             f"{target} was made with other data or another configuration; take another --version"
         )

@@ -12,7 +12,7 @@ from tests.sources import ROOT, files
 from tests.training.model_run import TOML, Run, write_dataset
 from training.cli.main import cli
 from training.config import Config, InvalidConfig
-from training.experiment import StudyMismatch, compare, parse_arms, train_arms
+from training.experiment import ExperimentMismatch, compare, parse_arms, train_arms
 
 ABLATIONS = ROOT / "training" / "configs" / "ablations"
 ARMS = ("roentgen-v2", "phantom", "shorter")
@@ -30,8 +30,8 @@ def write_data_sets(root: Path) -> None:
 def write_config(root: Path, mask_weight: float = 0.0) -> Path:
     text = TOML.format(folder=root / "phantom").replace("steps = 6", "steps = 2")
     text = text.replace("mask_weight = 0.5", f"mask_weight = {mask_weight}")
-    (root / "study.toml").write_text(text)
-    return root / "study.toml"
+    (root / "experiment.toml").write_text(text)
+    return root / "experiment.toml"
 
 
 def invoke(root: Path, config: Path, arms: list[Path]) -> Result:
@@ -83,7 +83,7 @@ def test_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -> Non
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data sets of two arms."""
-    root = tmp_path_factory.mktemp("study")
+    root = tmp_path_factory.mktemp("experiment")
     write_data_sets(root)
     return root
 
@@ -94,7 +94,9 @@ class TestRefusals:
 
     def test_the_mask_loss_needs_masks_in_every_arm(self, root: Path, tmp_path: Path) -> None:
         config = Config.load(write_config(tmp_path, mask_weight=0.5))
-        with pytest.raises(StudyMismatch, match=r"roentgen-v2 has 40 images .* mask_weight = 0"):
+        with pytest.raises(
+            ExperimentMismatch, match=r"roentgen-v2 has 40 images .* mask_weight = 0"
+        ):
             train_arms(config, self.arms(root), tmp_path / "runs", tmp_path / "models", "1")
         assert not (tmp_path / "runs").exists()
 
@@ -103,10 +105,10 @@ class TestRefusals:
         runs, models = tmp_path / "runs", tmp_path / "models"
         (runs / "phantom").mkdir(parents=True)
         (runs / "phantom" / "weights.pt").touch()
-        with pytest.raises(StudyMismatch, match="no arm of a study"):
+        with pytest.raises(ExperimentMismatch, match="no arm of an experiment"):
             train_arms(config, self.arms(root), runs, models, "1")
         (runs / "phantom" / "arm.json").write_text("{}")
-        with pytest.raises(StudyMismatch, match="other data or another configuration"):
+        with pytest.raises(ExperimentMismatch, match="other data or another configuration"):
             train_arms(config, self.arms(root), runs, models, "1")
 
     def test_a_packaged_model_of_another_recipe_is_refused(
@@ -114,7 +116,7 @@ class TestRefusals:
     ) -> None:
         config = Config.load(write_config(tmp_path))
         shutil.copytree(packaged.model, tmp_path / "models" / "phantom" / "1")
-        with pytest.raises(StudyMismatch, match="another --version"):
+        with pytest.raises(ExperimentMismatch, match="another --version"):
             train_arms(config, self.arms(root), tmp_path / "runs", tmp_path / "models", "1")
 
     def test_arms_have_names_and_manifests(self, root: Path, tmp_path: Path) -> None:
@@ -126,13 +128,13 @@ class TestRefusals:
             ([good, f"a/b={root / 'phantom'}"], "NAME=FOLDER"),
             ([good, f"empty={tmp_path}"], "manifest.parquet"),
         ):
-            with pytest.raises(StudyMismatch, match=message):
+            with pytest.raises(ExperimentMismatch, match=message):
                 parse_arms(texts)
 
     def test_a_comparison_that_fails_says_so(self, tmp_path: Path, packaged: Run) -> None:
         (tmp_path / "labels.csv").write_text("path\nabsent.png\n")
         models = {"one": packaged.model, "other": packaged.model}
-        with pytest.raises(StudyMismatch, match="`cxr compare` ended with status 1"):
+        with pytest.raises(ExperimentMismatch, match="`cxr compare` ended with status 1"):
             compare(models, tmp_path / "labels.csv", tmp_path / "comparison", [])
 
 
@@ -147,6 +149,6 @@ def test_a_base_of_a_base_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", files(ABLATIONS, "*.toml"), ids=lambda path: path.stem)
 def test_every_ablation_differs_from_the_base_in_one_section(path: Path) -> None:
     base, own = Config.load(ABLATIONS / "base.toml"), Config.load(path)
-    sections = ("dataset", "input", "augment", "fit", "reading", "companions", "seed")
+    sections = ("dataset", "input", "augment", "fit", "lung_detail", "members", "seed")
     differing = [name for name in sections if getattr(base, name) != getattr(own, name)]
     assert len(differing) == (path.stem != "base")

@@ -1,149 +1,114 @@
-"""`cxr-train generate` and `cxr-train import`: data sets of synthetic radiographs.
+"""`cxr-train generate`: data sets of synthetic radiographs.
 
 Nothing slow is imported before a command runs, so that `--help` answers at once.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.cli.console import FILE, FOLDER, one_line_errors
+from training.cli.console import EXISTING_FOLDER, FILE, FOLDER, one_line_errors
 
 if TYPE_CHECKING:
     from training.generate.nanobanana.settings import NanoBananaSettings
 
 INCOMPLETE = 3  # exit status, as that of `cxr score`
 
-# Which generators take an option; each option's help begins with their names.
 _NANO, _ROENTGEN = "nano-banana", "roentgen-v2"
-_OPTIONS = {
-    "phantom": {"size", "workers", "lesion"},
-    "ct": {"size", "workers", "lesion", "volumes", "device"},
-    _NANO: {
-        *("model", "templates", "max_images", "vertex", "aspect_ratio", "image_size"),
-        *("concurrency", "batch", "job", "max_cost", "price", "refusals", "retries"),
-        *("backoff", "timeout", "poll", "dry_run"),
-    },
-    _ROENTGEN: {
-        *("model", "templates", "max_images", "guidance", "steps", "batch_size", "device"),
-        *("dtype", "dry_run"),
-    },
-}
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Join decorators, the first on top of the help."""
-
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 _number, _positive = click.IntRange(min=1), click.FloatRange(min=0, min_open=True)
-_drawn_options = _options(
-    click.option(
-        "--size", type=click.IntRange(min=32), help="phantom, ct: pixels.  [default: 256]"
-    ),
-    click.option("--workers", type=_number, help="phantom, ct: processes.  [default: all cores]"),
-    click.option(
-        "--lesion/--no-lesion", default=None, help="phantom, ct: without, both classes are alike."
-    ),
-    click.option(
+_flag: dict[str, Any] = {"is_flag": True, "default": None}
+_taken_by: dict[str, str] = {}  # generators by the name of an option
+
+
+def _option(declaration: str, text: str, *, taken_by: str = "", **settings: Any) -> Any:
+    """An option of some generators, which its help begins with unless ``taken_by`` says them."""
+    name = declaration.partition("/")[0].removeprefix("--").replace("-", "_")
+    _taken_by[name] = taken_by or text.partition(":")[0]
+    return click.option(declaration, help=text, **settings)
+
+
+_OPTIONS = (
+    _option("--size", "phantom, ct: pixels.  [default: 256]", type=click.IntRange(min=32)),
+    _option("--workers", "phantom, ct: processes.  [default: all cores]", type=_number),
+    _option("--lesion/--no-lesion", "phantom, ct: without, both classes are alike.", default=None),
+    _option(
         "--volumes",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="ct: folder of DICOM series, each in a folder of its own, or NIfTI files.",
+        "ct: folder of DICOM series, each in a folder of its own, or NIfTI files.",
+        type=EXISTING_FOLDER,
     ),
-)
-_prompt_options = _options(
-    click.option(
+    _option(
         "--model",
-        help="nano-banana: model id; roentgen-v2: id or folder.  "
+        "nano-banana: model id; roentgen-v2: id or folder.  "
         "[default: gemini-nano-banana-2.1; stanfordmimi/RoentGen-v2]",
+        taken_by="nano-banana, roentgen-v2",
     ),
-    click.option("--templates", type=FILE, help="nano-banana, roentgen-v2: TOML file of prompts."),
-    click.option(
-        "--max-images", type=_number, help="nano-banana, roentgen-v2: stop at so many in FOLDER."
-    ),
-    click.option(
+    _option("--templates", "nano-banana, roentgen-v2: TOML file of prompts.", type=FILE),
+    _option("--max-images", "nano-banana, roentgen-v2: stop at so many in FOLDER.", type=_number),
+    _option(
         "--dry-run",
-        is_flag=True,
-        default=None,
-        help="nano-banana, roentgen-v2: print prompts, their number and cost; draw nothing.",
+        "nano-banana, roentgen-v2: print prompts, their number and cost; draw nothing.",
+        **_flag,
     ),
-)
-_nano_options = _options(
-    click.option("--vertex", is_flag=True, default=None, help="nano-banana: ask Vertex AI."),
-    click.option("--aspect-ratio", help="nano-banana: of the images.  [default: 1:1]"),
-    click.option("--image-size", help="nano-banana: 1K, 2K, 4K.  [default: the model's, 1K]"),
-    click.option(
-        "--concurrency", type=_number, help="nano-banana: requests in flight.  [default: 4]"
+    _option("--vertex", "nano-banana: ask Vertex AI.", **_flag),
+    _option("--aspect-ratio", "nano-banana: of the images.  [default: 1:1]"),
+    _option("--image-size", "nano-banana: 1K, 2K, 4K.  [default: the model's, 1K]"),
+    _option("--concurrency", "nano-banana: requests in flight.  [default: 4]", type=_number),
+    _option(
+        "--batch", "nano-banana: use the Batch API, at half the price and within a day.", **_flag
     ),
-    click.option(
-        "--batch",
-        is_flag=True,
-        default=None,
-        help="nano-banana: use the Batch API, at half the price and within a day.",
-    ),
-    click.option("--job", help="nano-banana: name of a batch job to collect first."),
-    click.option(
-        "--max-cost", type=_positive, help="nano-banana: stop before FOLDER has cost so many US$."
-    ),
-    click.option(
+    _option("--job", "nano-banana: name of a batch job to collect first."),
+    _option("--max-cost", "nano-banana: stop before FOLDER has cost so many US$.", type=_positive),
+    _option(
         "--price",
+        "nano-banana: US$ for an image asked online.  [default: as read in November 2026]",
         type=_positive,
-        help="nano-banana: US$ for an image asked singly.  [default: as read in November 2026]",
     ),
-    click.option(
+    _option(
         "--refusals",
+        "nano-banana: give a request up when refused so often.  [default: 4]",
         type=_number,
-        help="nano-banana: give a request up when refused so often.  [default: 4]",
     ),
-    click.option(
-        "--retries", type=_number, help="nano-banana: repetitions after a fault.  [default: 8]"
+    _option("--retries", "nano-banana: repetitions after a fault.  [default: 8]", type=_number),
+    _option("--backoff", "nano-banana: seconds, first pause.  [default: 1]", type=_positive),
+    _option("--timeout", "nano-banana: seconds for an answer.  [default: 180]", type=_positive),
+    _option(
+        "--poll", "nano-banana: seconds between looks at a job.  [default: 30]", type=_positive
     ),
-    click.option(
-        "--backoff", type=_positive, help="nano-banana: seconds, first pause.  [default: 1]"
-    ),
-    click.option(
-        "--timeout", type=_positive, help="nano-banana: seconds for an answer.  [default: 180]"
-    ),
-    click.option(
-        "--poll", type=_positive, help="nano-banana: seconds between looks at a job.  [default: 30]"
-    ),
-)
-_roentgen_options = _options(
-    click.option("--guidance", type=_positive, help="roentgen-v2: scale.  [default: 3]"),
-    click.option("--steps", type=_number, help="roentgen-v2: of denoising.  [default: 75]"),
-    click.option("--batch-size", type=_number, help="roentgen-v2: images at once.  [default: 4]"),
-    click.option(
+    _option("--guidance", "roentgen-v2: scale.  [default: 3]", type=_positive),
+    _option("--steps", "roentgen-v2: of denoising.  [default: 75]", type=_number),
+    _option("--batch-size", "roentgen-v2: images at once.  [default: 4]", type=_number),
+    _option(
         "--device",
-        help="ct, roentgen-v2: cpu, cuda, ...  [default: cpu; roentgen-v2: cuda where there is]",
+        "ct, roentgen-v2: cpu, cuda, ...  [default: cpu; roentgen-v2: cuda where there is]",
     ),
-    click.option(
+    _option(
         "--dtype",
+        "roentgen-v2: of the network.  [default: bfloat16 on cuda, else float32]",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="roentgen-v2: of the network.  [default: bfloat16 on cuda, else float32]",
     ),
 )
+
+
+def _with_options(command: Any) -> Any:
+    """Add the options to a command, in their order."""
+    return reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), command)
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option(
-    "--generator", type=click.Choice(list(_OPTIONS)), default="phantom", show_default=True
+    "--generator",
+    type=click.Choice(["phantom", "ct", _NANO, _ROENTGEN]),
+    default="phantom",
+    show_default=True,
 )
 @click.option("--pairs", type=_number, required=True, help="Two images each.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@_drawn_options
-@_prompt_options
-@_nano_options
-@_roentgen_options
+@_with_options
 def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any) -> None:
     """Make a data set of synthetic radiographs in FOLDER, or complete one that was interrupted.
 
@@ -166,8 +131,9 @@ def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any
         cxr-train generate data/roentgen --generator roentgen-v2 --pairs 500 --device cuda
     """  # noqa: D301  click needs the \b itself
     given = {name: value for name, value in options.items() if value is not None}
-    for name in sorted(given.keys() - _OPTIONS[generator]):
-        raise click.UsageError(f"--{name.replace('_', '-')} is not an option of {generator}")
+    for name in sorted(given):
+        if generator not in _taken_by[name].split(", "):
+            raise click.UsageError(f"--{name.replace('_', '-')} is not an option of {generator}")
     make = {"phantom": _phantom, "ct": _ct, _NANO: _nano_banana, _ROENTGEN: _roentgen}[generator]
     with one_line_errors():
         make(folder, pairs, seed, given)
@@ -263,53 +229,3 @@ def _finish(manifest: Path | None, images: int, wanted: int, reason: str) -> Non
     if images < wanted:
         click.echo(f"{images} of {wanted} images: {reason}", err=True)
         raise SystemExit(INCOMPLETE)
-
-
-@click.command("import")
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--into", type=FOLDER, required=True, help="Folder of the data set.")
-@click.option("--label", type=click.Choice(["pneumonia", "normal"]), required=True)
-@click.option("--generator", required=True, help="What drew them; one for each data set.")
-@click.option("--model", default="", help="Which model and version of it, if known.")
-def import_images(source: Path, into: Path, **options: Any) -> None:
-    """Add the images of SOURCE, which were made elsewhere, to the data set of --into.
-
-    PNG and JPEG files below SOURCE are copied as they are; a file that is there already is skipped,
-    and anything that is not such an image ends the command before any is copied. Import the images
-    of each label with a command of its own.
-
-    Example:
-
-    \b
-        cxr-train import downloads/sick --label pneumonia --generator sana --into data/sana
-        cxr-train import downloads/well --label normal --generator sana --into data/sana
-    """  # noqa: D301  click needs the \b itself
-    from training.generate.imported import import_folder  # noqa: PLC0415
-
-    with one_line_errors():
-        click.echo(import_folder(source, into, **options))
-
-
-@click.command("join")
-@click.argument("folder", type=FOLDER)
-@click.argument(
-    "parts",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-)
-def join_datasets(folder: Path, parts: tuple[Path, ...]) -> None:
-    """Make a data set in FOLDER of the images of PARTS, which stay where they are.
-
-    Patients are split into those that train and those that do not by a hash, so that a patient of
-    PARTS is in the same split whatever it is joined with.
-
-    Example:
-
-    \b
-        cxr-train join data/default data/phantom data/ct
-    """  # noqa: D301  click needs the \b itself
-    from training.generate.joined import join  # noqa: PLC0415
-
-    with one_line_errors():
-        click.echo(join(folder, parts))

@@ -18,7 +18,7 @@ import pandas as pd
 from service.errors import ReadingError
 from service.files import replace_file
 from service.imaging.decode import Limits, decode
-from training.generate.manifest import Row
+from training.generate.manifest import Record
 
 SHOWN = 24  # kept images of each label
 REJECTS_SHOWN = 120
@@ -72,7 +72,7 @@ $rejected
 
 
 def write_report(
-    target: Path, source: Path, out: Path, kept: Sequence[Row], rejected: Sequence[Row]
+    target: Path, source: Path, out: Path, kept: Sequence[Record], rejected: Sequence[Record]
 ) -> Path:
     """Write the page.
 
@@ -158,13 +158,13 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _contact_sheet(out: Path, kept: Sequence[Row], label: int, name: str) -> str:
+def _contact_sheet(out: Path, kept: Sequence[Record], label: int, name: str) -> str:
     chosen = _spread([row for row in kept if row["label"] == label], SHOWN)
     tiles = [_tile(out / str(row["path"]), Path(str(row["path"])).stem) for row in chosen]
     return f"<h3>{escape(name)}</h3>" + _tiles(tiles)
 
 
-def _spread(rows: Sequence[Row], most: int) -> list[Row]:
+def _spread(rows: Sequence[Record], most: int) -> list[Record]:
     """At most so many rows, evenly from first to last."""
     places = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)
     return [rows[place] for place in places]

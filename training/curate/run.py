@@ -43,8 +43,8 @@ from training.fit.dataset import load_mask
 from training.generate.manifest import (
     GENERATION,
     MANIFEST,
-    Row,
-    claim,
+    Record,
+    lock_folder,
     read_lines,
     write_manifest,
 )
@@ -98,7 +98,7 @@ def curate(source: Path, out: Path, *, model: Path | None = None, progress: bool
         If ``model`` is not a valid model folder.
     """
     rows = _read_rows(source)
-    claim(out, _claimed(source, model))
+    lock_folder(out, _parameters(source, model))
     for part in ("images", "masks"):
         (out / part).mkdir(exist_ok=True)
     quiet = not progress
@@ -118,9 +118,9 @@ def curate(source: Path, out: Path, *, model: Path | None = None, progress: bool
     return Curated(manifest=manifest, report=report, kept=len(kept), rejected=len(rejected))
 
 
-def _read_rows(source: Path) -> list[Row]:
+def _read_rows(source: Path) -> list[Record]:
     """Rows of the source's manifest, in order, with facts that JSON knows."""
-    rows: list[Row] = json.loads(pd.read_parquet(source / MANIFEST).to_json(orient="records"))
+    rows: list[Record] = json.loads(pd.read_parquet(source / MANIFEST).to_json(orient="records"))
     uses = Counter(Path(str(row["path"])).stem for row in rows)
     name, most = uses.most_common(1)[0] if uses else ("", 0)
     if most > 1:
@@ -128,7 +128,7 @@ def _read_rows(source: Path) -> list[Row]:
     return rows
 
 
-def _claimed(source: Path, model: Path | None) -> dict[str, object]:
+def _parameters(source: Path, model: Path | None) -> dict[str, object]:
     """What makes two curations the same: source, rules and model, whatever the number of images."""
     path = source / GENERATION
     generation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -143,7 +143,7 @@ def _grey(radiograph: FloatImage) -> GreyImage:
     return np.asarray(np.round(radiograph * 255), np.uint8)
 
 
-def _scan(source: Path, out: Path, rows: Sequence[Row], *, quiet: bool) -> list[dict[str, Any]]:
+def _scan(source: Path, out: Path, rows: Sequence[Record], *, quiet: bool) -> list[dict[str, Any]]:
     """Size and likeliest watermark of every image that can be decoded."""
     done = {line["sha256"]: line for line in read_lines(out / SCAN)}
     with (out / SCAN).open("a", encoding="utf-8") as journal:
@@ -183,24 +183,28 @@ def _watermarks(lines: Iterable[Mapping[str, Any]]) -> dict[Size, list[Sparkle]]
     }
 
 
-def _curate_one(source: Path, out: Path, row: Row, places: Mapping[Size, Sequence[Sparkle]]) -> Row:
+def _curate_one(
+    source: Path, out: Path, row: Record, places: Mapping[Size, Sequence[Sparkle]]
+) -> Record:
     """Record of one image, which is cropped and written unless that is done."""
     stem = Path(str(row["path"])).stem
     path = out / "images" / f"{stem}.json"
     painted = sha256(repr(sorted(places.items())).encode())[:12]
     if path.exists():
-        record: Row = json.loads(path.read_text(encoding="utf-8"))
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
         complete = not record["path"] or (out / str(record["path"])).exists()
         if complete and (record["raw_sha256"], record["places"]) == (row["sha256"], painted):
             return record
-    facts: Row = {"raw_path": row["path"], "raw_sha256": row["sha256"], "places": painted}
+    facts: Record = {"raw_path": row["path"], "raw_sha256": row["sha256"], "places": painted}
     record = row | facts | _crop_one(source, out, row, places)
     content = json.dumps(record, indent=2, sort_keys=True) + "\n"
     replace_file(path, content)
     return record
 
 
-def _crop_one(source: Path, out: Path, row: Row, places: Mapping[Size, Sequence[Sparkle]]) -> Row:
+def _crop_one(
+    source: Path, out: Path, row: Record, places: Mapping[Size, Sequence[Sparkle]]
+) -> Record:
     """Write one image and its mask if it is any good; what the record says of it."""
     try:
         radiograph = decode((source / str(row["path"])).read_bytes(), Limits())
@@ -208,7 +212,7 @@ def _crop_one(source: Path, out: Path, row: Row, places: Mapping[Size, Sequence[
         return _rejection(Fault(reason="unreadable", detail=str(error)))
     grey = _grey(radiograph.pixels)
     cropped = crop(grey, places[grey.shape[0], grey.shape[1]])
-    facts: Row = {
+    facts: Record = {
         "raw_rows": grey.shape[0],
         "raw_columns": grey.shape[1],
         "crop_left": cropped.box.left,
@@ -240,13 +244,13 @@ def _crop_one(source: Path, out: Path, row: Row, places: Mapping[Size, Sequence[
     }
 
 
-def _rejection(fault: Fault) -> Row:
+def _rejection(fault: Fault) -> Record:
     return {"path": "", "mask": "", "reason": fault.reason, "detail": fault.detail}
 
 
 def _judge_together(
-    out: Path, records: Sequence[Row], model: Path | None
-) -> tuple[list[Row], list[Row]]:
+    out: Path, records: Sequence[Record], model: Path | None
+) -> tuple[list[Record], list[Record]]:
     """Kept and rejected records: also what only all images can show, and partners of rejected."""
     faults: dict[int, Fault] = {
         i: Fault(reason=str(r["reason"]), detail=str(r["detail"]))
@@ -275,7 +279,7 @@ def _judge_together(
     return [r for r in final if not r["reason"]], [r for r in final if r["reason"]]
 
 
-def _reject_partners(records: Sequence[Row], faults: dict[int, Fault]) -> None:
+def _reject_partners(records: Sequence[Record], faults: dict[int, Fault]) -> None:
     """Reject the rest of each group of both labels that lost one: halves would unbalance them."""
     members: dict[object, list[int]] = {}
     for i, record in enumerate(records):

@@ -1,6 +1,6 @@
 """A folder of synthetic radiographs as tensors; pixels only through service.imaging.
 
-generate -> curate -> [dataset] -> views -> fit
+generate -> curate -> [dataset] -> channels -> fit
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from service.imaging.standardise import Geometry, InputSpec, standardise
 from training.config import Config, FitConfig
 from training.fit.augment import augment
 from training.fit.distributed import Rank
-from training.networks.channels import look
+from training.networks.channels import to_channels
 from training.networks.pneumonia import STRIDE
 
 
@@ -111,12 +111,12 @@ def lesion_cells(mask: FloatImage, geometry: Geometry, spec: InputSpec) -> Float
 
 
 class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Augmented (channels (views, S, S), label (), mask (S/16, S/16)) by (draw, row).
+    """Augmented (channels (C, S, S), label (), mask (S/16, S/16)) by (draw, row).
 
     A pneumonia image without a mask has NaN cells: where its lesion lies is not known.
 
     The draw numbers the passes, so that an image differs in each but a resumed run repeats none.
-    Both images of a pair are changed alike, and lack the same view if any: what is left between
+    Both images of a pair are changed alike, and lack the same channel if any: what is left between
     them is the lesion.
     """
 
@@ -142,15 +142,15 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
         cells = lesion_cells(mask, geometry, self._spec)
         if self._labels[row] and not self._masks[row]:
             cells = np.full_like(cells, np.nan)
-        return self._look(image, rng), label, torch.from_numpy(cells)
+        return self._channels(image, rng), label, torch.from_numpy(cells)
 
-    def _look(self, image: FloatImage, rng: np.random.Generator) -> Tensor:
-        """The network's channels; with probability ``drop_view`` for each, one of them is 0."""
+    def _channels(self, image: FloatImage, rng: np.random.Generator) -> Tensor:
+        """The network's channels; with probability ``drop_channel`` for each, one of them is 0."""
         fit, spec = self._fit, self._spec
-        channels = look(torch.from_numpy(image)[None], fit.views, spec.mean, spec.std)[0]
-        if fit.drop_view:
-            dropped = int(rng.random() / fit.drop_view)
-            if dropped < len(fit.views):
+        channels = to_channels(torch.from_numpy(image)[None], fit.channels, spec.mean, spec.std)[0]
+        if fit.drop_channel:
+            dropped = int(rng.random() / fit.drop_channel)
+            if dropped < len(fit.channels):
                 channels[dropped] = 0
         return channels
 

@@ -24,6 +24,7 @@ from training.fit.distributed import Rank
 from training.fit.precision import autocast, choose_precision, name_of
 from training.networks.pneumonia import PneumoniaNet
 from training.networks.start import initialise
+from training.stored import recorded_text
 
 WARM_UP = 0.05  # of the steps of a phase
 PROBE_RATE = 1e-3  # of the linear layer alone: it is small, and nothing else moves
@@ -52,7 +53,7 @@ class Training:
         for part in self._frozen():
             part.requires_grad_(requires_grad=False)
         fit, size = config.fit, config.input.size
-        shape = (fit.batch // rank.world, len(fit.views), size, size)
+        shape = (fit.batch // rank.world, len(fit.channels), size, size)
         if precision is None and fit.steps >= LONG:
             precision = choose_precision(self.network, shape, rank)
         self.precision = precision or torch.float32
@@ -139,7 +140,7 @@ class Training:
         """Everything that :meth:`resume` needs."""
         return {
             "step": self.step,
-            "config": repr(self.whole),
+            "config": recorded_text(self.whole),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -157,7 +158,7 @@ class Training:
         if not checkpoint.exists():
             return
         state = torch.load(checkpoint, weights_only=True, map_location=self.rank.device)
-        if state["config"] != repr(self.whole):
+        if state["config"] != recorded_text(self.whole):
             raise ValueError(
                 f"{checkpoint} was made by another configuration; take another run folder"
             )
@@ -222,7 +223,9 @@ class _WithMask(nn.Module):
 def new_network(config: Config) -> PneumoniaNet:
     """The network that ``config`` trains, with random weights."""
     fit, spec = config.fit, config.input
-    return PneumoniaNet(fit.architecture, fit.blocks, mean=spec.mean, std=spec.std, views=fit.views)
+    return PneumoniaNet(
+        fit.architecture, fit.blocks, mean=spec.mean, std=spec.std, channels=fit.channels
+    )
 
 
 def learning_rate(config: FitConfig, step: int) -> float:

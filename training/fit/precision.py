@@ -38,7 +38,7 @@ def choose_precision(network: PneumoniaNet, shape: Shape, rank: Rank) -> torch.d
     network
         On the rank's device.
     shape
-        Of a rank's batch of channels, (N, views, S, S).
+        Of a rank's batch of channels, (N, C, S, S).
     """
     if rank.device.type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -24,9 +24,9 @@ from training.fit.dataset import (
     load_tensors,
 )
 from training.fit.distributed import Rank, join
+from training.fit.fit_lungs import fit_lungs
 from training.fit.optimisation import Training, new_network
 from training.fit.precision import name_of
-from training.networks.lungs import fit_lungs
 from training.networks.pneumonia import PneumoniaNet
 
 LOADERS = 2  # processes that make batches, where the network itself takes the other cores
@@ -36,8 +36,8 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
     """Train by ``config`` into the folder ``run``, going on from its checkpoints if it has any.
 
     Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end, the
-    same in a folder of its own for each companion, and ``lungs.pt`` where the configuration has
-    ``[reading]``. Started by torchrun, it is one of many processes that share every batch.
+    same in a folder of its own for each other member, and ``lungs.pt`` where the configuration has
+    ``[lung_detail]``. Started by torchrun, it is one of many processes that share every batch.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""What the scout learns from: chest films as the phantom makes them, and everything else.
+"""What the gate network learns from: chest films as the phantom makes them, and everything else.
 
-dataset, lateral, pictures -> [examples] -> standardise -> scout
+dataset, lateral, pictures -> [examples] -> standardise -> gate network
 Both sides are warped, shaded, blurred and mirrored by one law. All pixels go through the model's
 own standardisation.
 """
@@ -151,7 +151,7 @@ def _part(rng: np.random.Generator, image: FloatImage) -> FloatImage:
 def draw_examples(
     paths: Sequence[Path], spec: InputSpec, count: int, seed: int, workers: int
 ) -> tuple[Tensor, NDArray[np.str_]]:
-    """Draw ``count`` films and as many other images, reduced to what the scout sees.
+    """Draw ``count`` films and as many other images, reduced to what the gate network sees.
 
     Parameters
     ----------

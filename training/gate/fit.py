@@ -1,12 +1,11 @@
 """Train the gate of a packaged model and put it into the model's folder.
 
-examples -> scout -> threshold -> [gate.onnx + manifest + card]
+examples -> gate network -> threshold -> [gate.onnx + manifest + card]
 The model's own graph is not touched. The folder is complete before and after: it is written beside
 its place and then renamed.
 """
 
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,10 @@ from service.model.manifest import Manifest
 from training.config import Config
 from training.fit.dataset import load_splits
 from training.gate.examples import KINDS, draw_examples
-from training.gate.network import Scout, logits, weights
-from training.networks.lungs import served_input
+from training.gate.network import GateNetwork, logits, weights
 from training.release.card import with_refusals
 from training.release.export import write_graph
-from training.release.package import seal
+from training.release.package import new_folder, seal
 
 GRAPH = "gate.onnx"
 FILM = "film"
@@ -62,14 +60,14 @@ class Recipe:
 
 
 class _Familiarity(nn.Module):
-    """The graph that ships: the scout and a sigmoid."""
+    """The graph that ships: the gate network and a sigmoid."""
 
-    def __init__(self, scout: Scout) -> None:
+    def __init__(self, network: GateNetwork) -> None:
         super().__init__()
-        self.scout = scout
+        self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.sigmoid(self.scout(image))
+        return torch.sigmoid(self.network(image))
 
 
 def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[str, Any]:
@@ -95,7 +93,7 @@ def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[
         If the model's input is not that of the configuration.
     """
     manifest = Bundle.open(model).manifest
-    spec = served_input(config)
+    spec = config.served_input
     if manifest.input != spec:
         raise ValueError(f"{model} takes another input than the configuration says")
     splits = load_splits(config)
@@ -105,16 +103,16 @@ def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[
         _paths(folder, splits["train"], recipe.seed),
         spec, recipe.examples, 2 * recipe.seed, workers,
     )  # fmt: skip
-    scout = fit_scout(images, kinds == FILM, recipe)
+    network = fit_gate_network(images, kinds == FILM, recipe)
     images, kinds = draw_examples(
         _paths(folder, held_out, recipe.seed),
         spec, recipe.held_out, 2 * recipe.seed + 1, workers,
     )  # fmt: skip
-    familiarity = torch.sigmoid(logits(scout, images)).numpy()
+    familiarity = torch.sigmoid(logits(network, images)).numpy()
     threshold = choose_threshold(familiarity[kinds != FILM])
     record = {
         "recipe": asdict(recipe),
-        "weights": weights(scout),
+        "weights": weights(network),
         "refused": REFUSED,
         "dataset": {
             "manifest_sha256": sha256(folder / "manifest.parquet"),
@@ -122,11 +120,11 @@ def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[
         },
         "held_out": refused(familiarity, kinds, threshold),
     }
-    _install(model, manifest, scout, Gate(graph=GRAPH, threshold=threshold), record)
+    _install(model, manifest, network, Gate(graph=GRAPH, threshold=threshold), record)
     return record
 
 
-def fit_scout(images: Tensor, films: NDArray[np.bool_], recipe: Recipe) -> Scout:
+def fit_gate_network(images: Tensor, films: NDArray[np.bool_], recipe: Recipe) -> GateNetwork:
     """Train on reduced images (N, 1, 64, 64) and whether each is a film, (N,).
 
     One thread: more of them cost time on a network as small as this, and sums in another order.
@@ -139,24 +137,24 @@ def fit_scout(images: Tensor, films: NDArray[np.bool_], recipe: Recipe) -> Scout
         torch.set_num_threads(threads)
 
 
-def _fit(images: Tensor, films: Tensor, recipe: Recipe) -> Scout:
+def _fit(images: Tensor, films: Tensor, recipe: Recipe) -> GateNetwork:
     torch.manual_seed(recipe.seed)
     draw = torch.Generator().manual_seed(recipe.seed)
-    scout = Scout().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(scout.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    network = GateNetwork().to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, LEARNING_RATE, total_steps=recipe.steps, pct_start=0.1
     )
-    scout.train()
+    network.train()
     for _ in range(recipe.steps):
         rows = torch.randint(len(images), (recipe.batch,), generator=draw)
         targets = films[rows] * (1 - SMOOTHING) + SMOOTHING / 2
-        loss = nn.functional.binary_cross_entropy_with_logits(scout.judge(images[rows]), targets)
+        loss = nn.functional.binary_cross_entropy_with_logits(network.judge(images[rows]), targets)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    return scout.eval()
+    return network.eval()
 
 
 def choose_threshold(others: NDArray[np.floating]) -> float:
@@ -189,13 +187,12 @@ def _paths(folder: Path, frame: pd.DataFrame, seed: int) -> list[Path]:
 
 
 def _install(
-    model: Path, manifest: Manifest, scout: Scout, gate: Gate, record: dict[str, Any]
+    model: Path, manifest: Manifest, network: GateNetwork, gate: Gate, record: dict[str, Any]
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=model.parent, prefix=".new-") as temporary:
-        folder = Path(temporary, model.name)
-        shutil.copytree(model, folder)
-        network = _Familiarity(scout.to(memory_format=torch.contiguous_format)).eval()
-        write_graph(network, manifest.input.size, ["familiarity"], folder / GRAPH)
+    with new_folder(model) as folder:
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+        shipped = _Familiarity(network.to(memory_format=torch.contiguous_format)).eval()
+        write_graph(shipped, manifest.input.size, ["familiarity"], folder / GRAPH)
         complete = replace(
             manifest,
             gate=gate,
@@ -205,5 +202,3 @@ def _install(
         card = (folder / CARD).read_text(encoding="utf-8")
         (folder / CARD).write_text(with_refusals(card, complete), encoding="utf-8")
         seal(folder, complete)
-        model.rename(Path(temporary, "old"))
-        folder.rename(model)

@@ -1,6 +1,6 @@
-"""The scout: a network of 90,000 weights that looks at 64 x 64 pixels.
+"""The gate network: one of 90,000 weights that looks at 64 x 64 pixels.
 
-standardised input -> [scout] -> logit of familiarity
+standardised input -> [gate network] -> logit of familiarity
 It keeps where things are (no pooling over the whole image at the end): which way is up matters.
 """
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from training.networks.channels import equalise
 
-SIDE = 64  # pixels the scout looks at, whatever the model's input
+SIDE = 64  # pixels the gate network looks at, whatever the model's input
 _WIDTHS = (16, 32, 48, 64, 64)
 
 
-class Scout(nn.Module):
+class GateNetwork(nn.Module):
     """Logit of "a frontal chest radiograph, upright, bone white", from the model's own input."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ def weights(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def logits(network: Scout, small: Tensor, batch: int = 512) -> Tensor:
+def logits(network: GateNetwork, small: Tensor, batch: int = 512) -> Tensor:
     """Logits (N,) of images (N, 1, 64, 64) that :func:`see` made, without gradients."""
     network.eval()
     with torch.inference_mode():

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from service.files import replace_file, sha256
 from service.imaging.decode import Limits, decode
-from training.generate.manifest import Row, claim, write_manifest
+from training.generate.manifest import Record, lock_folder, write_manifest
 from training.generate.request import Fact
 
 # What has to be said with every image of a generator.
@@ -46,7 +46,7 @@ class Archive:
     """
 
     def __init__(self, folder: Path, generation: Mapping[str, Fact | None]) -> None:
-        claim(folder, generation)
+        lock_folder(folder, generation)
         self.folder = folder
         self._generation = generation
         (folder / "images").mkdir(exist_ok=True)
@@ -56,11 +56,11 @@ class Archive:
         """Whether the image of this request is there."""
         return request in self._rows
 
-    def __getitem__(self, request: str) -> Row:
+    def __getitem__(self, request: str) -> Record:
         """Record of an image that is there."""
         return self._rows[request]
 
-    def rows(self) -> Iterable[Row]:
+    def rows(self) -> Iterable[Record]:
         """Records of all images."""
         return self._rows.values()
 
@@ -122,11 +122,11 @@ class Archive:
         return write_manifest(self.folder, [self._rows[name] for name in sorted(self._rows)])
 
 
-def read_records(folder: Path) -> dict[str, Row]:
+def read_records(folder: Path) -> dict[str, Record]:
     """Read the records of a folder by request, of those images that are still there."""
     rows = {}
     for path in sorted((folder / "images").glob("*.json")):
-        row: Row = json.loads(path.read_text(encoding="utf-8"))
+        row: Record = json.loads(path.read_text(encoding="utf-8"))
         if (folder / str(row["path"])).is_file():
             rows[path.stem] = row
     return rows

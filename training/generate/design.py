@@ -6,8 +6,8 @@ Pair ``n`` is two requests, healthy and pneumonia, that share every factor but t
 labels are balanced, and no patient, film, device or normal variant can give the label away: what
 holds for one label holds for the other, request by request.
 
-Levels are dealt like cards, from one shuffled deck after another. Each level therefore comes as
-often as the deck says, and pair ``n`` stays what it is when the data set grows.
+Levels are sampled in balance: in blocks, each a shuffled list of them all. So each level comes as
+often as its list says, and pair ``n`` stays what it is when the data set grows.
 """
 
 import json
@@ -34,7 +34,7 @@ AGE_BANDS: dict[str, tuple[int, int]] = {
 }
 _YOUNG = ("infant", "child")
 
-# Decks of the factors that both halves of a pair share; a repeated level is dealt more often.
+# Levels of the factors that both halves of a pair share; a repeated level is drawn more often.
 SHARED: dict[str, tuple[str, ...]] = {
     "sex": ("female", "male"),
     "race": ("WHITE", "BLACK", "ASIAN", "HISPANIC"),
@@ -128,7 +128,7 @@ def draw_requests(
     pairs
         Number of pairs; more only add to the design.
     age_bands
-        Keys of ``AGE_BANDS`` that are dealt, equally often.
+        Keys of ``AGE_BANDS`` that are drawn, equally often.
     """
     for pair in range(pairs):
         number = int(np.random.SeedSequence((seed, pair)).generate_state(1, np.uint64)[0] >> 1)
@@ -138,49 +138,55 @@ def draw_requests(
         yield PromptRequest(pair=pair, label=1, seed=number, facts=shared | lesion)
 
 
-def deal(seed: int, factor: str, deck: Sequence[Level], pair: int) -> Level:
-    """Card number ``pair`` of ``factor``: a new shuffled deck begins where one is dealt out."""
-    block, place = divmod(pair, len(deck))
+def balanced_draw(seed: int, factor: str, among: Sequence[Level], pair: int) -> Level:
+    """The level of a factor in a pair: each block of pairs has all levels, in its own order."""
+    block, place = divmod(pair, len(among))
     rng = np.random.default_rng((seed, zlib.crc32(factor.encode()), block))
-    return deck[int(rng.permutation(len(deck))[place])]
+    return among[int(rng.permutation(len(among))[place])]
 
 
 def _draw_shared(seed: int, pair: int, age_bands: Sequence[str]) -> dict[str, Fact]:
     """Patient, film, devices and normal variants of a pair."""
-    band = deal(seed, "age_band", age_bands, pair)
+    band = balanced_draw(seed, "age_band", age_bands, pair)
     young = band in _YOUNG
     first, last = AGE_BANDS[band]
     months = np.random.default_rng((seed, zlib.crc32(b"age_months"), pair))
     projections = _PROJECTIONS.get(band, _ADULT_PROJECTIONS)
-    projection = deal(seed, f"projection {band}", projections, pair)
+    projection = balanced_draw(seed, f"projection {band}", projections, pair)
     shared: dict[str, Fact] = {
         "age_band": band,
         "age_months": int(months.integers(first, last, endpoint=True)),
         "projection": projection,
         "view": projection.partition(" ")[0],
-        "device": deal(seed, f"device {young}", _YOUNG_DEVICES if young else _DEVICES, pair),
-        "variant": deal(seed, f"variant {young}", _YOUNG_VARIANTS if young else _VARIANTS, pair),
+        "device": balanced_draw(
+            seed, f"device {young}", _YOUNG_DEVICES if young else _DEVICES, pair
+        ),
+        "variant": balanced_draw(
+            seed, f"variant {young}", _YOUNG_VARIANTS if young else _VARIANTS, pair
+        ),
     }
-    return shared | {factor: deal(seed, factor, deck, pair) for factor, deck in SHARED.items()}
+    return shared | {
+        factor: balanced_draw(seed, factor, among, pair) for factor, among in SHARED.items()
+    }
 
 
 def _draw_lesion(seed: int, pair: int) -> dict[str, Fact]:
-    pattern = deal(seed, "pattern", tuple(PATTERNS), pair)
+    pattern = balanced_draw(seed, "pattern", tuple(PATTERNS), pair)
     return {
         "pattern": pattern,
-        "lobes": deal(seed, f"lobes {pattern}", PATTERNS[pattern], pair),
-        "extent": deal(seed, "extent", EXTENTS, pair),
+        "lobes": balanced_draw(seed, f"lobes {pattern}", PATTERNS[pattern], pair),
+        "extent": balanced_draw(seed, "extent", EXTENTS, pair),
     }
 
 
 def levels() -> dict[str, tuple[str, ...]]:
-    """Every level of every factor that templates must have words for, in the decks' order."""
-    decks: dict[str, tuple[str, ...]] = SHARED | {
+    """Every level of every factor that templates must have words for, in order."""
+    repeated: dict[str, tuple[str, ...]] = SHARED | {
         "projection": _ADULT_PROJECTIONS,
         "device": (*_DEVICES, *_YOUNG_DEVICES),
         "variant": (*_VARIANTS, *_YOUNG_VARIANTS),
         "pattern": ("", *PATTERNS),
-        "lobes": ("", *(lobes for deck in PATTERNS.values() for lobes in deck)),
+        "lobes": ("", *(lobes for found in PATTERNS.values() for lobes in found)),
         "extent": ("", *EXTENTS),
     }
-    return {factor: tuple(dict.fromkeys(deck)) for factor, deck in decks.items()}
+    return {factor: tuple(dict.fromkeys(named)) for factor, named in repeated.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from service.files import replace_file, sha256
-from training.generate.manifest import MANIFEST, claim
+from training.generate.manifest import MANIFEST, lock_folder
 
 
 def join(folder: Path, parts: Sequence[Path]) -> Path:
@@ -43,7 +43,7 @@ def join(folder: Path, parts: Sequence[Path]) -> Path:
             "take another seed for one of them"
         )
     manifests = {os.path.relpath(part, folder): sha256(part / MANIFEST) for part in parts}
-    claim(folder, {"joined": manifests})
+    lock_folder(folder, {"joined": manifests})
     path = folder / MANIFEST
     replace_file(path, pd.concat(frames, ignore_index=True).to_parquet(index=False))
     return path

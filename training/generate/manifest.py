@@ -35,7 +35,7 @@ COLUMNS = (
     "pattern",
 )
 
-Row = dict[str, Fact]
+Record = dict[str, Fact]  # what is known of one image: its row of the manifest
 
 
 class DatasetMismatch(ValueError):
@@ -51,8 +51,8 @@ def generations(folder: Path) -> list[dict[str, Any]]:
     return [own for part in asked["joined"] for own in generations(folder / part)]
 
 
-def check_claim(folder: Path, wanted: Mapping[str, object]) -> None:
-    """Refuse a folder that was claimed with other parameters; an empty one passes."""
+def check_lock(folder: Path, wanted: Mapping[str, object]) -> None:
+    """Refuse a folder that is locked to other parameters; an empty one passes."""
     path = folder / GENERATION
     if not path.exists():
         return
@@ -69,9 +69,9 @@ def check_claim(folder: Path, wanted: Mapping[str, object]) -> None:
         )
 
 
-def claim(folder: Path, wanted: Mapping[str, object]) -> None:
-    """Note the parameters in an empty folder, which is made; refuse a folder with others."""
-    check_claim(folder, wanted)
+def lock_folder(folder: Path, wanted: Mapping[str, object]) -> None:
+    """Lock a folder to its parameters, and make it where there is none; refuse one with others."""
+    check_lock(folder, wanted)
     path = folder / GENERATION
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def write_manifest(folder: Path, rows: list[Row]) -> Path:
+def write_manifest(folder: Path, rows: list[Record]) -> Path:
     """Write ``manifest.parquet``, the agreed columns first."""
     table: Any = pd.DataFrame.from_records(rows)
     table = table[[*COLUMNS, *sorted(set(table.columns) - set(COLUMNS))]]

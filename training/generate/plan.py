@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.generate.archive import read_records
-from training.generate.design import PromptRequest, deal, draw_requests
-from training.generate.manifest import check_claim
+from training.generate.design import PromptRequest, balanced_draw, draw_requests
+from training.generate.manifest import check_lock
 from training.generate.prompt import Templates
 from training.generate.request import Fact
 
@@ -22,7 +22,7 @@ class Plan:
     templates
         What puts them into words.
     generation
-        What is common to them, and claims the folder.
+        What is common to them, and what the folder is locked to.
     seed
         Of the design.
     """
@@ -54,11 +54,11 @@ class Plan:
     def prompt(self, name: str, refusals: int = 0) -> tuple[int, str]:
         """Wording and prompt of a request after so many refusals.
 
-        Both halves of a pair begin with the same wording, dealt evenly.
+        Both halves of a pair begin with the same wording, equally often each.
         """
         wordings = range(len(self.templates.wordings))
         request = self.requests[name]
-        first = deal(self.seed, "wording", wordings, request.pair)
+        first = balanced_draw(self.seed, "wording", wordings, request.pair)
         wording = (first + refusals) % len(wordings)
         return wording, self.templates.prompt(request, wording)
 
@@ -81,7 +81,7 @@ class Plan:
         DatasetMismatch
             (A ValueError.) If the folder holds another data set.
         """
-        check_claim(folder, self.generation)
+        check_lock(folder, self.generation)
         have = read_records(folder)
         names = [name for name in self.requests if name not in have]
         return names if max_images is None else names[: max(max_images - len(have), 0)]

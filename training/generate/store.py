@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from service.files import replace_file, sha256
-from training.generate.manifest import Row, claim, read_lines, write_manifest
+from training.generate.manifest import Record, lock_folder, read_lines, write_manifest
 from training.generate.phantom.render import Phantom
 from training.generate.request import Generator, GreyImage, Request, SyntheticImage
 
@@ -112,7 +112,7 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     )
     for part in (folder / "images", folder / "masks"):
         part.mkdir(parents=True, exist_ok=True)
-    claim(folder, asdict(generation) | dict(sources or {}))
+    lock_folder(folder, asdict(generation) | dict(sources or {}))
     done = _read_journal(folder)
     missing = [pair for pair in range(pairs) if pair not in done]
     task = partial(make_pair, folder, generation, generator)
@@ -129,7 +129,9 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     return write_manifest(folder, [row for pair in range(pairs) for row in done[pair]])
 
 
-def make_pair(folder: Path, generation: Generation, generator: Generator, pair: int) -> list[Row]:
+def make_pair(
+    folder: Path, generation: Generation, generator: Generator, pair: int
+) -> list[Record]:
     """Draw pair number ``pair``, write its files and return its manifest rows.
 
     The seed is drawn from the data set's seed and the pair's number, below 2**63 to fit a column.
@@ -152,20 +154,20 @@ def _check(**numbers: tuple[int, int]) -> None:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
 
 
-def _read_journal(folder: Path) -> dict[int, list[Row]]:
+def _read_journal(folder: Path) -> dict[int, list[Record]]:
     """Rows of every pair that is recorded and whose files exist."""
     lines = read_lines(folder / JOURNAL)
     return {line["pair"]: line["rows"] for line in lines if _files_exist(folder, line["rows"])}
 
 
-def _files_exist(folder: Path, rows: list[Row]) -> bool:
+def _files_exist(folder: Path, rows: list[Record]) -> bool:
     names = [str(row[column]) for row in rows for column in ("path", "mask") if row[column]]
     return all((folder / name).is_file() for name in names)
 
 
 def _make(
-    task: Callable[[int], list[Row]], missing: list[int], workers: int
-) -> Iterator[tuple[int, list[Row]]]:
+    task: Callable[[int], list[Record]], missing: list[int], workers: int
+) -> Iterator[tuple[int, list[Record]]]:
     """Yield every missing pair with its rows, in order."""
     count = min(workers, len(missing))
     if count < 2:
@@ -197,7 +199,7 @@ def _end_with_parent() -> None:
 
 def _store(
     folder: Path, generation: Generation, pair: int, seed: int, image: SyntheticImage
-) -> Row:
+) -> Record:
     """Write one image (and its mask) and return its manifest row."""
     name = f"{pair:06d}_{image.label}.png"
     content = encode_png(image.pixels)

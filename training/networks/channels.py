@@ -1,10 +1,10 @@
-"""What the network is shown of a radiograph: views of the same grey values, as channels.
+"""What the network is shown of a radiograph: the same grey values, in several channels.
 
-standardise -> [views] -> network
+standardise -> [channels] -> network
 
-They are part of the exported graph. No view is best for everything: ranks are free of window, gamma
-and exposure, but stretch what consolidation has flattened; edges keep how strongly vessels and ribs
-show, and know nothing of how dark a lung is.
+They are part of the exported graph. No channel is best for everything: ranks are free of window,
+gamma and exposure, but stretch what consolidation has flattened; edges keep how strongly vessels
+and ribs show, and know nothing of how dark a lung is.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-VIEWS = ("grey", "ranks", "edges")
+CHANNELS = ("grey", "ranks", "edges")
 EDGES = 1 / 16  # sigma of what is taken away, as a fraction of the image's side
 BINS = 4096  # of grey values
 STRONGEST = 3.0  # edge, in standard deviations
 
 
-def look(image: Tensor, views: Sequence[str], mean: Tensor | float, std: Tensor | float) -> Tensor:
-    """Radiographs (N, 1, S, S) in [0, 1] -> the network's channels (N, views, S, S).
+def to_channels(
+    image: Tensor, channels: Sequence[str], mean: Tensor | float, std: Tensor | float
+) -> Tensor:
+    """Radiographs (N, 1, S, S) in [0, 1] -> the network's channels (N, C, S, S).
 
     ``grey`` are the values themselves and ``ranks`` their equalised ones, less ``mean`` and divided
     by ``std``; ``edges`` see :func:`edges`.
@@ -31,7 +33,7 @@ def look(image: Tensor, views: Sequence[str], mean: Tensor | float, std: Tensor 
         "ranks": lambda: (equalise(image) - mean) / std,
         "edges": lambda: edges(image),
     }
-    return torch.cat([made[view]() for view in views], dim=1)
+    return torch.cat([made[channel]() for channel in channels], dim=1)
 
 
 def edges(image: Tensor) -> Tensor:

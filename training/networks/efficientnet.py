@@ -85,22 +85,22 @@ class EfficientNetLite0(nn.Module):
         return [self.stem, *self.blocks[:blocks], *end]
 
     def load_imagenet(
-        self, weights: Mapping[str, Tensor], views: Sequence[str], mean: float, std: float
+        self, weights: Mapping[str, Tensor], channels: Sequence[str], mean: float, std: float
     ) -> None:
         """Start from the published ImageNet weights (three channels, 1,000 classes).
 
-        The three channels of the stem are added up and shared out among the views. ``mean`` and
+        The three channels of the stem are added up and shared out among the network's. ``mean`` and
         ``std``, by which grey values and ranks were centred, are undone and ImageNet's done in the
-        stem's weights and in the mean of its batch norm: all views equal, the response is that on
-        an RGB image of the view, but for the border where ``mean`` is not ImageNet's: padding is
+        stem's weights and in the mean of its batch norm: all channels equal, the response is that
+        on an RGB image of them, but for the border where ``mean`` is not ImageNet's: padding is
         grey there. The classifier starts at 0: few steps would not undo a random one.
         """
         state = _renamed(weights, len(self.blocks))
         whole = state["stem.0.weight"].sum(dim=1, keepdim=True)
-        state["stem.0.weight"] = whole.repeat(1, len(views), 1, 1) * (
-            std / IMAGENET_STD / len(views)
+        state["stem.0.weight"] = whole.repeat(1, len(channels), 1, 1) * (
+            std / IMAGENET_STD / len(channels)
         )
-        centred = sum(view != "edges" for view in views) / len(views)
+        centred = sum(channel != "edges" for channel in channels) / len(channels)
         shift = (mean - IMAGENET_MEAN) / IMAGENET_STD * centred
         state["stem.1.running_mean"] = state["stem.1.running_mean"] - shift * whole.sum((1, 2, 3))
         missing, unexpected = self.load_state_dict(state, strict=False)

@@ -1,6 +1,6 @@
-"""The network: views of one radiograph in, one logit out.
+"""The network: one radiograph in several channels in, one logit out.
 
-generate -> curate -> dataset -> views -> [network] -> fit -> calibrate -> export
+generate -> curate -> dataset -> channels -> [network] -> fit -> calibrate -> export
 
 A backbone makes feature maps; global average pooling and one linear layer make the logit. So the
 derivative of the logit with respect to feature map k is w_k / (h*w) everywhere, and Grad-CAM
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.networks import efficientnet, resnet
-from training.networks.channels import look
+from training.networks.channels import to_channels
 from training.networks.efficientnet import EfficientNetLite0
 from training.networks.resnet import ResNet
 
@@ -47,8 +47,8 @@ class PneumoniaNet(nn.Module):
         How many of its blocks there are.
     mean, std
         Subtracted and divided inside the network, so that the exported graph takes plain [0, 1].
-    views
-        Its channels, see :func:`training.networks.channels.look`.
+    channels
+        What it is shown, see :func:`training.networks.channels.to_channels`.
     """
 
     mean: Tensor
@@ -61,15 +61,15 @@ class PneumoniaNet(nn.Module):
         *,
         mean: float,
         std: float,
-        views: Sequence[str] = ("grey",),
+        channels: Sequence[str] = ("grey",),
     ) -> None:
         super().__init__()
         self.backbone: ResNet | EfficientNetLite0 = (
-            EfficientNetLite0(len(views), blocks)
+            EfficientNetLite0(len(channels), blocks)
             if architecture == "lite0"
-            else ResNet(architecture, len(views))
+            else ResNet(architecture, len(channels))
         )
-        self.views = tuple(views)
+        self.channels = tuple(channels)
         self.mask_scale = nn.Parameter(torch.ones(()))
         self.mask_offset = nn.Parameter(torch.zeros(()))
         self.register_buffer("mean", torch.tensor(mean))
@@ -77,10 +77,10 @@ class PneumoniaNet(nn.Module):
 
     def forward(self, image: Tensor) -> Outputs:
         """Logit, heatmap and embedding of (N, 1, S, S) images in [0, 1]."""
-        return self._forward(look(image, self.views, self.mean, self.std))[0]
+        return self._forward(to_channels(image, self.channels, self.mean, self.std))[0]
 
     def forward_with_mask(self, channels: Tensor) -> tuple[Outputs, Tensor]:
-        """As :meth:`forward` of what ``look`` gives, and the lesion mask's logits for training.
+        """As :meth:`forward`, from channels, and the lesion mask's logits for training.
 
         These (N, S / 16, S / 16) are the evidence of each cell, scaled and shifted: what teaches
         where the lesion lies teaches the heatmap itself.
@@ -104,6 +104,6 @@ class PneumoniaNet(nn.Module):
     def load_imagenet(self, weights: Mapping[str, Tensor]) -> None:
         """Start from published ImageNet weights of the backbone, of three channels.
 
-        They are shared out among the views.
+        They are shared out among its own.
         """
-        self.backbone.load_imagenet(weights, self.views, float(self.mean), float(self.std))
+        self.backbone.load_imagenet(weights, self.channels, float(self.mean), float(self.std))

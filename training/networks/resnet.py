@@ -59,17 +59,17 @@ class ResNet(torchvision.models.ResNet):  # type: ignore[misc]  # torchvision sh
         return list(chain.from_iterable(parts[:blocks]))
 
     def load_imagenet(
-        self, weights: Mapping[str, Tensor], views: Sequence[str], _mean: float, _std: float
+        self, weights: Mapping[str, Tensor], channels: Sequence[str], _mean: float, _std: float
     ) -> None:
         """Start from torchvision's ImageNet weights (three channels, 1,000 classes).
 
-        The three channels of the first convolution are added up and shared out among the views: on
-        equal views that is the same response as on three equal channels. The classifier is left as
-        initialised. ``_mean`` and ``_std``, of grey values, are taken for those of ImageNet.
+        The three channels of the first convolution are added up and shared out among the network's:
+        on equal channels that is the same response as on three equal channels. The classifier is
+        left as initialised. ``_mean`` and ``_std``, of grey values, are taken for ImageNet's.
         """
         state = {name: value for name, value in weights.items() if not name.startswith("fc.")}
         whole = state["conv1.weight"].sum(dim=1, keepdim=True)
-        state["conv1.weight"] = whole.repeat(1, len(views), 1, 1) / len(views)
+        state["conv1.weight"] = whole.repeat(1, len(channels), 1, 1) / len(channels)
         missing, unexpected = self.load_state_dict(state, strict=False)
         if unexpected or set(missing) != {"fc.weight", "fc.bias"}:
             raise ValueError(f"not weights of this architecture: {unexpected or missing}")

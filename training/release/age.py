@@ -1,6 +1,6 @@
-"""Child or adult, as the networks see it: whose films the lung detail has a say in.
+"""Child or adult, as the networks see it: in whose films the lung detail counts.
 
-export -> [age] -> graft -> package
+export -> [age] -> ensemble -> package
 
 In children pneumonia often softens vessels and airway walls in both lungs; in adults it is mostly
 one opacity that leaves the rest of the lungs sharp, and what softens whole films there is fat,
@@ -79,7 +79,8 @@ def fit_age(embeddings: Sequence[NDArray[np.float32]], bands: Sequence[str]) -> 
     children = np.isin(bands, CHILDREN)
     if children.all() or not children.any():
         raise ValueError(
-            "the training split has not both children and adults: take [reading] children = false"
+            "the training split has not both children and adults: take children = false in "
+            "[lung_detail]"
         )
     model = make_pipeline(StandardScaler(), LogisticRegression(C=SHRINKAGE, max_iter=1000))
     model.fit(np.concatenate(embeddings, axis=1).astype(np.float64), children)

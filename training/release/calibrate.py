@@ -1,24 +1,86 @@
-"""Temperature from logits on a held-out synthetic split.
+"""Temperature and operating points from one held-out synthetic split, measures from another.
 
 fit -> export -> [calibrate] -> package
-Operating points are chosen by ``service.findings.fitting``, as those of a site are.
-Plain arrays in, the types of ``service.findings.calibration`` out. The logits are those of the
-graph as shipped (int8, through onnxruntime), so that what quantisation does to them is calibrated
-too.
+Operating points are chosen by ``service.findings.fitting``, as those of a site are. The logits are
+those of the graph as shipped (int8, through onnxruntime), so that what quantisation does to them is
+calibrated too.
 
 Both are fitted on synthetic images alone. On real radiographs the distribution of logits shifts: a
 threshold that reaches 95 % sensitivity here promises nothing there, and the probability is
 calibrated to the synthetic prevalence of about one half. The model card repeats this.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from service.findings.calibration import Calibration
-from service.findings.fitting import Floats, Ints, check, mean_loss, platt_targets
+from service.findings.calibration import Calibration, OperatingPoint
+from service.findings.fitting import (
+    Floats,
+    Ints,
+    check,
+    choose_operating_points,
+    mean_loss,
+    platt_targets,
+)
+from service.imaging.radiograph import FloatImage
+from training.config import Config
+from training.fit.dataset import load_cells, load_tensors
+from training.networks.pneumonia import STRIDE
+from training.release.measures import Interval, peaks_in_lesion, run_graph, summarise
 
 TEMPERATURES = (1e-2, 1e2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What calibration and validation found for one graph."""
+
+    calibration: Calibration
+    points: tuple[OperatingPoint, ...]
+    heatmap_scale: float
+    nll_before: float
+    nll_after: float
+    measures: dict[str, Interval]
+
+
+def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame]) -> Fitted:
+    """Calibrate on one split and measure on another, with the graph as shipped."""
+    folder, spec = config.dataset.folder, config.served_input
+    images, labels = load_tensors(splits["calibration"], folder, spec)
+    outputs = run_graph(graph, images)
+    logits = outputs.logit
+    calibration = fit_temperature(logits, labels)
+    points = choose_operating_points(probabilities(logits, calibration), labels)
+
+    held_out = splits["validation"]
+    images, truth = load_tensors(held_out, folder, spec)
+    read = run_graph(graph, images)
+    scores = probabilities(read.logit, calibration)
+    measures = summarise(truth, scores, held_out["group"].to_numpy(), points[0], config.seed)
+    called = ((held_out["mask"] != "") & (scores >= points[0].threshold)).to_numpy()
+    if called.any():
+        cells = replace(spec, size=STRIDE * read.heatmap.shape[1])  # of the first network
+        lesions = load_cells(held_out[called], folder, cells)
+        name = "heatmap peak in the lesion, of called positives"
+        measures[name] = peaks_in_lesion(read.heatmap[called], lesions)
+    return Fitted(
+        calibration=calibration,
+        points=points,
+        heatmap_scale=peak_scale(outputs.heatmap[labels == 1]),
+        nll_before=negative_log_likelihood(logits, labels, Calibration(temperature=1.0)),
+        nll_after=negative_log_likelihood(logits, labels, calibration),
+        measures=measures,
+    )
+
+
+def peak_scale(heatmaps: FloatImage) -> float:
+    """Median over positives of the peak of their (N, h, w) heatmaps, as a local logit."""
+    cells = heatmaps.shape[1] * heatmaps.shape[2]
+    return float(np.median(heatmaps.max(axis=(1, 2))) * cells)
 
 
 def probabilities(logits: Floats, calibration: Calibration) -> NDArray[np.float64]:

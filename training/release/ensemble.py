@@ -1,9 +1,9 @@
-"""Join networks and lung detail: one ONNX file with the input and outputs of a network's own.
+"""Join networks and lung detail to an ensemble: one ONNX file with a network's input and outputs.
 
-export, lungs -> [graft] -> calibrate -> package
+export, lungs -> [ensemble] -> calibrate -> package
 
               +-> network ----------------> logit, heatmap, embedding
-    image ----+-> reduced -> companions --> logits, heatmaps         -> sums: logit, heatmap
+    image ----+-> reduced -> others ------> logits, heatmaps         -> sums: logit, heatmap
               +-> U-Net -> lung detail -> gain x (centre - detail) x child -> added to the logit
 
 where ``child``, the probability that the film is a child's, comes from the embeddings of all
@@ -50,7 +50,7 @@ class Scales:
         The lung detail's term is ``gain * (centre - detail)``, times the probability of a child
         where ``age`` tells it.
     age
-        What tells children from adults; None where the detail has a say in all films.
+        What tells children from adults; None where the detail counts in all films.
     """
 
     weights: tuple[float, ...]
@@ -58,30 +58,30 @@ class Scales:
     centre: float
     age: AgeSign | None = None
 
-    def committee(self, outputs: Sequence[Outputs]) -> FloatImage:
-        """What the networks say together, (N,)."""
+    def weighted_sum(self, outputs: Sequence[Outputs]) -> FloatImage:
+        """The weighted sum of the networks' logits, (N,)."""
         shares = (w * own.logit for w, own in zip(self.weights, outputs, strict=True))
         return np.asarray(sum(shares), np.float32)
 
     def term(self, outputs: Sequence[Outputs], detail: FloatImage) -> FloatImage:
         """What the lung detail (N,) adds, (N,)."""
         term = self.gain * (self.centre - detail)
-        return np.asarray(term * told_child(self.age, outputs), np.float32)
+        return np.asarray(term * detail_weight(self.age, outputs), np.float32)
 
     def logit(self, outputs: Sequence[Outputs], detail: FloatImage) -> FloatImage:
         """The joined logit (N,) of what the networks put out and the lung detail (N,)."""
-        return self.committee(outputs) + self.term(outputs, detail)
+        return self.weighted_sum(outputs) + self.term(outputs, detail)
 
 
-def told_child(age: AgeSign | None, outputs: Sequence[Outputs]) -> FloatImage:
-    """In how far the detail has a say in each film, (N,): 1 in all where ``age`` is None."""
+def detail_weight(age: AgeSign | None, outputs: Sequence[Outputs]) -> FloatImage:
+    """How much the detail counts in each film, (N,) in [0, 1]; 1 where ``age`` is None."""
     if age is None:
         return np.ones(len(outputs[0].logit), np.float32)
     return age.child([own.embedding for own in outputs])
 
 
-class Part(NamedTuple):
-    """A network that is joined."""
+class Member(NamedTuple):
+    """A network of the ensemble."""
 
     graph: bytes  # ONNX, float or int8
     size: int  # side of its input in pixels
@@ -91,10 +91,10 @@ class Part(NamedTuple):
         return run_graph(self.graph, resize(torch.from_numpy(images), self.size).numpy())
 
 
-def parts(config: Config, run: Path, precision: str) -> list[Part]:
+def members(config: Config, run: Path, precision: str) -> list[Member]:
     """The exported networks of a run, the first one first."""
     return [
-        Part(graph_path(folder, precision).read_bytes(), own.input.size)
+        Member(graph_path(folder, precision).read_bytes(), own.input.size)
         for own, folder in config.networks(run)
     ]
 
@@ -122,11 +122,11 @@ def detail_of(lungs: LungNet, images: FloatImage) -> FloatImage:
 def fit_scales(
     outputs: Sequence[Outputs], detail: FloatImage, *, weight: float, age: AgeSign | None = None
 ) -> Scales:
-    """Give all networks the same say, and the detail as much as all of them, times a weight.
+    """Weigh all networks alike, and the detail like all of them together, times ``weight``.
 
-    A say is a standard deviation on synthetic images, for the detail on those of children where
-    ``age`` tells them; nothing is fitted to labels. The networks' part keeps the unit of the first
-    one's logit.
+    What is made alike is the standard deviation on synthetic images, for the detail on those of
+    children where ``age`` tells them; nothing is fitted to labels. The networks' part keeps the
+    unit of the first one's logit.
 
     Parameters
     ----------
@@ -138,15 +138,15 @@ def fit_scales(
     spreads = [float(np.std(own.logit)) for own in outputs]
     if not all(spreads):
         raise ValueError("a network's logit is the same for every image: it has learned nothing")
-    counted = told_child(age, outputs)
+    counted = detail_weight(age, outputs)
     deviation = _spread(detail, counted)
     if deviation == 0:
         raise ValueError("the lung detail is the same in every image: no lungs were found")
     weights = tuple(spreads[0] / spread / len(spreads) for spread in spreads)
-    committee = Scales(weights=weights, gain=0, centre=0).committee(outputs)
+    logit = Scales(weights=weights, gain=0, centre=0).weighted_sum(outputs)
     return Scales(
         weights=weights,
-        gain=weight * _spread(committee, counted) / deviation,
+        gain=weight * _spread(logit, counted) / deviation,
         centre=float(np.average(detail, weights=counted)),
         age=age,
     )
@@ -158,7 +158,7 @@ def _spread(values: FloatImage, counted: FloatImage) -> float:
     return float(np.sqrt(np.average((values - mean) ** 2, weights=counted)))
 
 
-def graft(lungs: LungNet, scales: Scales, networks: Sequence[Part], path: Path) -> None:
+def write_ensemble(lungs: LungNet, scales: Scales, networks: Sequence[Member], path: Path) -> None:
     """Write the joined graph; the same parts give the same bytes.
 
     Parameters
@@ -257,7 +257,7 @@ def _regrid(graph: onnx.GraphProto, name: str, cells: int, wanted: int) -> str:
 
 
 def compute_once(graph: onnx.GraphProto) -> None:
-    """Leave out nodes that do what an earlier one does: the views that networks share."""
+    """Leave out nodes that do what an earlier one does: the channels that networks share."""
     constants = {constant.name: _content(constant) for constant in graph.initializer}
     first: dict[Hashable, Sequence[str]] = {}
     renamed: dict[str, str] = {}
@@ -290,7 +290,7 @@ def _content(constant: onnx.TensorProto) -> bytes:
 
 
 def _prefix(number: int) -> str:
-    """Before the names of a network's nodes and outputs."""
+    """Before the names of a network's nodes and outputs, as models have always had them."""
     return f"companion_{number}_" if number else "network_"
 
 

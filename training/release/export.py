@@ -7,9 +7,9 @@ The graph takes ``image`` (N, 1, S, S) in [0, 1] and returns ``logit``, ``heatma
 int8 is static QDQ quantisation with one scale per output channel, activations unsigned and weights
 signed: on x86 the only pair for which ONNX Runtime has fused VNNI kernels (with signed activations
 the same ResNet-50 ran slower than in float). Weights use seven of the eight bits, [-64, 64]: x86
-without VNNI adds two products in 16 bits, and 255 x (64 + 64) is the most that never saturates. The
-views stay in float, and so does the tail that turns the last feature maps into logit and heatmap:
-both outputs are read as numbers.
+without VNNI adds two products in 16 bits, and 255 x (64 + 64) is the most that never saturates.
+What makes the channels stays in float, and so does the tail that turns the last feature maps into
+logit and heatmap: both outputs are read as numbers.
 """
 
 import json
@@ -21,7 +21,6 @@ import numpy as np
 import onnx
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -32,6 +31,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from service.files import sha256
+from service.imaging.radiograph import FloatImage
 from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
 from training.fit.train import load_network
@@ -48,8 +48,6 @@ RANGE_IMAGES = 256  # of the training split; more did not move the ranges of act
 RANGE_BATCH = 4  # every activation of a batch is held at once: 0.3 GB an image at 224 px
 PRECISIONS = ("float", "int8")
 
-Images = NDArray[np.float32]
-
 
 def graph_path(run: Path, precision: str) -> Path:
     """Where a run keeps its graph of one precision, ``"float"`` or ``"int8"``."""
@@ -64,7 +62,7 @@ def export(config: Config, run: Path) -> list[Path]:
     config
         Of the run; its training split gives the ranges of activations for int8.
     run
-        Run folder; ``export/`` is written in it, and in those of its companions, beside
+        Run folder; ``export/`` is written in it, and in those of its other members, beside
         ``weights.pt``.
 
     Returns
@@ -101,7 +99,7 @@ def _state(weights: str, graphs: dict[str, Path]) -> dict[str, str | int]:
     return {"weights": weights, "largest_weight": LARGEST_WEIGHT, **digests}
 
 
-def range_images(config: Config) -> Images:
+def range_images(config: Config) -> FloatImage:
     """At most 256 standardised synthetic images (N, 1, S, S) of the training split."""
     train: pd.DataFrame = load_splits(config)["train"]
     sample = train.sample(n=min(RANGE_IMAGES, len(train)), random_state=config.seed)
@@ -150,7 +148,7 @@ def to_onnx(network: nn.Module, size: int, outputs: Sequence[str]) -> onnx.Model
     return program.model_proto
 
 
-def quantise(source: Path, images: Images, path: Path) -> None:
+def quantise(source: Path, images: FloatImage, path: Path) -> None:
     """Write the int8 graph of a float graph.
 
     Parameters
@@ -176,7 +174,7 @@ def quantise(source: Path, images: Images, path: Path) -> None:
             _Batches(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTISED_OPERATORS,
-            nodes_to_exclude=[*_views_and_tail(model), *_first_of_depthwise(model)],
+            nodes_to_exclude=[*_channels_and_tail(model), *_first_of_depthwise(model)],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -199,10 +197,10 @@ def saturating_weights(model: onnx.ModelProto) -> int:
     return sum(int((np.abs(array) > LARGEST_WEIGHT).sum()) for array in weights)
 
 
-def _views_and_tail(model: onnx.ModelProto) -> list[str]:
+def _channels_and_tail(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes before the first convolution and after the last feature maps.
 
-    Before it are the views; after them pooling, linear layer and heatmap.
+    Before it the channels are made; after them pooling, linear layer and heatmap.
     """
     nodes = list(model.graph.node)  # ONNX keeps them in topological order
     first = next(i for i, node in enumerate(nodes) if node.op_type == "Conv")
@@ -249,11 +247,11 @@ def save_clean(model: onnx.ModelProto, path: Path) -> None:
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
     """Hands images to the quantiser, a batch at a time."""
 
-    def __init__(self, images: Images) -> None:
-        self._batches: Iterator[Images] = iter(
+    def __init__(self, images: FloatImage) -> None:
+        self._batches: Iterator[FloatImage] = iter(
             [images[i : i + RANGE_BATCH] for i in range(0, len(images), RANGE_BATCH)]
         )
 
-    def get_next(self) -> dict[str, Images] | None:
+    def get_next(self) -> dict[str, FloatImage] | None:
         batch = next(self._batches, None)
         return None if batch is None else {"image": batch}

@@ -13,6 +13,7 @@ from sklearn import config_context
 from sklearn.metrics import roc_auc_score
 
 from service.findings.calibration import BINS, OperatingPoint, expected_calibration_error
+from service.imaging.radiograph import FloatImage
 from service.model.session import Outputs, Session
 
 BATCH = 32
@@ -35,7 +36,7 @@ class Interval:
         return f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def run_graph(graph: bytes, images: NDArray[np.float32]) -> Outputs:
+def run_graph(graph: bytes, images: FloatImage) -> Outputs:
     """Run an ONNX graph on (N, 1, S, S) images, a batch at a time, one thread per core."""
     session = Session(graph, threads=0)
     parts = [session.run(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]

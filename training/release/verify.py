@@ -21,22 +21,23 @@ from torch import Tensor, nn
 
 from service.files import sha256
 from service.imaging.decode import Limits
+from service.imaging.radiograph import FloatImage
 from service.model.bundle import Bundle
 from service.model.golden import TOLERANCE, golden_readings, replay
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
+from training.fit.fit_lungs import load_lungs
 from training.fit.train import load_network
-from training.networks.lungs import load_lungs
 from training.networks.pneumonia import PneumoniaNet
 from training.release.age import AgeSign
-from training.release.ensemble import Scales, detail_of, parts
+from training.release.ensemble import Scales, detail_of, members
 from training.release.export import LARGEST_WEIGHT, graph_path, saturating_weights
 from training.release.measures import auroc, run_graph
 
 LOGIT_TOLERANCE = 1e-4
-GRAFT_TOLERANCE = 1e-3
+ENSEMBLE_TOLERANCE = 1e-3
 AUROC_LOSS = 0.003
 HEATMAP_TOLERANCE = 1e-4  # after dividing each map by its own maximum
 COMPARED_IMAGES = 32  # for (a) and (c); (b) uses the whole validation split
@@ -46,8 +47,6 @@ GRADIENT_BATCH = (
 # A map without a peak has no scale: below this sum over its cells, in units of the logit, dividing
 # by the maximum would compare rounding errors.
 LEAST_EVIDENCE = 0.01
-
-Images = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,9 @@ def verify(config: Config, run: Path, model: Path) -> list[Check]:
     """
     return [
         *(check for own, folder in config.networks(run) for check in check_network(own, folder)),
-        check_identity(run, model) if config.reading is None else check_graft(config, run, model),
+        check_identity(run, model)
+        if config.lung_detail is None
+        else check_ensemble(config, run, model),
         check_weights(model),
         *check_golden(model),
     ]
@@ -109,7 +110,7 @@ def _of_both_classes(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     return np.concatenate(rows)
 
 
-def check_logits(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
+def check_logits(network: PneumoniaNet, graph: bytes, images: FloatImage) -> Check:
     """Largest difference between torch's and ONNX Runtime's logits on (N, 1, S, S) images."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).logit.numpy()
@@ -121,7 +122,7 @@ def check_logits(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
 
 
 def check_quantisation(
-    float_graph: bytes, int8_graph: bytes, images: Images, labels: NDArray[np.integer]
+    float_graph: bytes, int8_graph: bytes, images: FloatImage, labels: NDArray[np.integer]
 ) -> Check:
     """AUROC that int8 loses against float; negative where it gains."""
     lost = auroc(labels, run_graph(float_graph, images).logit) - auroc(
@@ -132,7 +133,7 @@ def check_quantisation(
     )
 
 
-def check_heatmap(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
+def check_heatmap(network: PneumoniaNet, graph: bytes, images: FloatImage) -> Check:
     """Largest difference between the graph's heatmap and pytorch-grad-cam's.
 
     Each map is divided by its own maximum. The reference is computed in float64. Maps without
@@ -150,7 +151,7 @@ def check_heatmap(network: PneumoniaNet, graph: bytes, images: Images) -> Check:
     )
 
 
-def grad_cam(network: PneumoniaNet, images: Images) -> NDArray[np.float64]:
+def grad_cam(network: PneumoniaNet, images: FloatImage) -> NDArray[np.float64]:
     """Grad-CAM on the last convolutional layer, by autograd, of shape (N, h, w).
 
     Before any rescaling: pytorch-grad-cam stretches every map it returns to [0, 1] and to the
@@ -195,7 +196,7 @@ def check_identity(run: Path, model: Path) -> Check:
     )
 
 
-def check_graft(config: Config, run: Path, model: Path) -> Check:
+def check_ensemble(config: Config, run: Path, model: Path) -> Check:
     """Largest difference between the packaged logits and those of its parts, put together here."""
     manifest = Manifest.load(model / "manifest.json")
     frame = load_splits(config)["validation"].head(COMPARED_IMAGES)
@@ -207,11 +208,11 @@ def check_graft(config: Config, run: Path, model: Path) -> Check:
         centre=made["lung_detail"]["centre"],
         age=AgeSign.load(run) if "age_sha256" in made["lung_detail"] else None,
     )
-    outputs = [part.read(images) for part in parts(config, run, manifest.precision)]
+    outputs = [member.read(images) for member in members(config, run, manifest.precision)]
     packaged = run_graph((model / manifest.graph).read_bytes(), images)
     return Check(
         name="packaged graph = exported graphs + lung detail, logits, largest difference",
-        asked=GRAFT_TOLERANCE,
+        asked=ENSEMBLE_TOLERANCE,
         measured=_largest(
             packaged.logit - scales.logit(outputs, detail_of(load_lungs(run), images))
         ),

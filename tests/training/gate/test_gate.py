@@ -23,13 +23,14 @@ from tests.factories import png_bytes
 from tests.training.model_run import Run
 from training.cli.main import cli
 from training.gate.examples import KINDS, draw_examples, other
-from training.gate.fit import Recipe, choose_threshold, fit_scout
+from training.gate.fit import Recipe, choose_threshold, fit_gate_network
 from training.gate.lateral import draw_lateral
-from training.gate.network import SIDE, Scout, logits, reduce, weights
+from training.gate.network import SIDE, GateNetwork, logits, reduce, weights
 from training.gate.pictures import PAINTERS
 from training.gate.pictures import SIDE as PICTURE
 from training.generate.phantom.render import draw_pair, source_digest
-from training.release.card import BY_HEADER, REFUSALS
+from training.release.card import REFUSALS
+from training.release.card_text import BY_HEADER
 
 DEFAULT = Path(__file__).resolve().parents[3] / "models/default/1"
 SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
@@ -99,9 +100,9 @@ class TestExamples:
         assert any(np.array_equal(turned, np.rot90(film, k)) for k in (1, 2, 3))
 
 
-class TestScout:
+class TestGateNetwork:
     def test_is_small(self) -> None:
-        assert weights(Scout()) < 100_000
+        assert weights(GateNetwork()) < 100_000
 
     @pytest.mark.parametrize("size", [32, 64, 96, 128, 224])
     def test_takes_the_input_of_any_model(self, size: int) -> None:
@@ -118,9 +119,9 @@ class TestScout:
         images = (films + 0.2 * torch.rand(films.shape, generator=torch.Generator())).clamp(0, 1)
         truth = np.arange(40) < 20
         recipe = Recipe(steps=30, batch=16)
-        found = logits(fit_scout(images, truth, recipe), images)
+        found = logits(fit_gate_network(images, truth, recipe), images)
         assert ((found.numpy() > 0) == truth).all()
-        assert torch.equal(found, logits(fit_scout(images, truth, recipe), images))
+        assert torch.equal(found, logits(fit_gate_network(images, truth, recipe), images))
 
 
 class TestShipped:
@@ -202,7 +203,7 @@ class TestCommand:
         assert before.gate is None
         assert {p.name for p in gated.parent.iterdir()} == {"1"}  # nothing is left beside it
 
-    def test_graph_gives_the_familiarity_of_the_scout(self, gated: Path) -> None:
+    def test_graph_gives_the_familiarity_of_the_network(self, gated: Path) -> None:
         session = GateSession((gated / "gate.onnx").read_bytes())
         found = session.run(np.random.default_rng(0).random((3, 1, 64, 64), np.float32))
         assert found.shape == (3,)

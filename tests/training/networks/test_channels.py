@@ -11,14 +11,14 @@ from PIL import Image
 
 from service.imaging.standardise import equalise as equalise_served
 from tests.training.model_run import write_config, write_dataset
-from training.config import CompanionConfig, Config, InvalidConfig, ReadingConfig
+from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
 from training.fit.dataset import TrainingImages, load_splits
-from training.networks.channels import edges, equalise, look, resize, smooth
+from training.networks.channels import edges, equalise, resize, smooth, to_channels
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    folder = tmp_path_factory.mktemp("views")
+    folder = tmp_path_factory.mktemp("channels")
     write_dataset(folder / "data")
     return write_config(folder / "tiny.toml", folder / "data")
 
@@ -81,28 +81,28 @@ class TestEdges:
 
 class TestLook:
     def test_channels_are_in_the_order_asked_for(self) -> None:
-        channels = look(film(), ("edges", "ranks", "grey"), 0.5, 0.25)
+        channels = to_channels(film(), ("edges", "ranks", "grey"), 0.5, 0.25)
         assert channels.shape == (2, 3, 64, 64)
         torch.testing.assert_close(channels[:, :1], edges(film()))
         torch.testing.assert_close(channels[:, 1:2], (equalise(film()) - 0.5) / 0.25)
         torch.testing.assert_close(channels[:, 2:], (film() - 0.5) / 0.25)
 
 
-class TestDroppedViews:
-    def test_both_images_of_a_pair_lack_the_same_view_as_often_as_asked(
+class TestDroppedChannels:
+    def test_both_images_of_a_pair_lack_the_same_channel_as_often_as_asked(
         self, config: Config
     ) -> None:
-        both = dataclasses.replace(config.fit, views=("ranks", "edges"), drop_view=0.3)
+        both = dataclasses.replace(config.fit, channels=("ranks", "edges"), drop_channel=0.3)
         train = load_splits(config)["train"]
         images = TrainingImages(train, dataclasses.replace(config, fit=both))
         rows = train.groupby("group", sort=True).indices.values()
         blank = np.array(
             [
-                [[not view.any() for view in images[draw, row][0]] for row in pair]
+                [[not channel.any() for channel in images[draw, row][0]] for row in pair]
                 for draw in range(8)
                 for pair in rows
             ]
-        )  # (pairs, images of a pair, views)
+        )  # (pairs, images of a pair, channels)
         np.testing.assert_array_equal(blank[:, 0], blank[:, 1])
         assert not blank.all(axis=2).any()
         np.testing.assert_allclose(blank[:, 0].mean(axis=0), 0.3, atol=0.12)
@@ -112,42 +112,42 @@ class TestConfig:
     @pytest.mark.parametrize(
         "wrong",
         [
-            {"views": ()},
-            {"views": ("ranks", "ranks")},
-            {"views": ("colours",)},
-            {"views": ("ranks",), "drop_view": 0.1},
-            {"views": ("ranks", "edges"), "drop_view": 0.5},
+            {"channels": ()},
+            {"channels": ("ranks", "ranks")},
+            {"channels": ("colours",)},
+            {"channels": ("ranks",), "drop_channel": 0.1},
+            {"channels": ("ranks", "edges"), "drop_channel": 0.5},
         ],
     )
-    def test_views_that_make_no_sense_are_refused(
+    def test_channels_that_make_no_sense_are_refused(
         self, config: Config, wrong: dict[str, object]
     ) -> None:
-        with pytest.raises(InvalidConfig, match="view"):
+        with pytest.raises(InvalidConfig, match="channel"):
             dataclasses.replace(config.fit, **wrong)  # type: ignore[arg-type]
 
-    def test_companions_without_reading_are_refused(self, config: Config) -> None:
-        companion = CompanionConfig(
+    def test_members_without_lung_detail_are_refused(self, config: Config) -> None:
+        member = MemberConfig(
             size=32, seed=1, architecture="resnet18", blocks=4, init="random",
-            generators=(), views=("edges",), drop_view=0.0, steps=1, learning_rate=1e-3,
+            generators=(), channels=("edges",), drop_channel=0.0, steps=1, learning_rate=1e-3,
             probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.5,
         )  # fmt: skip
-        with pytest.raises(InvalidConfig, match="reading"):
-            dataclasses.replace(config, companions=(companion,))
+        with pytest.raises(InvalidConfig, match=r"\[lung_detail\]"):
+            dataclasses.replace(config, members=(member,))
 
     def test_ranks_of_ranks_are_refused(self, config: Config) -> None:
         equalised = dataclasses.replace(config.input, equalise=True)
-        reading = ReadingConfig(crop=1.0, weight=1.0, children=False, phantoms=1, steps=1)
+        detail = LungDetailConfig(crop=1.0, weight=1.0, children=False, phantoms=1, steps=1)
         with pytest.raises(InvalidConfig, match="equalise"):
             dataclasses.replace(config, input=equalised)
         with pytest.raises(InvalidConfig, match="equalise"):
             dataclasses.replace(
                 config,
                 input=equalised,
-                reading=reading,
-                fit=dataclasses.replace(config.fit, views=("grey",)),
+                lung_detail=detail,
+                fit=dataclasses.replace(config.fit, channels=("grey",)),
             )
 
-    def test_the_default_has_its_companions(self, tmp_path: Path) -> None:
+    def test_the_default_has_its_members(self, tmp_path: Path) -> None:
         root = Path(__file__).resolve().parents[3]
         default = Config.load(root / "training" / "configs" / "default.toml")
         (first, run), (second, beside), *others = default.networks(tmp_path)

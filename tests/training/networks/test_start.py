@@ -19,7 +19,9 @@ def lite0(tmp_path: Path) -> FitConfig:
 
 def network(config: FitConfig) -> PneumoniaNet:
     torch.manual_seed(0)
-    return PneumoniaNet(config.architecture, config.blocks, mean=0.5, std=0.29, views=config.views)
+    return PneumoniaNet(
+        config.architecture, config.blocks, mean=0.5, std=0.29, channels=config.channels
+    )
 
 
 class TestPackagedWeights:

@@ -21,7 +21,8 @@ from tests.training.model_run import Run
 from training.cli.main import cli
 from training.release.card import NO_REMARKS, model_card
 from training.release.export import graph_path
-from training.release.package import ModelExistsError, package, plain
+from training.release.package import ModelExistsError, package
+from training.stored import recorded
 
 
 class TestFolder:
@@ -84,7 +85,7 @@ class TestFolder:
         architecture = packaged.config.fit.architecture
         assert f"\nA {architecture} with one output" in model_card(alone, NO_REMARKS)
         shipped = Manifest.load(ROOT / "models" / "default" / "1" / "manifest.json")
-        assert "\nA committee of 4 networks with one output" in model_card(shipped, NO_REMARKS)
+        assert "\nAn ensemble of 4 networks with one output" in model_card(shipped, NO_REMARKS)
 
     def test_card_names_the_scans_that_images_were_projected_from(self, packaged: Run) -> None:
         manifest = Manifest.load(packaged.model / "manifest.json")
@@ -160,7 +161,7 @@ class TestCard:
 
 
 def test_of_a_path_in_the_configuration_only_the_name_is_kept() -> None:
-    assert plain({"init": "/home/somebody/w.pt", "views": ("grey",)}) == {
+    assert recorded({"init": "/home/somebody/w.pt", "channels": ("grey",)}) == {
         "init": "w.pt",
         "views": ["grey"],
     }

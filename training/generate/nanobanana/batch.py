@@ -104,7 +104,7 @@ def _submit(session: Session, gemini: Gemini, jobs: Jobs, names: list[str]) -> N
     title = f"nanocxr-{uuid4().hex[:16]}"
     jobs.note(title, "submitting")
     # Where the answer to a submission was lost, the job is there all the same.
-    job = session.patience.call(lambda: gemini.find_job(title) or gemini.submit(title, prompts))
+    job = session.retry.call(lambda: gemini.find_job(title) or gemini.submit(title, prompts))
     jobs.note(title, "submitted", job.name)
 
 
@@ -113,7 +113,7 @@ def _collect_waiting(session: Session, gemini: Gemini, jobs: Jobs) -> Iterator[i
     for title, known in jobs.waiting().items():
         name = known
         if not name:
-            found = session.patience.call(partial(gemini.find_job, title))
+            found = session.retry.call(partial(gemini.find_job, title))
             if found is None:
                 jobs.note(title, "lost")
                 continue
@@ -126,11 +126,11 @@ def _collect_waiting(session: Session, gemini: Gemini, jobs: Jobs) -> Iterator[i
 
 def _wait(session: Session, gemini: Gemini, name: str) -> Job:
     while True:
-        job = session.patience.call(lambda: gemini.job(name))
+        job = session.retry.call(lambda: gemini.job(name))
         session.bar.set_description(f"{name} {job.state.lower()}")
         if job.ended:
             return job
-        session.patience.sleep(session.settings.poll)
+        session.retry.sleep(session.settings.poll)
 
 
 def _collect(session: Session, gemini: Gemini, job: Job) -> int:
@@ -138,7 +138,7 @@ def _collect(session: Session, gemini: Gemini, job: Job) -> int:
     if job.results is None:
         return 0
     path = session.archive.folder / RESULTS
-    session.patience.call(lambda: gemini.fetch(job, path))
+    session.retry.call(lambda: gemini.fetch(job, path))
     answers, strangers = 0, 0
     for key, answer in read_results(path):
         name, _, wording = key.partition(":")
@@ -168,7 +168,7 @@ def _take(
     except Refused as refusal:
         session.settle(name, wording, refusal, job.name)
     except Transient:
-        session.patience.faults += 1
+        session.retry.faults += 1
         return False
     else:
         session.settle(name, wording, None, job.name)

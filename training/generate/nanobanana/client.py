@@ -27,7 +27,7 @@ from training.generate.nanobanana.faults import (
 )
 from training.generate.nanobanana.settings import NanoBananaSettings
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 _UNDECODABLE = "undecodable image"
@@ -226,7 +226,7 @@ def _job(job: types.BatchJob) -> Job:
     )
 
 
-def _translate(action: Callable[[], Answer]) -> Answer:
+def _translate(action: Callable[[], Result]) -> Result:
     """Run a call of the SDK; what it raises becomes one of ours."""
     try:
         return action()

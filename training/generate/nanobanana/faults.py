@@ -1,4 +1,4 @@
-"""What can go wrong on the way to an image, and patience with what passes.
+"""What can go wrong on the way to an image, and how often what passes is tried again.
 
 ::
 
@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from threading import Event, Lock
 from typing import Any, TypeVar
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 LONGEST_PAUSE = 60.0  # seconds; of our own backoff, not of what the server asks for
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more has a quota of the day
@@ -50,7 +50,7 @@ class Stopped(Exception):
     """The run is to end; the reason is for people."""
 
 
-class Patience:
+class RetryPolicy:
     """Repeats calls after faults that pass: exponential backoff with jitter, shared by threads.
 
     A pause that the server asks for (google.rpc.RetryInfo, Retry-After) holds all threads back:
@@ -63,7 +63,7 @@ class Patience:
         self._resume = 0.0  # of time.monotonic
         self.faults = 0
 
-    def call(self, action: Callable[[], Answer]) -> Answer:
+    def call(self, action: Callable[[], Result]) -> Result:
         """Return what ``action`` returns; raises the last :class:`Transient`, or Stopped.
 
         Raises :class:`ServiceFailed` where the server asks for a pause that nobody sits out.

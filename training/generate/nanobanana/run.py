@@ -12,14 +12,14 @@ from threading import Event
 
 from filelock import FileLock, Timeout
 
-from training.generate.manifest import check_claim
+from training.generate.manifest import check_lock
 from training.generate.nanobanana.batch import draw_in_batches
 from training.generate.nanobanana.client import Gemini
-from training.generate.nanobanana.faults import Patience
+from training.generate.nanobanana.faults import RetryPolicy
 from training.generate.nanobanana.ledger import IMAGE
+from training.generate.nanobanana.online import draw_online
 from training.generate.nanobanana.session import Session
 from training.generate.nanobanana.settings import NanoBananaSettings
-from training.generate.nanobanana.singly import draw_singly
 from training.generate.plan import Plan
 
 
@@ -86,13 +86,13 @@ def generate(
         If ``folder`` holds another data set, or another run works on it, or templates are wrong.
     """
     plan = _plan(pairs, seed, settings)
-    check_claim(folder, plan.generation)
+    check_lock(folder, plan.generation)
     with closing(Gemini(settings)) as gemini, _alone(folder):
-        # Before the folder is claimed: a wrong model must not be what it was claimed for.
-        Patience(settings.retries, settings.backoff, Event()).call(gemini.check_model)
+        # Before the folder is locked: a wrong model must not be what it is locked to.
+        RetryPolicy(settings.retries, settings.backoff, Event()).call(gemini.check_model)
         session = Session.open(folder, plan, settings, progress=progress)
         try:
-            (draw_in_batches if settings.batch else draw_singly)(session, gemini)
+            (draw_in_batches if settings.batch else draw_online)(session, gemini)
         finally:
             session.bar.close()
             outcome = _finish(session)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from service.errors import ReadingError
 from training.generate.archive import Archive
 from training.generate.nanobanana.client import Drawing
-from training.generate.nanobanana.faults import Patience, Refused
+from training.generate.nanobanana.faults import Refused, RetryPolicy
 from training.generate.nanobanana.ledger import IMAGE, Ledger
 from training.generate.nanobanana.settings import NanoBananaSettings
 from training.generate.plan import Plan
@@ -26,18 +26,18 @@ class Session:
     ledger: Ledger
     bar: Any
     stop: Event = field(default_factory=Event)
-    patience: Patience = field(init=False)
+    retry: RetryPolicy = field(init=False)
     reason: str = ""  # why the run ended early
 
     def __post_init__(self) -> None:
         settings = self.settings
-        self.patience = Patience(settings.retries, settings.backoff, self.stop)
+        self.retry = RetryPolicy(settings.retries, settings.backoff, self.stop)
 
     @classmethod
     def open(
         cls, folder: Path, plan: Plan, settings: NanoBananaSettings, *, progress: bool
     ) -> "Session":
-        """Claim the folder and show what is there."""
+        """Lock the folder to the plan and show what is there."""
         archive = Archive(folder, plan.generation)
         ledger = Ledger(folder, settings.cost or 0.0, settings.max_cost)
         bar = tqdm(
@@ -79,7 +79,7 @@ class Session:
         self.ledger.enter(name, wording, outcome, paid=paid, mode=self.settings.mode, job=job)
         refused = self.ledger.outcomes.total() - self.ledger.outcomes[IMAGE]
         self.bar.set_postfix_str(
-            f"US$ {self.ledger.spent:.2f}, {refused} refused, {self.patience.faults} faults",
+            f"US$ {self.ledger.spent:.2f}, {refused} refused, {self.retry.faults} faults",
             refresh=False,
         )
         self.bar.update(len(self.archive) - self.bar.n)

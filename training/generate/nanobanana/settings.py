@@ -39,7 +39,7 @@ class NanoBananaSettings:
     max_images, max_cost
         Bounds on images and US$ of the whole folder, whatever the number of runs.
     price
-        US$ for an image asked singly; None takes it from ``PRICES``.
+        US$ for an image asked online; None takes it from ``PRICES``.
     refusals
         How often one request may be refused, each time asked in another wording.
     retries

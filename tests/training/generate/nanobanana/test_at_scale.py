@@ -1,4 +1,4 @@
-"""300 images at 15 % faults by `cxr-train generate`, killed in the middle, singly and in batches.
+"""300 images at 15 % faults by `cxr-train generate`, killed in the middle, online and in batches.
 
 The key must be nowhere: not in the output of any run, and in no file.
 """
@@ -46,8 +46,8 @@ class Runs:
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         fixed = f"--generator nano-banana --pairs {PAIRS} --seed 4 --backoff 0.01 --timeout 10"
-        patience = "--refusals 12"  # at 15 % faults one of 300 requests may well be refused 4 times
-        command = [str(COMMAND), "generate", str(self.folder), *fixed.split(), *patience.split()]
+        refusals = "--refusals 12"  # at 15 % faults one of 300 requests may well be refused 4 times
+        command = [str(COMMAND), "generate", str(self.folder), *fixed.split(), *refusals.split()]
         with self._output.open("ab") as output:
             return subprocess.Popen(
                 [*command, *options], env=self._environment, stdout=output, stderr=output

@@ -96,7 +96,7 @@ class TestBeforeTheFirstImage:
             ask(tmp_path, model="gemini-1-image")
         assert "gemini-2.5-flash-image, gemini-nano-banana-2.1" in str(failed.value)
         assert server.calls["draw"] == 0
-        assert ask(tmp_path).images == 4  # the folder was not claimed for it
+        assert ask(tmp_path).images == 4  # the folder was not locked to it
 
     @pytest.mark.parametrize(
         ("change", "message"),

@@ -9,7 +9,7 @@ from training.generate.nanobanana.faults import Refused, ServiceFailed, Stopped,
 from training.generate.nanobanana.session import Session
 
 
-def draw_singly(session: Session, gemini: Gemini) -> None:
+def draw_online(session: Session, gemini: Gemini) -> None:
     """Ask for every missing image, with at most ``concurrency`` requests in flight.
 
     A request that fails after all its retries is left for the next run. Where more of them fail in
@@ -63,7 +63,7 @@ def _draw(session: Session, gemini: Gemini, name: str) -> None:
         wording, prompt = session.plan.prompt(name, session.ledger.refusals(name))
         session.ledger.reserve()
         try:
-            drawing = session.patience.call(partial(gemini.draw, prompt))
+            drawing = session.retry.call(partial(gemini.draw, prompt))
             session.keep(name, wording, drawing)
         except Refused as refusal:
             session.settle(name, wording, refusal)
