@@ -48,8 +48,7 @@ def minimal(film: bytes) -> bytes:
     Raises
     ------
     ReadingError
-        If the file has no header that can be parsed, or ends before its pixels do: the refusal
-        that the service would give.
+        If the file has no header that can be parsed, or ends before its pixels do.
     """
     if not is_dicom(film):
         raise NotAnImage("This is no DICOM file. Send the film as the archive gives it.")
@@ -103,7 +102,8 @@ def _lut_items(header: Dataset, keyword: str) -> list[Dataset]:
     except MALFORMED:
         return [item]
     item.add_new("LUTDescriptor", "US", [len(lut.entries) % 65536, lut.first, lut.white.bit_length()])
-    item.add_new("LUTData", "OW", lut.entries.astype("<u2").tobytes())
+    words = "<u2" if header.original_encoding[1] else ">u2"
+    item.add_new("LUTData", "OW", lut.entries.astype(words).tobytes())
     return [item]
 
 
