@@ -15,7 +15,9 @@ from tqdm import tqdm
 from clients.calibration.adjusted import add_adjusted, calibrated_on
 from clients.calibration.prior import Estimate
 from clients.cli.calibrate import calibrate
+from clients.cli.deidentify import deidentify
 from clients.cli.evaluate import compare, evaluate
+from clients.cli.report import report
 from clients.cli.terminal import (
     NOTICE,
     READABLE,
@@ -293,3 +295,5 @@ def _every_image(dataset: Path) -> Dataset:
 cli.add_command(calibrate)
 cli.add_command(evaluate)
 cli.add_command(compare)
+cli.add_command(deidentify)
+cli.add_command(report)

@@ -84,7 +84,7 @@ def _write_header(out: DicomBytesIO, header: Dataset) -> None:
     for keyword, inner in CODES.items():
         _replace(header, keyword, _code_items(header, keyword, inner))
     for tag in sorted(header.keys()):
-        write_data_element(out, header.get_item(tag), header.original_character_set)
+        write_data_element(out, header.get_item(tag))  # bytes as they are, or ASCII
 
 
 def _replace(dataset: Dataset, keyword: str, items: list[Dataset]) -> None:
@@ -101,7 +101,9 @@ def _lut_items(header: Dataset, keyword: str) -> list[Dataset]:
         lut = read_lut(found, "LUTDescriptor", "LUTData")
     except MALFORMED:
         return [item]
-    item.add_new("LUTDescriptor", "US", [len(lut.entries) % 65536, lut.first, lut.white.bit_length()])
+    item.add_new(
+        "LUTDescriptor", "US", [len(lut.entries) % 65536, lut.first, lut.white.bit_length()]
+    )
     words = "<u2" if header.original_encoding[1] else ">u2"
     item.add_new("LUTData", "OW", lut.entries.astype(words).tobytes())
     return [item]

@@ -153,11 +153,11 @@ def encoded(dataset: Dataset) -> bytes:
 
 def statement(reading: Prediction, device: Device) -> list[str]:
     """Lines that a picture bears: what it is, what was read, by which model."""
-    finding = "at or above" if reading.call == "pneumonia" else "below"
+    side = "at or above" if reading.call == "pneumonia" else "below"
+    threshold = f"{100 * reading.operating_point.threshold:.1f} %"
     return [
         f"{MANUFACTURER} {NOTICE}",
-        f"Pneumonia: {100 * reading.probability:.1f} %, {finding} the threshold of "
-        f"{100 * reading.operating_point.threshold:.1f} %",
+        f"Pneumonia: {100 * reading.probability:.1f} %, {side} the threshold of {threshold}",
         f"Model {reading.model.name} {reading.model.version}, SHA-256 {device.serial}",
     ]
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from highdicom import (
-    LUT,
     VOILUT,
     ModalityLUT,
     ModalityLUTTransformation,
@@ -33,6 +32,7 @@ from highdicom.pr import (
     TextObject,
 )
 from highdicom.sr import CodedConcept
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from clients import Prediction
@@ -144,7 +144,7 @@ def _lut(film: Film, keyword: str) -> Lut | None:
         return None
 
 
-def _entries(lut: Lut) -> np.ndarray:
+def _entries(lut: Lut) -> NDArray[np.uint16]:
     return lut.entries.astype(np.uint16)
 
 

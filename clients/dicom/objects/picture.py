@@ -1,4 +1,4 @@
-"""The picture of a secondary capture: the film with its heat, and a band below that says what it is.
+"""The picture of a secondary capture: the film with its heat, above a band that says what it is.
 
 overlay -> [picture] -> sc
 The band covers nothing of the film. Its text is as wide as the film lets it be.

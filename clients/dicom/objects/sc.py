@@ -29,9 +29,7 @@ ANY_ORIENTATION = ("L", "F")  # highdicom wants one; the film's takes its place
 DERIVATION = "Heatmap (Grad-CAM) over the source image; research use only"
 
 
-def secondary_capture(
-    film: Film, reading: Prediction, heatmap: Heatmap, device: Device
-) -> Dataset:
+def secondary_capture(film: Film, reading: Prediction, heatmap: Heatmap, device: Device) -> Dataset:
     """Draw the heatmap with legend, probability and notice; all of it is burned in."""
     pixels = annotated(heatmap.overlay, statement(reading, device))
     made = SCImage.from_ref_dataset(
@@ -49,7 +47,7 @@ def secondary_capture(
     made.BurnedInAnnotation = "YES"
     made.DerivationDescription = DERIVATION
     made.SourceImageSequence = [_source(film)]
-    made.PatientOrientation = film.orientation or None
+    made["PatientOrientation"].value = film.orientation or None
     compressed = len(made.PixelData)
     made.LossyImageCompression = "01"
     made.LossyImageCompressionMethod = "ISO_10918_1"

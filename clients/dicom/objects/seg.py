@@ -10,8 +10,12 @@ DICOM PS3.3 A.51.
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
-from highdicom.seg import Segmentation, SegmentAlgorithmTypeValues, SegmentDescription
-from highdicom.seg import SegmentationTypeValues
+from highdicom.seg import (
+    SegmentAlgorithmTypeValues,
+    Segmentation,
+    SegmentationTypeValues,
+    SegmentDescription,
+)
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
