@@ -1,4 +1,4 @@
-"""Programs of others that judge DICOM objects; no test of them passes unseen where there are none."""
+"""Programs of others that judge DICOM objects; no test passes unseen where there are none."""
 
 import os
 import shutil
