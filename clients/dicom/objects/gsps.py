@@ -32,7 +32,6 @@ from highdicom.pr import (
     TextObject,
 )
 from highdicom.sr import CodedConcept
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from clients import Prediction
@@ -106,7 +105,9 @@ def _polarity(film: Film) -> PresentationLUTTransformation:
 def _modality(film: Film) -> ModalityLUTTransformation | None:
     lut = _lut(film, "ModalityLUTSequence")
     if lut is not None:
-        table = ModalityLUT("US", first_mapped_value=lut.first, lut_data=_entries(lut))
+        table = ModalityLUT(
+            "US", first_mapped_value=lut.first, lut_data=lut.entries.astype(np.uint16)
+        )
         return ModalityLUTTransformation(modality_lut=table)
     slope, intercept = _number(film, "RescaleSlope"), _number(film, "RescaleIntercept")
     if slope is None or intercept is None or slope == 0:
@@ -120,7 +121,9 @@ def _voi(film: Film) -> list[SoftcopyVOILUTTransformation] | None:
     """The first VOI LUT of the film, else its first window; nothing where neither is usable."""
     lut = _lut(film, "VOILUTSequence")
     if lut is not None:
-        table = VOILUT(first_mapped_value=lut.first, lut_data=_entries(lut))
+        # Of the depth that the data type stands for, else the picture would be too dark.
+        entries = np.rint(lut.entries * (65535 / lut.white)).astype(np.uint16)
+        table = VOILUT(first_mapped_value=lut.first, lut_data=entries)
         return [SoftcopyVOILUTTransformation(voi_luts=[table])]
     centre, width = _number(film, "WindowCenter"), _number(film, "WindowWidth")
     if centre is None or width is None or width < 1:
@@ -142,10 +145,6 @@ def _lut(film: Film, keyword: str) -> Lut | None:
         return None if item is None else read_lut(item, "LUTDescriptor", "LUTData")
     except MALFORMED:
         return None
-
-
-def _entries(lut: Lut) -> NDArray[np.uint16]:
-    return lut.entries.astype(np.uint16)
 
 
 def _number(film: Film, keyword: str) -> float | None:

@@ -13,10 +13,7 @@ PACKAGES = {
     "dsrdump": "dcmtk", "dcmj2pnm": "dcmtk", "dcmp2pgm": "dcmtk", "storescu": "dcmtk",
     "Orthanc": "orthanc", "strace": "strace",
 }  # fmt: skip
-JARS = tuple(
-    Path("/usr/share/java") / name
-    for name in ("pixelmed.jar", "commons-codec.jar", "jsonp-api.jar")
-)
+JARS = tuple(Path("/usr/share/java") / name for name in ("pixelmed.jar", "commons-codec.jar"))
 
 
 def tool(name: str) -> str:
@@ -34,7 +31,7 @@ def verified(file: Path) -> list[str]:
 
 def dumped(file: Path) -> str:
     """A structured report as dsrdump (DCMTK) reads it."""
-    done = _run(tool("dsrdump"), "--print-all-codes", "--print-long", str(file))
+    done = _run(tool("dsrdump"), "--print-all-codes", "--print-long-values", str(file))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -42,6 +39,12 @@ def dumped(file: Path) -> str:
 def rendered(file: Path, picture: Path, *options: str) -> None:
     """Write a picture of an image object by dcmj2pnm (DCMTK)."""
     done = _run(tool("dcmj2pnm"), *options, str(file), str(picture))
+    assert done.returncode == 0, done.stderr
+
+
+def presented(film: Path, state: Path, picture: Path) -> None:
+    """Write a picture of a film as a presentation state shows it, by dcmp2pgm (DCMTK)."""
+    done = _run(tool("dcmp2pgm"), "--pstate", str(state), str(film), str(picture))
     assert done.returncode == 0, done.stderr
 
 
