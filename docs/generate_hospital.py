@@ -62,7 +62,7 @@ def annotated(picture: Image.Image, state: Dataset) -> Image.Image:
 def save(picture: Image.Image, name: str) -> None:
     """Write a picture at the width of the page."""
     small = picture.convert("RGB").resize((WIDTH, round(WIDTH * picture.height / picture.width)))
-    small.quantize(128).save(TARGET / name, optimize=True)
+    small.quantize(256, kmeans=1).save(TARGET / name, optimize=True)
 
 
 def run(*command: object) -> None:

@@ -1,5 +1,6 @@
 """Readings and commands against a really running service with the tiny model."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,18 @@ class TestRead:
         (part,) = asked.parts
         assert not [needle for needle in NEEDLES if needle in part.content.lower()]
         assert part.filename == "image"
+
+
+def test_sample_in_the_documentation_runs(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "hospital.md"
+    (sample,) = re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "film.dcm").write_bytes(FILM)
+    monkeypatch.chdir(tmp_path)
+    exec(sample.replace("http://localhost:3000", url), {})
+    written = {file.stem for file in tmp_path.glob("*.dcm")} - {"film"}
+    assert written == {"SR", "OT", "PR", "SEG"}
 
 
 class TestReportCommand:
