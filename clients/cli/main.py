@@ -18,7 +18,9 @@ from tqdm import tqdm
 from clients.api import score_to
 from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
+from clients.cli.deidentify import deidentify
 from clients.cli.evaluate import compare, evaluate
+from clients.cli.report import report
 from clients.cli.terminal import (
     NOTICE,
     READABLE,
@@ -288,3 +290,5 @@ def _every_image(dataset: Path) -> Dataset:
 cli.add_command(calibrate)
 cli.add_command(evaluate)
 cli.add_command(compare)
+cli.add_command(deidentify)
+cli.add_command(report)
