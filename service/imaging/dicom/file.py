@@ -8,7 +8,7 @@ import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydicom import config
@@ -50,7 +50,7 @@ class DicomFile:
     Attributes
     ----------
     header
-        The elements of ``HEADER_TAGS`` that are present.
+        The elements that were asked for and are present.
     transfer_syntax
         Of the data set.
     body
@@ -160,7 +160,9 @@ def is_dicom(data: bytes) -> bool:
     return False
 
 
-def parse(data: bytes, max_bytes: int) -> DicomFile:
+def parse(
+    data: bytes, max_bytes: int, tags: Sequence[BaseTag | int] = HEADER_TAGS
+) -> DicomFile:
     """Parse the header; Pixel Data is found, not read.
 
     Parameters
@@ -169,6 +171,8 @@ def parse(data: bytes, max_bytes: int) -> DicomFile:
         A file for which :func:`is_dicom` holds.
     max_bytes
         Bound on a deflated data set after inflation.
+    tags
+        The elements that are parsed, by default those that a reading needs.
 
     Raises
     ------
@@ -193,7 +197,7 @@ def parse(data: bytes, max_bytes: int) -> DicomFile:
         syntax == ImplicitVRLittleEndian,
         syntax != ExplicitVRBigEndian,
         stop_when=_at_pixels(),
-        specific_tags=HEADER_TAGS,
+        specific_tags=list(tags),
     )
     return DicomFile(
         header=header,

@@ -1,0 +1,167 @@
+"""The header of a film: what ties a result to it.
+
+bytes -> [film] -> objects
+The film is parsed as the service parses it, within the same bounds; no pixel is decoded here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+
+from service.errors import ReadingError
+from service.imaging.bounds.dicom import MAX_VALUE_BYTES
+from service.imaging.decode import Limits
+from service.imaging.dicom.elements import HEADER_TAGS
+from service.imaging.dicom.file import is_dicom, parse
+from service.imaging.dicom.header import MALFORMED, byte_length, code, pixel_spacing, unsigned
+
+# PS3.3 C.7.1.1, C.7.1.3 and C.7.2.3: who the patient is and who takes part in which trial.
+PATIENT = (
+    "PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence", "PatientBirthDate", "PatientSex",
+    "PatientBirthTime", "OtherPatientIDsSequence", "EthnicGroup", "PatientComments",
+    "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription",
+    "PatientBreedCodeSequence", "BreedRegistrationSequence", "ResponsiblePerson",
+    "ResponsiblePersonRole", "ResponsibleOrganization", "PatientIdentityRemoved",
+    "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID",
+)  # fmt: skip
+# PS3.3 C.7.2.1 and C.7.2.2: the study, and the patient at its time.
+STUDY = (
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
+    "AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName",
+    "ReferringPhysicianIdentificationSequence", "PhysiciansOfRecord",
+    "RequestingService", "ReferencedStudySequence", "ProcedureCodeSequence",
+    "AdmittingDiagnosesDescription", "PatientAge", "PatientSize", "PatientWeight",
+    "PatientSexNeutered", "AdmissionID", "IssuerOfAdmissionIDSequence", "ServiceEpisodeID",
+)  # fmt: skip
+TYPE_2 = (  # present in every object, though empty
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "StudyID", "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+EQUIPMENT = (
+    "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
+    "InstitutionName", "StationName",
+)  # fmt: skip
+OTHER = (
+    "SpecificCharacterSet", "TimezoneOffsetFromUTC", "SOPInstanceUID", "SeriesInstanceUID",
+    "BurnedInAnnotation", "RescaleType",
+)  # fmt: skip
+
+
+def tags_of(keywords: Iterable[str]) -> list[BaseTag]:
+    """Give the tags of keywords of the dictionary."""
+    return [Tag(tag) for tag in map(tag_for_keyword, keywords) if tag is not None]
+
+
+TAGS = [*HEADER_TAGS, *tags_of((*PATIENT, *STUDY, *EQUIPMENT, *OTHER))]
+
+
+class FilmError(ValueError):
+    """The file has nothing that a result can be tied to; the message holds no patient's value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """The header of one film.
+
+    Attributes
+    ----------
+    header
+        The elements of ``TAGS`` that are present.
+    sop_class, sop_instance, series, study
+        UIDs.
+    """
+
+    header: Dataset
+    sop_class: str
+    sop_instance: str
+    series: str
+    study: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Parse the header of a DICOM file.
+
+        Raises
+        ------
+        FilmError
+            If the file is no DICOM file, or lacks one of the four UIDs.
+        """
+        if not is_dicom(data):
+            raise FilmError(
+                "This is no DICOM file: there is no study to add a result to. Send the film as "
+                "the modality or the archive gives it."
+            )
+        try:
+            header = parse(data, Limits().max_bytes, TAGS).header
+        except (ReadingError, *MALFORMED):
+            raise FilmError(
+                "The header of the DICOM file cannot be parsed. Fetch the film again."
+            ) from None
+        return cls(
+            header=header,
+            sop_class=_uid(header, "SOPClassUID", "(0008,0016)"),
+            sop_instance=_uid(header, "SOPInstanceUID", "(0008,0018)"),
+            series=_uid(header, "SeriesInstanceUID", "(0020,000E)"),
+            study=_uid(header, "StudyInstanceUID", "(0020,000D)"),
+        )
+
+    def text(self, keyword: str) -> str:
+        """Return the first value of an element; empty where it is absent, empty or malformed."""
+        return code(self.header, keyword)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns; 0 where the header does not say."""
+        return unsigned(self.header, "Rows"), unsigned(self.header, "Columns")
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether pixels have one grey sample, which a grayscale presentation state needs."""
+        return self.text("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Row and column spacing in mm that is possible; None where there is none."""
+        return pixel_spacing(self.header)
+
+    @property
+    def orientation(self) -> list[str]:
+        """Directions of rows and columns (0020,0020); empty where they are not both stated."""
+        element = self.element("PatientOrientation")
+        values = [] if element is None or element.VM < 2 else [str(v) for v in element.value]
+        return values if len(values) == 2 and all(values) else []
+
+    def element(self, keyword: str) -> DataElement | None:
+        """Return an element; None where it is absent, malformed or longer than any film needs."""
+        if byte_length(self.header, keyword) > MAX_VALUE_BYTES:
+            return None
+        try:
+            return self.header[keyword] if keyword in self.header else None
+        except MALFORMED:
+            return None
+
+    def copy(self, keywords: Iterable[str], target: Dataset) -> None:
+        """Put elements of the film into another data set, as they are."""
+        for keyword in keywords:
+            element = self.element(keyword)
+            if element is not None:
+                target[element.tag] = element
+
+
+def _uid(header: Dataset, keyword: str, tag: str) -> str:
+    uid = code(header, keyword).strip("\0 ")
+    if not uid or set(uid) - set("0123456789.") or len(uid) > 64:
+        raise FilmError(
+            f"{keyword} {tag} is missing or no UID: a result could not refer to the film. Send "
+            "the film as the modality or the archive gives it."
+        )
+    return uid

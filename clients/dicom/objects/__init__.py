@@ -1,0 +1,8 @@
+"""Result objects: structured report, secondary capture, presentation state, segmentation."""
+
+from clients.dicom.film import FilmError
+from clients.dicom.heatmap import Heatmap
+from clients.dicom.objects.build import report
+from clients.dicom.objects.common import KINDS, Kind
+
+__all__ = ["KINDS", "FilmError", "Heatmap", "Kind", "report"]

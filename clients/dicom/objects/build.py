@@ -1,0 +1,50 @@
+"""Film and reading -> result objects."""
+
+from pydicom.dataset import Dataset
+
+from clients import Prediction, Problem
+from clients.dicom.film import Film
+from clients.dicom.heatmap import Heatmap
+from clients.dicom.objects.common import Device, Kind
+from clients.dicom.objects.sr import structured_report
+
+
+def report(
+    film: bytes,
+    reading: Prediction | Problem,
+    heatmap: Heatmap | None,
+    kinds: frozenset[Kind],
+) -> list[Dataset]:
+    """Turn a reading into DICOM objects of the film's study.
+
+    Parameters
+    ----------
+    film
+        The DICOM file as it came, patient and all.
+    reading
+        What the service answered. A refusal gives no object but a report that says so.
+    heatmap
+        Of the same film. Without it there is a report, and no region in it.
+    kinds
+        Which objects to make.
+
+    Returns
+    -------
+    list of pydicom.Dataset
+        With file meta information, to be written by ``save_as(path, enforce_file_format=True)``.
+        The report comes last, as it names the others. Where there is no heat at all there is no
+        segmentation; where the film is not grey, no presentation state.
+
+    Raises
+    ------
+    FilmError
+        If the film lacks what ties a result to it.
+    """
+    source = Film.of(film)
+    device = Device.of(reading)
+    pictures: list[Dataset] = []
+    region = heatmap.outlines[0] if heatmap and heatmap.outlines else None
+    if "sr" not in kinds:
+        return pictures
+    made = structured_report(source, reading, device, region=region, others=pictures)
+    return [*pictures, made]

@@ -1,0 +1,54 @@
+"""Have a film read by the service, which sees nothing but what it needs.
+
+film -> minimal -> [SDK] -> reading, heatmap -> objects
+"""
+
+from http import HTTPStatus
+
+from clients import ChestXrayClient, ImageRefused, Prediction, Problem
+from clients.dicom.heatmap import Heatmap
+from clients.dicom.minimal import minimal
+from clients.dicom.objects.common import KINDS, Kind
+from service.errors import ReadingError
+
+PICTURED: frozenset[Kind] = KINDS - {"sr"}  # what needs a heatmap
+
+
+def read(
+    client: ChestXrayClient, film: bytes, kinds: frozenset[Kind]
+) -> tuple[Prediction | Problem, Heatmap | None]:
+    """Ask for the reading of a film, and for its heatmap where an object needs one.
+
+    Parameters
+    ----------
+    client
+        Of the service.
+    film
+        A DICOM file; only :func:`clients.dicom.minimal.minimal` of it is sent.
+    kinds
+        Objects that are to be made of the answer.
+
+    Returns
+    -------
+    reading
+        A Problem where this film is refused.
+    heatmap
+        None where the film is refused, or no object needs one.
+
+    Raises
+    ------
+    ChestXrayError
+        Where the service cannot be asked, or is at fault: ask again later.
+    """
+    try:
+        sent = minimal(film)
+        reading = client.predict(sent)
+        if not kinds & PICTURED:
+            return reading, None
+        levels, overlay = client.explain(sent, bare=True), client.explain(sent)
+    except ReadingError as refusal:
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        return Problem(status=status, code=refusal.code, detail=str(refusal)), None
+    except ImageRefused as refusal:
+        return Problem(status=refusal.status, code=refusal.code, detail=refusal.detail), None
+    return reading, Heatmap(levels=levels.picture, overlay=overlay.picture)
