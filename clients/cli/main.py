@@ -16,6 +16,7 @@ from clients.calibration.adjusted import add_adjusted, calibrated_on
 from clients.calibration.prior import Estimate
 from clients.cli.calibrate import calibrate
 from clients.cli.evaluate import compare, evaluate
+from clients.cli.node import node
 from clients.cli.terminal import (
     NOTICE,
     READABLE,
@@ -293,3 +294,4 @@ def _every_image(dataset: Path) -> Dataset:
 cli.add_command(calibrate)
 cli.add_command(evaluate)
 cli.add_command(compare)
+cli.add_command(node)

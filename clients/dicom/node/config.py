@@ -191,10 +191,17 @@ class Destination:
     tls: Tls | None = None
     when: When = When()
 
+    @property
+    def archive(self) -> tuple[str, str, int] | None:
+        """AE title, address and port; None where there is a url."""
+        if self.ae_title is None or self.address is None or self.port is None:
+            return None
+        return self.ae_title, self.address, self.port
+
     @model_validator(mode="after")
     def _one_way(self) -> "Destination":
-        dimse = (self.ae_title, self.address, self.port)
-        if None in dimse if self.url is None else any(one is not None for one in dimse):
+        given = [one for one in (self.ae_title, self.address, self.port) if one is not None]
+        if bool(given) == bool(self.url) or (given and self.archive is None):
             raise ValueError("give either ae_title, address and port, or url")
         if self.url is None and self.key_file is not None:
             raise ValueError("key_file is for a url")

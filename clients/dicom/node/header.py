@@ -37,6 +37,8 @@ KEYWORDS = (
 TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in KEYWORDS]
 LAST = Tag("SeriesInstanceUID")
 PREFIX_BYTES = 1 << 20  # of a deflated data set; what is looked at comes first
+# The mark of own results, as clients.dicom.objects writes it; importing that costs highdicom.
+OWN_MAKER, OWN_SERIES = "nanocxr", "nanocxr RESEARCH"
 UID_TEXT = re.compile(r"[0-9][0-9.]{0,63}")
 
 
@@ -123,4 +125,4 @@ def _after_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
 
 
 def _after_last(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag > LAST
+    return bool(tag > LAST)

@@ -21,9 +21,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-FOLDERS = ("incoming", "films", "outbox")
+FOLDERS = ("incoming", "films", "unfinished", "outbox")
 KEY_CHARACTERS = 16
-MAX_DEATHS = 5  # of a worker, while it had the same film
 HOUR, DAY = 3600.0, 86_400.0
 
 SCHEMA = """
@@ -77,13 +76,16 @@ class Film:
     calling
         Who sent it.
     tries
-        Attempts so far, at reading it.
+        Attempts at reading it so far.
+    deaths
+        How many of them, one after the other, the worker did not survive.
     """
 
     key: str
     path: Path
     calling: str
     tries: int
+    deaths: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,26 +202,29 @@ class Spool:
     def due_films(self, most: int) -> list[Film]:
         """Films whose turn it is to be read, the oldest first."""
         found = self._all(
-            "select key, digest, calling, tries from films where state='waiting' and due<=?"
-            " order by due limit ?",
+            "select key, digest, calling, tries, deaths from films"
+            " where state='waiting' and due<=? order by due limit ?",
             time.time(),
             most,
         )
         return [
-            Film(key=key, path=self._film_path(key, digest), calling=calling, tries=tries)
-            for key, digest, calling, tries in found
+            Film(
+                key=key,
+                path=self._film_path(key, digest),
+                calling=calling,
+                tries=tries,
+                deaths=deaths,
+            )
+            for key, digest, calling, tries, deaths in found
         ]
 
     def begin(self, film: Film, pause: float) -> None:
         """Note that a film is being read, before it is: it may be what the worker dies of.
 
-        If it dies, the film's next turn comes after ``pause`` seconds; if that happens
-        ``MAX_DEATHS`` times, never.
+        If it dies, the film's next turn comes after ``pause`` seconds.
         """
         self._do(
-            "update films set tries=tries+1, deaths=deaths+1, due=?,"
-            f" state=case when deaths>={MAX_DEATHS} then 'dead' else state end,"
-            f" code=case when deaths>={MAX_DEATHS} then 'worker_died' else code end where key=?",
+            "update films set tries=tries+1, deaths=deaths+1, due=? where key=?",
             time.time() + pause,
             film.key,
         )
@@ -256,7 +261,7 @@ class Spool:
         folder = self._results(film.key)
         folder.mkdir(mode=0o700, exist_ok=True)
         for number, result in enumerate(results):
-            write_durably(folder / f"{number}.dcm", result, self.folder / "incoming")
+            write_durably(folder / f"{number}.dcm", result, self.folder / "unfinished")
         _sync_folder(folder.parent)
         now = time.time()
         with self._change() as rows:
@@ -292,9 +297,7 @@ class Spool:
         """Make a dead letter of what an archive will not take."""
         self._end_delivery(delivery.key, destination, "dead", code)
 
-    def deliver_later(
-        self, delivery: Delivery, destination: str, code: str, pause: float
-    ) -> None:
+    def deliver_later(self, delivery: Delivery, destination: str, code: str, pause: float) -> None:
         """Try again, since ``code`` may pass."""
         self._do(
             "update deliveries set tries=tries+1, code=?, due=? where key=? and destination=?",
@@ -321,16 +324,22 @@ class Spool:
 
     # Looking after
 
-    def sweep(self) -> None:
-        """Remove what a process that was killed left behind; for the node's start alone."""
+    def sweep_films(self) -> None:
+        """Remove films that were never acknowledged; for the start of the one that receives."""
         for path in (self.folder / "incoming").iterdir():
             path.unlink()
-        rows = self._all("select key, digest, kept, state from films")
-        films = {self._film_path(key, digest) for key, digest, kept, _ in rows if kept}
-        results = {self._results(key) for key, _, kept, state in rows if kept and state != "waiting"}
+        rows = self._all("select key, digest from films where kept")
+        films = {self._film_path(key, digest) for key, digest in rows}
         for path in (self.folder / "films").iterdir():
             if path not in films:
                 path.unlink()
+
+    def sweep_results(self) -> None:
+        """Remove results that were not made to the end; for the start of the one that works."""
+        for path in (self.folder / "unfinished").iterdir():
+            path.unlink()
+        rows = self._all("select key from films where kept and state!='waiting'")
+        results = {self._results(key) for (key,) in rows}
         for path in (self.folder / "outbox").iterdir():
             if path not in results:
                 _remove_folder(path)
@@ -358,34 +367,37 @@ class Spool:
 
     def retry(self, key: str | None = None) -> int:
         """Give dead letters another attempt, all or those of one film; return how many."""
-        which, values = ("and key=?", (key,)) if key else ("", ())
         now = time.time()
         with self._change() as rows:
             letters = rows.execute(
-                f"update deliveries set state='waiting', due=? where state='dead' {which}",
-                (now, *values),
+                "update deliveries set state='waiting', due=?"
+                " where state='dead' and coalesce(?, key)=key",
+                (now, key),
             ).rowcount
             rows.execute(
                 "update films set state='read', ended=null where state='dead' and exists"
-                f" (select 1 from deliveries where key=films.key and state='waiting') {which}",
-                values,
+                " (select 1 from deliveries where key=films.key and state='waiting')"
+                " and coalesce(?, key)=key",
+                (key,),
             )
             films = rows.execute(
                 "update films set state='waiting', ended=null, deaths=0, due=?"
-                f" where state='dead' {which}",
-                (now, *values),
+                " where state='dead' and kept and coalesce(?, key)=key",
+                (now, key),
             ).rowcount
         return int(letters + films)
 
     def purge(self, key: str | None = None) -> int:
         """Remove dead letters with their films and results, all or one; return how many films."""
-        which, values = ("and key=?", (key,)) if key else ("", ())
         found = self._all(
-            f"select key, digest from films where state='dead' and kept {which}", *values
+            "select key, digest from films where state='dead' and kept and coalesce(?, key)=key",
+            key,
         )
         for one, digest in found:
+            with self._change() as rows:
+                rows.execute("delete from deliveries where key=?", (one,))
+                rows.execute("update films set kept=0 where key=?", (one,))
             self._remove_files(one, digest)
-            self._do("update films set kept=0 where key=?", one)
         return len(found)
 
     def counts(self) -> dict[tuple[str, str], int]:
@@ -394,16 +406,12 @@ class Spool:
             "select 'film', case when state='dead' and not kept then 'purged' else state end, "
             "count(*) from films group by 1, 2"
         )
-        deliveries = self._all(
-            "select destination, state, count(*) from deliveries group by 1, 2"
-        )
+        deliveries = self._all("select destination, state, count(*) from deliveries group by 1, 2")
         return {(what, state): count for what, state, count in [*films, *deliveries]}
 
     def oldest_seconds(self) -> float:
         """For how long the film that waits longest for its end has waited."""
-        arrived = self._one(
-            "select min(arrived) from films where state in ('waiting', 'read')"
-        )
+        arrived = self._one("select min(arrived) from films where state in ('waiting', 'read')")
         return 0.0 if arrived is None else max(0.0, time.time() - arrived)
 
     def letters(self, most: int) -> list[Letter]:
