@@ -102,13 +102,13 @@ def _association(
     entity = AE(own_title)
     entity.connection_timeout = CONNECT_SECONDS
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = ANSWER_SECONDS
-    wanted = {(one, syntax) for sop_class, syntax in classes for one in _forms(sop_class, syntax)}
+    wanted = {form for one in classes for form in _forms(*one)}
     title, address, port = archive
     try:
         association = entity.associate(
             address,
             port,
-            [build_context(one, syntax) for one, syntax in sorted(wanted)],
+            [build_context(*form) for form in sorted(wanted)],
             ae_title=title,
             max_pdu=PDU_BYTES,
             tls_args=None if tls is None else (client_tls(tls), address),
@@ -134,7 +134,7 @@ def _forms(sop_class: UID, syntax: UID) -> list[Form]:
 
 def _store_one(association: "Association", path: Path, form: Form) -> str:
     """Send one file; return why it is refused for good, or nothing."""
-    taken: set[Form] = {
+    taken = {
         (one.abstract_syntax, one.transfer_syntax[0]) for one in association.accepted_contexts
     }
     for sop_class, syntax in _forms(*form):
