@@ -11,7 +11,7 @@ DEPLOY := .venv-deploy/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: serve test browser check train ablate package bench container container-test pin lock clean
+.PHONY: serve test browser dicom-tools check train ablate package bench container container-test pin lock clean
 
 .venv/.ready: pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv .venv
@@ -40,7 +40,7 @@ serve: .venv-serve/.proved  ## start the service on PORT
 	@echo "or open http://localhost:$(PORT)/ui/ in a browser."
 	CXR_LOG=text CXR_MODEL=$(MODEL) $(SERVE)/bentoml serve service.app:ChestXray --host 127.0.0.1 --port $(PORT)
 
-test: .venv/.ready browser  ## every test
+test: .venv/.ready browser dicom-tools  ## every test
 	$(BIN)/python -m pytest
 
 browser:  ## Chromium for the tests of /ui, where it can be installed
@@ -49,6 +49,14 @@ browser:  ## Chromium for the tests of /ui, where it can be installed
 	{ test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get update -qq \
 	&& apt-get install -qq --no-install-recommends chromium fonts-liberation; } \
 	|| echo "There is no Chromium: the tests of /ui are skipped, or fail if NANOCXR_REQUIRE_BROWSER=1."
+
+DICOM_TOOLS := dcmtk dicom3tools libpixelmed-java default-jre-headless orthanc orthanc-dicomweb strace
+dicom-tools:  ## programs that judge DICOM objects, for the tests of clients/dicom, where they can be installed
+	@command -v dciodvfy > /dev/null && command -v dsrdump > /dev/null && command -v java > /dev/null \
+	&& test -e /usr/share/java/pixelmed.jar && exit 0; \
+	{ test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get update -qq \
+	&& apt-get install -qq --no-install-recommends $(DICOM_TOOLS); } \
+	|| echo "DICOM tools are missing ($(DICOM_TOOLS)): their tests are skipped, or fail if NANOCXR_REQUIRE_DICOM_TOOLS=1."
 
 check: .venv/.ready  ## formatting, lint, types
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from clients.cli.terminal import (
     READABLE_FOLDER,
     WRITABLE_FILE,
     WRITABLE_FOLDER,
-    figures_extra,
+    extra,
     one_line_errors,
 )
 from clients.datasets.open import open_dataset
@@ -129,7 +129,7 @@ def evaluate(  # noqa: PLR0913  one argument an option
     if json_file is not None:
         write_text(json_file, json.dumps(to_json(measures), indent=2) + "\n")
     if report is not None:
-        with figures_extra():
+        with extra("figures"):
             from clients.reports.report import evaluation_page  # noqa: PLC0415  an extra; a second to load
         write_text(report, evaluation_page(scored, measures, method, pointing))
 
@@ -203,7 +203,7 @@ def compare(  # noqa: PLR0913  one argument an option
         dataset = None if data is None else open_dataset(data)
         shown = None if samples is None else open_dataset(samples)
         marked = None if boxes is None else pd.read_csv(boxes)
-        with figures_extra():
+        with extra("figures"):
             # onnxruntime and matplotlib: not needed by the other commands.
             from clients.comparison.models import match, open_contenders  # noqa: PLC0415
             from clients.comparison.report import Pictures, write_comparison  # noqa: PLC0415

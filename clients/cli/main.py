@@ -15,8 +15,10 @@ from tqdm import tqdm
 from clients.calibration.adjusted import add_adjusted, calibrated_on
 from clients.calibration.prior import Estimate
 from clients.cli.calibrate import calibrate
+from clients.cli.deidentify import deidentify
 from clients.cli.evaluate import compare, evaluate
 from clients.cli.node import node
+from clients.cli.report import report
 from clients.cli.terminal import (
     NOTICE,
     READABLE,
@@ -295,3 +297,5 @@ cli.add_command(calibrate)
 cli.add_command(evaluate)
 cli.add_command(compare)
 cli.add_command(node)
+cli.add_command(deidentify)
+cli.add_command(report)

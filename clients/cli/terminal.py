@@ -42,11 +42,11 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def figures_extra() -> Iterator[None]:
-    """Say which extra is missing where an import of the figures' libraries fails."""
+def extra(name: str) -> Iterator[None]:
+    """Say which extra is missing where an import of its libraries fails."""
     try:
         yield
     except ModuleNotFoundError as missing:
         raise click.ClickException(
-            f"{missing.name} is not installed; install nanocxr with its extra `figures`"
+            f"{missing.name} is not installed; install nanocxr with its extra `{name}`"
         ) from missing

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clients.dicom.film import FilmError
-    from clients.dicom.minimal import minimal
+    from clients.dicom.heatmap import Heatmap
     from clients.dicom.objects import KINDS, Kind, report
-    from clients.dicom.reading import Heatmap, read
+    from clients.dicom.reading import read
 
-__all__ = ["KINDS", "FilmError", "Heatmap", "Kind", "minimal", "read", "report"]
+__all__ = ["KINDS", "FilmError", "Heatmap", "Kind", "read", "report"]
 
 
 def __getattr__(name: str) -> object:
     """Import the libraries of DICOM where a name is asked for: highdicom alone takes a second."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from clients.dicom import film, minimal, objects, reading  # noqa: PLC0415
+    from clients.dicom import film, heatmap, objects, reading  # noqa: PLC0415
 
-    return (vars(film) | vars(minimal) | vars(objects) | vars(reading))[name]
+    modules = (film, heatmap, objects, reading)
+    return next(vars(module)[name] for module in modules if name in vars(module))

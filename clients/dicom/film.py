@@ -145,9 +145,10 @@ class Film:
         if byte_length(self.header, keyword) > MAX_VALUE_BYTES:
             return None
         try:
-            return self.header[keyword] if keyword in self.header else None
+            element: DataElement | None = self.header.get(Tag(keyword))
         except MALFORMED:
             return None
+        return element
 
     def copy(self, keywords: Iterable[str], target: Dataset) -> None:
         """Put elements of the film into another data set, as they are."""

@@ -18,8 +18,9 @@ from service.errors import CorruptImage, NotAnImage
 from service.imaging.decode import Limits
 from service.imaging.dicom.encapsulation import ITEM
 from service.imaging.dicom.file import UNDEFINED_LENGTH, DicomFile, is_dicom, parse
-from service.imaging.dicom.header import MALFORMED, code, first_item
+from service.imaging.dicom.header import MALFORMED, code, first_item, values
 from service.imaging.dicom.lut import read_lut
+from service.imaging.dicom.terms import compact
 
 PREAMBLE = 128  # bytes, PS3.10 7.1
 DELIMITER = (0xFFFE, 0xE0DD)  # PS3.5 A.4
@@ -28,6 +29,12 @@ CODES: Final = {
     "AnatomicRegionSequence": (),
     "ViewCodeSequence": ("ViewModifierCodeSequence",),
 }  # sequence -> sequences within its item
+TERMS: Final = {
+    "ImageType": {"ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "LOCALIZER"},
+    "PresentationIntentType": {"FORPRESENTATION", "FORPROCESSING"},
+    "PresentationLUTShape": {"IDENTITY", "INVERSE"},
+    "VOILUTFunction": {"LINEAR", "LINEAREXACT", "SIGMOID"},
+}  # any other value means nothing to the service, and may be anybody's text
 NO_ELEMENT = b"\xff" * 8  # the service warns of bytes behind the pixels; which ones, is not its own
 
 
@@ -48,8 +55,7 @@ def minimal(film: bytes) -> bytes:
     Raises
     ------
     ReadingError
-        If the file has no header that can be parsed, or ends before its pixels do: the refusal
-        that the service would give.
+        If the file has no header that can be parsed, or ends before its pixels do.
     """
     if not is_dicom(film):
         raise NotAnImage("This is no DICOM file. Send the film as the archive gives it.")
@@ -80,12 +86,16 @@ def _write_meta(out: DicomBytesIO, file: DicomFile) -> None:
 
 
 def _write_header(out: DicomBytesIO, header: Dataset) -> None:
+    for keyword, terms in TERMS.items():
+        if keyword in header:
+            stated = values(header, keyword)
+            setattr(header, keyword, [value for value in stated if compact(value) in terms])
     for keyword in LUTS:
         _replace(header, keyword, _lut_items(header, keyword))
     for keyword, inner in CODES.items():
         _replace(header, keyword, _code_items(header, keyword, inner))
     for tag in sorted(header.keys()):
-        write_data_element(out, header.get_item(tag), header.original_character_set)
+        write_data_element(out, header.get_item(tag))  # bytes as they are, or ASCII
 
 
 def _replace(dataset: Dataset, keyword: str, items: list[Dataset]) -> None:
@@ -102,8 +112,11 @@ def _lut_items(header: Dataset, keyword: str) -> list[Dataset]:
         lut = read_lut(found, "LUTDescriptor", "LUTData")
     except MALFORMED:
         return [item]
-    item.add_new("LUTDescriptor", "US", [len(lut.entries) % 65536, lut.first, lut.white.bit_length()])
-    item.add_new("LUTData", "OW", lut.entries.astype("<u2").tobytes())
+    item.add_new(
+        "LUTDescriptor", "US", [len(lut.entries) % 65536, lut.first, lut.white.bit_length()]
+    )
+    words = "<u2" if header.original_encoding[1] else ">u2"
+    item.add_new("LUTData", "OW", lut.entries.astype(words).tobytes())
     return [item]
 
 

@@ -1,11 +1,16 @@
 """Film and reading -> result objects."""
 
+from collections.abc import Iterator
+
 from pydicom.dataset import Dataset
 
 from clients import Prediction, Problem
 from clients.dicom.film import Film
 from clients.dicom.heatmap import Heatmap
 from clients.dicom.objects.common import Device, Kind
+from clients.dicom.objects.gsps import presentation_state
+from clients.dicom.objects.sc import secondary_capture
+from clients.dicom.objects.seg import segmentation
 from clients.dicom.objects.sr import structured_report
 
 
@@ -43,8 +48,22 @@ def report(
     source = Film.of(film)
     device = Device.of(reading)
     pictures: list[Dataset] = []
-    region = heatmap.outlines[0] if heatmap and heatmap.outlines else None
+    if isinstance(reading, Prediction) and heatmap is not None:
+        pictures = list(_pictures(source, reading, heatmap, kinds))
     if "sr" not in kinds:
         return pictures
+    region = heatmap.outlines[0] if heatmap and heatmap.outlines else None
     made = structured_report(source, reading, device, region=region, others=pictures)
     return [*pictures, made]
+
+
+def _pictures(
+    film: Film, reading: Prediction, heatmap: Heatmap, kinds: frozenset[Kind]
+) -> Iterator[Dataset]:
+    device = Device.of(reading)
+    if "sc" in kinds:
+        yield secondary_capture(film, reading, heatmap, device)
+    if "gsps" in kinds and film.is_grey:
+        yield presentation_state(film, reading, heatmap, device)
+    if "seg" in kinds and heatmap.mask.any():
+        yield segmentation(film, heatmap, device)

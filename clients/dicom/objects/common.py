@@ -40,6 +40,7 @@ SOURCE_IMAGE = CodedConcept("121322", "DCM", "Source image for image processing 
 ACQUISITION = CodedConcept("109101", "DCM", "Acquisition Equipment")
 
 MADE = ("InstanceCreation", "Content", "PresentationCreation")  # ...Date and ...Time
+FORMS = {"DA": "%Y%m%d", "TM": "%H%M%S.%f"}
 UNKNOWN_UID = UID("2.25.0")  # until the content is known
 SHOWN_DIGITS = 12  # of a digest
 
@@ -125,6 +126,8 @@ def seal(made: Dataset, film: Film, device: Device, kind: Kind) -> Dataset:
     for keyword in TYPE_2:
         setattr(made, keyword, None)
     film.copy(("SpecificCharacterSet", "TimezoneOffsetFromUTC", *PATIENT, *STUDY), made)
+    if kind != "sr":  # a document has no body part
+        made.BodyPartExamined = "CHEST"
     made.ContributingEquipmentSequence = list(_acquisition(film))
     if not made.ContributingEquipmentSequence:
         del made.ContributingEquipmentSequence
@@ -137,8 +140,7 @@ def seal(made: Dataset, film: Film, device: Device, kind: Kind) -> Dataset:
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
     moment = datetime.now(_zone(film))
     for keyword in _times(made):
-        form = "%Y%m%d" if keyword.endswith("Date") else "%H%M%S.%f"
-        made[keyword].value = moment.strftime(form)
+        made[keyword].value = moment.strftime(FORMS[made[keyword].VR])
     return made
 
 
@@ -151,11 +153,11 @@ def encoded(dataset: Dataset) -> bytes:
 
 def statement(reading: Prediction, device: Device) -> list[str]:
     """Lines that a picture bears: what it is, what was read, by which model."""
-    finding = "at or above" if reading.call == "pneumonia" else "below"
+    side = "at or above" if reading.call == "pneumonia" else "below"
+    threshold = f"{100 * reading.operating_point.threshold:.1f} %"
     return [
         f"{MANUFACTURER} {NOTICE}",
-        f"Pneumonia: {100 * reading.probability:.1f} %, {finding} the threshold of "
-        f"{100 * reading.operating_point.threshold:.1f} %",
+        f"Pneumonia: {100 * reading.probability:.1f} %, {side} the threshold of {threshold}",
         f"Model {reading.model.name} {reading.model.version}, SHA-256 {device.serial}",
     ]
 

@@ -80,7 +80,9 @@ def structured_report(
         Objects of the same reading, named as evidence.
     """
     source = stand_in(film)
-    groups = [
+    groups: list[
+        MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
+    ] = [
         _refused(source, film, reading, device)
         if isinstance(reading, Problem)
         else _finding(source, film, reading, device)
@@ -91,7 +93,7 @@ def structured_report(
         observation_context=_context(device),
         procedure_reported=PROCEDURE,
         imaging_measurements=groups,
-        referenced_images=_library(source, film),
+        referenced_images=_library(film),
         title=TITLE,
     )
     made = Comprehensive3DSR(
@@ -121,7 +123,7 @@ def _context(device: Device) -> ObservationContext:
     )
 
 
-def _library(source: Dataset, film: Film) -> list[Dataset] | None:
+def _library(film: Film) -> list[Dataset] | None:
     """TID 1600 where the film has what it describes: highdicom asks for both without looking."""
     if film.spacing is None or not film.orientation:
         return None

@@ -160,9 +160,7 @@ def is_dicom(data: bytes) -> bool:
     return False
 
 
-def parse(
-    data: bytes, max_bytes: int, tags: Sequence[BaseTag | int] = HEADER_TAGS
-) -> DicomFile:
+def parse(data: bytes, max_bytes: int, tags: Sequence[BaseTag | int] = HEADER_TAGS) -> DicomFile:
     """Parse the header; Pixel Data is found, not read.
 
     Parameters

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom import AE
 
 from clients.dicom.node.classes import VERIFICATION
+from tests.clients.dicom.tools import tool
 from tests.e2e.conftest import ROOT, free_port
 from tests.factories import chest, dicom_bytes
 from tests.processes import PATIENCE, wait_until
 
-REQUIRE = "NANOCXR_REQUIRE_DICOM_TOOLS"
-DEBIAN = {"Orthanc": "orthanc orthanc-dicomweb", "storescu": "dcmtk", "strace": "strace"}
 # Orthanc listens on every address; what comes from other computers is refused by it.
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ORTHANC: dict[str, Any] = {
     "DicomAet": "ORTHANC",
     "DicomAlwaysAllowStore": False,
@@ -36,21 +34,10 @@ ORTHANC: dict[str, Any] = {
     "RemoteAccessAllowed": False,
     "AuthenticationEnabled": False,
     "OrthancExplorerEnabled": False,
-    "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+    "Plugins": [str(DICOMWEB)],
     "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
 }
 NODE = (sys.executable, "-c", "from clients.cli.main import cli; cli()", "node")
-
-
-def tool(name: str) -> str:
-    """Path of a program; where it is absent, skip, or fail if it is required."""
-    found = shutil.which(name)
-    if found is None:
-        text = f"No {name}. Debian has it: apt-get install {DEBIAN[name]}."
-        if os.environ.get(REQUIRE):
-            pytest.fail(text, pytrace=False)
-        pytest.skip(f"{text} {REQUIRE}=1 makes this a failure.")
-    return found
 
 
 @dataclass
@@ -294,8 +281,8 @@ def send(port: int, *films: Dataset, title: str = "NANOCXR") -> list[int]:
     """Send films in one association; status of each, -1 where there was no answer."""
     entity = AE("SENDER")
     entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 30
-    for one in {(film.SOPClassUID, film.file_meta.TransferSyntaxUID) for film in films}:
-        entity.add_requested_context(*one)
+    for context in {(film.SOPClassUID, film.file_meta.TransferSyntaxUID) for film in films}:
+        entity.add_requested_context(*context)
     association = entity.associate("127.0.0.1", port, ae_title=title)
     if not association.is_established:
         return [-1] * len(films)
@@ -318,7 +305,7 @@ def echo(port: int, title: str = "NANOCXR", calling: str = "SENDER") -> bool:
         return False
     status = association.send_c_echo()
     association.release()
-    return status.get("Status") == 0
+    return bool(status.get("Status") == 0)
 
 
 def until(happened: Callable[[], bool], node: Node) -> None:

@@ -4,13 +4,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from clients import ChestXrayClient
-from tests.clients.dicom.node.peers import Archive, Node, film, node, send, to_archive, tool, until
+from tests.clients.dicom.node.peers import Archive, Node, node, to_archive, until
+from tests.clients.dicom.tools import tool
 from tests.e2e.conftest import Server, sample
 
 pytestmark = pytest.mark.e2e

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from clients.dicom.node.spool import Film, Kept, Spool, SpoolError, State, only_one
-from tests.clients.dicom.node.peers import film, send, tool
+from tests.clients.dicom.node.peers import film, send
+from tests.clients.dicom.tools import tool
 from tests.e2e.conftest import ROOT, free_port
 from tests.processes import wait_until
 
@@ -267,10 +268,12 @@ class TestSweep:
 class TestOwner:
     def test_one_node_at_a_time(self, spool: Spool) -> None:
         lock = spool.folder / "node.lock"
-        with only_one(lock, wait=False):
-            with pytest.raises(SpoolError, match="another node works"):
-                with only_one(lock, wait=False):
-                    pass
+        with (
+            only_one(lock, wait=False),
+            pytest.raises(SpoolError, match="another node works"),
+            only_one(lock, wait=False),
+        ):
+            pass
         with only_one(lock, wait=False):
             pass
 

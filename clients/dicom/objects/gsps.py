@@ -1,0 +1,155 @@
+"""Outline and probability as a presentation state: drawn over the film, and taken off at will.
+
+heatmap, film -> [gsps]
+A presentation state replaces every step from stored values to the screen, also those that it does
+not mention. So modality, VOI and polarity are the film's own.
+
+References
+----------
+DICOM PS3.3 A.33.1 and C.10; PS3.4 N.2.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from highdicom import (
+    VOILUT,
+    ModalityLUT,
+    ModalityLUTTransformation,
+    PresentationLUTShapeValues,
+    PresentationLUTTransformation,
+)
+from highdicom.color import CIELabColor
+from highdicom.pr import (
+    AnnotationUnitsValues,
+    GraphicAnnotation,
+    GraphicLayer,
+    GraphicObject,
+    GraphicTypeValues,
+    GrayscaleSoftcopyPresentationState,
+    SoftcopyVOILUTTransformation,
+    TextJustificationValues,
+    TextObject,
+)
+from highdicom.sr import CodedConcept
+from pydicom.dataset import Dataset
+
+from clients import Prediction
+from clients.dicom.film import Film
+from clients.dicom.heatmap import Heatmap
+from clients.dicom.objects.common import Device, identifiers, seal, stand_in, statement
+from service.imaging.dicom.header import MALFORMED, first_item
+from service.imaging.dicom.lut import Lut, read_lut
+
+SUMMARY = CodedConcept("111412", "DCM", "Narrative Summary")
+ORANGE = CIELabColor(80.0, 20.0, 70.0)
+BOX = (0.02, 0.02, 0.6, 0.12)  # of the displayed area: left, top, right, bottom
+CENTRE = 0.5  # the first pixel's corner is 0, 0 in an outline, and its centre 1, 1 here
+
+
+def presentation_state(
+    film: Film, reading: Prediction, heatmap: Heatmap, device: Device
+) -> Dataset:
+    """Draw the outlines of half of the heatmap's peak, probability and notice over the film.
+
+    The film must be grey.
+    """
+    source = stand_in(film)
+    layer = GraphicLayer(
+        layer_name="NANOCXR", order=1, description="research reading", display_color=ORANGE
+    )
+    text = TextObject(
+        text_value="\r\n".join(statement(reading, device)),
+        units=AnnotationUnitsValues.DISPLAY,
+        bounding_box=BOX,
+        text_justification=TextJustificationValues.LEFT,
+    )
+    note = GraphicAnnotation(
+        referenced_images=[source],
+        graphic_layer=layer,
+        graphic_objects=list(_outlines(film, heatmap, device)) or None,
+        text_objects=[text],
+    )
+    made = GrayscaleSoftcopyPresentationState(
+        referenced_images=[source],
+        content_label="NANOCXR",
+        concept_name=SUMMARY,
+        graphic_layers=[layer],
+        graphic_annotations=[note],
+        modality_lut_transformation=_modality(film),
+        voi_lut_transformations=_voi(film),
+        presentation_lut_transformation=_polarity(film),
+        **identifiers("gsps"),
+        **device.equipment(),
+    )
+    return seal(made, film, device, "gsps")
+
+
+def _outlines(film: Film, heatmap: Heatmap, device: Device) -> Iterator[GraphicObject]:
+    for outline in heatmap.outlines:
+        yield GraphicObject(
+            graphic_type=GraphicTypeValues.POLYLINE,
+            graphic_data=outline + CENTRE,
+            units=AnnotationUnitsValues.PIXEL,
+            tracking_id="region",
+            tracking_uid=device.tracking_uid(film, "region"),
+        )
+
+
+def _polarity(film: Film) -> PresentationLUTTransformation:
+    inverse = film.text("PhotometricInterpretation") == "MONOCHROME1"
+    shape = PresentationLUTShapeValues("INVERSE" if inverse else "IDENTITY")
+    return PresentationLUTTransformation(presentation_lut_shape=shape)
+
+
+def _modality(film: Film) -> ModalityLUTTransformation | None:
+    lut = _lut(film, "ModalityLUTSequence")
+    if lut is not None:
+        table = ModalityLUT(
+            "US", first_mapped_value=lut.first, lut_data=lut.entries.astype(np.uint16)
+        )
+        return ModalityLUTTransformation(modality_lut=table)
+    slope, intercept = _number(film, "RescaleSlope"), _number(film, "RescaleIntercept")
+    if slope is None or intercept is None or slope == 0:
+        return None
+    return ModalityLUTTransformation(
+        rescale_intercept=intercept, rescale_slope=slope, rescale_type="US"
+    )
+
+
+def _voi(film: Film) -> list[SoftcopyVOILUTTransformation] | None:
+    """The first VOI LUT of the film, else its first window; nothing where neither is usable."""
+    lut = _lut(film, "VOILUTSequence")
+    if lut is not None:
+        # Of the depth that the data type stands for, else the picture would be too dark.
+        entries = np.rint(lut.entries * (65535 / lut.white)).astype(np.uint16)
+        table = VOILUT(first_mapped_value=lut.first, lut_data=entries)
+        return [SoftcopyVOILUTTransformation(voi_luts=[table])]
+    centre, width = _number(film, "WindowCenter"), _number(film, "WindowWidth")
+    if centre is None or width is None or width < 1:
+        return None
+    function = film.text("VOILUTFunction").upper()
+    known = function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    return [
+        SoftcopyVOILUTTransformation(
+            window_center=centre,
+            window_width=width,
+            voi_lut_function=function if known else None,
+        )
+    ]
+
+
+def _lut(film: Film, keyword: str) -> Lut | None:
+    try:
+        item = first_item(film.header, keyword)
+        return None if item is None else read_lut(item, "LUTDescriptor", "LUTData")
+    except MALFORMED:
+        return None
+
+
+def _number(film: Film, keyword: str) -> float | None:
+    try:
+        number = float(film.text(keyword))
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None

@@ -1,0 +1,142 @@
+"""Secondary capture, presentation state, segmentation: what they show of film and heatmap."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEGBaseline8Bit
+
+from clients import Prediction
+from clients.dicom import Heatmap, Kind
+from service.model.reader import Reader
+from tests.clients.dicom.films import DX, FILM, film, read_by
+from tests.clients.dicom.objects.objects import by_kind
+from tests.factories import chest
+from tests.films.grey import lut
+
+NAMED = film(**DX)
+Read = tuple[Prediction, Heatmap]
+
+
+@pytest.fixture(scope="module")
+def read(reader: Reader) -> Read:
+    return read_by(reader, NAMED)
+
+
+@pytest.fixture(scope="module")
+def made(read: Read) -> dict[Kind, Dataset]:
+    return by_kind(NAMED, *read)
+
+
+class TestSecondaryCapture:
+    def test_shows_what_explain_draws_above_a_band(
+        self, made: dict[Kind, Dataset], read: Read
+    ) -> None:
+        capture = made["sc"]
+        shown = capture.pixel_array.astype(int)
+        drawn = np.asarray(Image.open(BytesIO(read[1].overlay)).convert("RGB")).astype(int)
+        assert shown.shape[0] > drawn.shape[0]
+        assert np.abs(shown[: drawn.shape[0]] - drawn).mean() < 3  # of JPEG
+        assert shown[drawn.shape[0] :].max() > 200  # there is text
+
+    def test_says_that_text_is_burned_in_and_pixels_are_lossy(
+        self, made: dict[Kind, Dataset]
+    ) -> None:
+        capture = made["sc"]
+        assert capture.BurnedInAnnotation == "YES"
+        assert capture.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+        assert capture.LossyImageCompression == "01"
+        assert float(capture.LossyImageCompressionRatio) > 1
+        assert list(capture.ImageType[:2]) == ["DERIVED", "SECONDARY"]
+        (source,) = capture.SourceImageSequence
+        assert source.ReferencedSOPInstanceUID == FILM
+        assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+        assert list(capture.PatientOrientation) == ["L", "F"]
+
+    @pytest.mark.parametrize("probability", [0.1, 0.9])
+    def test_band_depends_on_the_probability(self, read: Read, probability: float) -> None:
+        other = read[0].model_copy(update={"probability": probability})
+        one, two = (by_kind(NAMED, r, read[1])["sc"].pixel_array[256:] for r in (read[0], other))
+        assert one.shape == two.shape
+        assert (np.abs(one.astype(int) - two) > 100).any()
+
+
+class TestPresentationState:
+    def test_draws_outlines_notice_and_probability_on_the_film(
+        self, made: dict[Kind, Dataset], read: Read
+    ) -> None:
+        (note,) = made["gsps"].GraphicAnnotationSequence
+        text = note.TextObjectSequence[0].UnformattedTextValue
+        assert "RESEARCH USE ONLY" in text
+        assert f"{100 * read[0].probability:.1f} %" in text
+        assert len(note.GraphicObjectSequence) == len(read[1].outlines)
+        first = np.reshape(note.GraphicObjectSequence[0].GraphicData, (-1, 2))
+        np.testing.assert_allclose(first, read[1].outlines[0] + 0.5, atol=1e-3)
+        (series,) = made["gsps"].ReferencedSeriesSequence
+        assert series.ReferencedImageSequence[0].ReferencedSOPInstanceUID == FILM
+
+    def test_without_heat_has_text_alone(self, read: Read) -> None:
+        buffer = BytesIO()
+        Image.new("L", (240, 256)).save(buffer, "PNG")
+        empty = Heatmap(levels=buffer.getvalue(), overlay=read[1].overlay)
+        (note,) = by_kind(NAMED, read[0], empty)["gsps"].GraphicAnnotationSequence
+        assert "GraphicObjectSequence" not in note
+        assert note.TextObjectSequence
+
+    @pytest.mark.parametrize(
+        ("photometric", "shape"), [("MONOCHROME1", "INVERSE"), ("MONOCHROME2", "IDENTITY")]
+    )
+    def test_keeps_the_polarity(self, read: Read, photometric: str, shape: str) -> None:
+        state = by_kind(film(photometric=photometric), *read)["gsps"]
+        assert state.PresentationLUTShape == shape
+
+    def test_keeps_rescale_and_window(self, made: dict[Kind, Dataset]) -> None:
+        state = made["gsps"]
+        assert (float(state.RescaleSlope), float(state.RescaleIntercept)) == (1, 0)
+        (voi,) = state.SoftcopyVOILUTSequence
+        assert (float(voi.WindowCenter), float(voi.WindowWidth)) == (2048, 4096)
+
+    @pytest.mark.parametrize("function", ["SIGMOID", "LINEAR_EXACT"])
+    def test_keeps_the_function_of_the_window(self, read: Read, function: str) -> None:
+        state = by_kind(film(**DX, VOILUTFunction=function), *read)["gsps"]
+        assert state.SoftcopyVOILUTSequence[0].VOILUTFunction == function
+
+    def test_keeps_tables_and_prefers_them(self, read: Read) -> None:
+        table = lut(np.arange(4096) // 16, first=0, depth=8)
+        state = by_kind(film(**DX, VOILUTSequence=[table]), *read)["gsps"]
+        (voi,) = state.SoftcopyVOILUTSequence
+        assert "WindowCenter" not in voi
+        (kept,) = voi.VOILUTSequence
+        assert list(kept.LUTDescriptor) == [4096, 0, 16]
+        found = np.frombuffer(kept.LUTData, "<u2")
+        np.testing.assert_array_equal(found, np.arange(4096) // 16 * 257)  # of 16 bits
+
+    @pytest.mark.parametrize(
+        "unusable",
+        [{"WindowWidth": "0"}, {"WindowCenter": None}, {"WindowWidth": None}],
+    )
+    def test_has_no_window_where_the_film_has_none_that_works(
+        self, read: Read, unusable: dict[str, Any]
+    ) -> None:
+        state = by_kind(film(**DX | unusable), *read)["gsps"]
+        assert "SoftcopyVOILUTSequence" not in state
+
+
+class TestSegmentation:
+    def test_marks_half_of_the_peak(self, made: dict[Kind, Dataset], read: Read) -> None:
+        found = made["seg"]
+        assert found.SegmentationType == "BINARY"
+        np.testing.assert_array_equal(found.pixel_array.reshape(256, 240) > 0, read[1].mask)
+        (segment,) = found.SegmentSequence
+        assert segment.SegmentAlgorithmType == "AUTOMATIC"
+        (series,) = found.ReferencedSeriesSequence  # without which OHIF shows nothing
+        assert series.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == FILM
+
+    def test_of_an_odd_size_is_right_too(self, reader: Reader) -> None:
+        data = film(chest(251, 233))
+        read = read_by(reader, data)
+        found = by_kind(data, *read)["seg"]
+        np.testing.assert_array_equal(found.pixel_array.reshape(251, 233) > 0, read[1].mask)
