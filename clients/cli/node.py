@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clients.cli.terminal import NOTICE, READABLE_FILE
+from clients.cli.terminal import NOTICE, READABLE_FILE, extra, one_line_errors
 
 if TYPE_CHECKING:
     from clients.dicom.node.spool import Spool
@@ -40,11 +40,11 @@ def node(context: click.Context, config: Path | None) -> None:
         return
     if config is None:
         raise click.UsageError("Missing option '--config'.")
-    with _one_line_errors():
+    with extra("dicom"):
         from clients.dicom.node.command import run  # noqa: PLC0415
         from clients.dicom.node.config import load  # noqa: PLC0415
-
-        click.echo(NOTICE, err=True)
+    click.echo(NOTICE, err=True)
+    with one_line_errors():
         run(load(config), config)
 
 
@@ -62,7 +62,7 @@ def status(config: Path) -> None:
     \b
         cxr node status --config node.toml
     """  # noqa: D301  click needs the \b itself
-    with _one_line_errors(), _spool(config) as spool:
+    with one_line_errors(), _spool(config) as spool:
         counts = spool.counts()
         letters = spool.letters(MOST_LETTERS)
         oldest = spool.oldest_seconds()
@@ -86,7 +86,7 @@ def retry(config: Path, film: str | None) -> None:
     \b
         cxr node retry --config node.toml
     """  # noqa: D301  click needs the \b itself
-    with _one_line_errors(), _spool(config) as spool:
+    with one_line_errors(), _spool(config) as spool:
         click.echo(f"{spool.retry(film)} tried again")
 
 
@@ -103,7 +103,7 @@ def purge(config: Path, film: str | None) -> None:
     \b
         cxr node purge --config node.toml 0123456789abcdef
     """  # noqa: D301  click needs the \b itself
-    with _one_line_errors(), _spool(config) as spool:
+    with one_line_errors(), _spool(config) as spool:
         click.echo(f"{spool.purge(film)} removed")
 
 
@@ -120,20 +120,3 @@ def _spool(config: Path) -> Iterator["Spool"]:
         yield spool
     finally:
         spool.close()
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """End with one line and exit status 1; here, since these types cost an import."""
-    try:
-        from clients.dicom.node.config import ConfigError  # noqa: PLC0415
-        from clients.dicom.node.spool import SpoolError  # noqa: PLC0415
-
-        try:
-            yield
-        except (ConfigError, SpoolError) as error:
-            raise click.ClickException(str(error)) from error
-    except ModuleNotFoundError as missing:
-        raise click.ClickException(
-            f"{missing.name} is not installed; install nanocxr with its extra `dicom`"
-        ) from missing

@@ -13,6 +13,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from service.settings import SettingError
+
 Kind = Literal["sr", "sc", "gsps", "seg"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -37,7 +39,7 @@ def is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-class ConfigError(ValueError):
+class ConfigError(SettingError):
     """One sentence: the file, the key, what is allowed."""
 
 

@@ -134,9 +134,7 @@ def _forms(sop_class: UID, syntax: UID) -> list[Form]:
 
 def _store_one(association: "Association", path: Path, form: Form) -> str:
     """Send one file; return why it is refused for good, or nothing."""
-    taken = {
-        (one.abstract_syntax, one.transfer_syntax[0]) for one in association.accepted_contexts
-    }
+    taken = {(one.abstract_syntax, one.transfer_syntax[0]) for one in association.accepted_contexts}
     for sop_class, syntax in _forms(*form):
         if (sop_class, syntax) not in taken:
             continue

@@ -21,6 +21,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from service.settings import SettingError
+
 FOLDERS = ("incoming", "films", "unfinished", "outbox")
 KEY_CHARACTERS = 16
 HOUR, DAY = 3600.0, 86_400.0
@@ -42,7 +44,7 @@ create index if not exists deliveries_state on deliveries(destination, state, du
 """
 
 
-class SpoolError(RuntimeError):
+class SpoolError(SettingError):
     """One sentence: why the folder cannot be used."""
 
 
