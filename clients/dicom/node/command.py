@@ -25,7 +25,7 @@ logger = logging.getLogger("nanocxr.node")
 LOOK_SECONDS = 0.2  # at the worker
 EXPIRE_SECONDS = 2.0  # from one removal of what is done to the next
 DRAIN_SECONDS = 10.0  # for associations, and then for the worker, to end what they do
-LONGEST_RESTART_SECONDS = 30.0
+FIRST_RESTART_SECONDS, LONGEST_RESTART_SECONDS = 0.5, 30.0
 
 
 class Part(Protocol):
@@ -63,7 +63,7 @@ class WorkerProcess:
             self._wait = 0.0
         if lived < self._wait:
             return
-        self._wait = min(LONGEST_RESTART_SECONDS, 2 * self._wait + 1.0)
+        self._wait = min(LONGEST_RESTART_SECONDS, max(FIRST_RESTART_SECONDS, 2 * self._wait))
         status = self._process.returncode
         logger.error("the worker ended; another one starts", extra={"facts": {"status": status}})
         self._start()

@@ -4,16 +4,17 @@ import logging
 import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
+from io import BytesIO
 from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
+from pydicom.dataset import Dataset
 
 from clients.dicom.node.config import Poll, Tls
 from clients.dicom.node.dicomweb import connect
 from clients.dicom.node.receive import OUT_OF_RESOURCES, Inbox, Refused
 from clients.dicom.node.spool import Spool
-from clients.dicom.objects.common import encoded
 
 logger = logging.getLogger("nanocxr.node.poll")
 
@@ -67,7 +68,7 @@ class Poller:
                 continue
             film = client.retrieve_instance(study, series, instance)
             try:
-                self._inbox.take(encoded(film), CALLING)
+                self._inbox.take(_file(film), CALLING)
             except Refused as refusal:
                 if refusal.status == OUT_OF_RESOURCES:
                     return
@@ -84,6 +85,12 @@ class Poller:
             if len(page) < PAGE:
                 return
             offset += PAGE
+
+
+def _file(film: Dataset) -> bytes:
+    file = BytesIO()
+    film.save_as(file, enforce_file_format=True)
+    return file.getvalue()
 
 
 def _uids(found: dict[str, Any]) -> Uids:

@@ -23,9 +23,10 @@ from clients import (
     ServiceBusy,
     ServiceFailed,
 )
-from clients.dicom.node import deliver, dicomweb
+from clients.dicom.node import deliver, deliver_stow
 from clients.dicom.node.config import Config, ConfigError, Destination, When, load, secret
 from clients.dicom.node.deliver import Later, NotTaken
+from clients.dicom.node.dicomweb import connect
 from clients.dicom.node.header import Header, HeaderError, read_header
 from clients.dicom.node.spool import Delivery, Film, Spool, State, only_one
 from clients.dicom.objects import FilmError, report
@@ -202,8 +203,8 @@ class Worker:
             own = self._config.receive.ae_title
             deliver.store(destination.archive, destination.tls, own, delivery.files)
         elif destination.url is not None:
-            client = dicomweb.connect(destination.url, destination.key_file, destination.tls)
-            dicomweb.store(client, delivery.files)
+            client = connect(destination.url, destination.key_file, destination.tls)
+            deliver_stow.store(client, delivery.files)
 
     def _pause(self, tries: int) -> float:
         return pause(tries, self._config.limits.wait_seconds)

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from click.testing import CliRunner, Result
+from prometheus_client.parser import text_string_to_metric_families
 from pydicom import Dataset, dcmread
 from pynetdicom import AE
 
+from clients.cli.main import cli
 from clients.dicom.node.classes import VERIFICATION
 from tests.clients.dicom.tools import tool
 from tests.e2e.conftest import ROOT, free_port
@@ -37,7 +40,18 @@ ORTHANC: dict[str, Any] = {
     "Plugins": [str(DICOMWEB)],
     "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
 }
-NODE = (sys.executable, "-c", "from clients.cli.main import cli; cli()", "node")
+CXR_NODE = (sys.executable, "-c", "from clients.cli.main import cli; cli()", "node", "--config")
+# The same without the commands beside it, whose imports take longer than a node's start.
+RUN = """
+import sys
+from pathlib import Path
+from clients.dicom.node.command import run
+from clients.dicom.node.config import load
+
+file = Path(sys.argv[1])
+run(load(file), file)
+"""
+NODE = (sys.executable, "-c", RUN)
 
 
 @dataclass
@@ -165,14 +179,8 @@ class Node:
             "limits": "wait_seconds = 1\nfree_mib = 0\nsilent_seconds = 5",
         }
         lines = [f'spool = "{self.spool}"', self.destination]
-        for name, keys in tables.items():
-            extra = "\n".join(
-                line.partition(" ")[2]
-                for line in self.more.splitlines()
-                if line.startswith(f"{name} ")
-            )
-            lines.append(f"[{name}]\n{keys}\n{extra}")
-        lines += [line for line in self.more.splitlines() if line.startswith("[")]
+        lines += [f"[{name}]\n{keys}" for name, keys in tables.items()]
+        lines.append(self.more)
         self.config.write_text("\n".join(lines))
 
     def start(self, within: tuple[str, ...] = (), *, wait: bool = True) -> None:
@@ -180,7 +188,7 @@ class Node:
         self.write()
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*within, *NODE, "--config", str(self.config)],
+                [*within, *NODE, str(self.config)],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -215,21 +223,12 @@ class Node:
         self.process.wait()
         self.process = None
 
-    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def command(self, name: str, *words: str) -> Result:
         """Run one of its commands."""
-        name, *rest = words
-        return subprocess.run(
-            [*NODE, name, "--config", str(self.config), *rest],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return CliRunner().invoke(cli, ["node", name, "--config", str(self.config), *words])
 
     def metric(self, name: str, **labels: str) -> float:
         """One of its metrics now; 0 where it has none."""
-        from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
-
         text = httpx.get(f"{self.url}/metrics", timeout=60).text
         return sum(
             sample.value
@@ -253,7 +252,7 @@ def node(
 ) -> Iterator[Node]:
     """Run a node.
 
-    ``more`` has further keys, each line with its table first: ``objects kinds = ["sr"]``.
+    ``more`` are further tables of its file.
     """
     made = Node(folder, service, destination, more)
     made.start(within)

@@ -50,8 +50,8 @@ class Taker:
         return self.statuses.pop(0) if self.statuses else 0
 
     def requested(self, event: Event) -> None:
-        contexts = event.assoc.requestor.primitive.presentation_context_definition_list
-        self.proposed.append(sorted(one.abstract_syntax for one in contexts))
+        contexts = event.assoc.requestor.requested_contexts
+        self.proposed.append(sorted(str(one.abstract_syntax) for one in contexts))
 
     def done(self, _: Event) -> None:
         self.released += 1
