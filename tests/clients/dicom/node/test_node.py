@@ -85,10 +85,9 @@ class TestFilm:
         path = tmp_path / RG1
         path.write_bytes(sample(RG1))
         study = str(dcmread(path, stop_before_pixels=True).StudyInstanceUID)
+        options = ["-xw", "-R", "-aec", "NANOCXR"]
         done = subprocess.run(
-            [
-                tool("storescu"), "-xw", "-R", "-aec", "NANOCXR", "127.0.0.1", str(running.port), path,
-            ],
+            [tool("storescu"), *options, "127.0.0.1", str(running.port), path],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
