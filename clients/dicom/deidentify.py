@@ -22,6 +22,7 @@ from dicomanonymizer.simpledicomanonymizer import (
     initialize_actions,
     keep,
 )
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
@@ -36,6 +37,7 @@ Rule = Callable[[Dataset, Place], None]
 
 EDITION = "dicomfields_2026c"
 METHOD = ("113100", "Basic Application Confidentiality Profile")  # PS3.16 CID 7050
+PATIENT_GROUP = 0x0010
 LEAST_KEY = 16  # bytes
 UUID_BITS = 128
 
@@ -123,9 +125,17 @@ class Deidentifier:
 
     def _clean(self, dataset: Dataset) -> None:
         anonymize_dataset(dataset, base_rules_gen=lambda: dict(self._rules))
-        for element in dataset:
-            for item in element.value if element.VR == "SQ" else ():
-                self._clean(item)
+        for element in list(dataset):
+            if self._is_about_somebody(element):
+                del dataset[element.tag]
+            elif element.VR == "SQ":
+                for item in element.value:
+                    self._clean(item)
+
+    def _is_about_somebody(self, element: DataElement) -> bool:
+        """Whether it names a person, or describes the patient, and the table has no rule for it."""
+        place = (element.tag.group, element.tag.element)
+        return place not in self._rules and (element.VR == "PN" or place[0] == PATIENT_GROUP)
 
     def _replace_uids(self, dataset: Dataset, tag: Place) -> None:
         if tag not in dataset or dataset[tag].is_empty:

@@ -15,7 +15,8 @@ def of(levels: Pixels) -> Heatmap:
 
 def blob(rows: int, columns: int, y: float, x: float, width: float = 40) -> Pixels:
     distance = np.hypot(np.arange(rows)[:, None] - y, np.arange(columns)[None] - x)
-    return np.rint(200 * np.exp(-((distance / width) ** 2))).astype(np.uint8)
+    levels: Pixels = np.rint(200 * np.exp(-((distance / width) ** 2))).astype(np.uint8)
+    return levels
 
 
 class TestOutlines:

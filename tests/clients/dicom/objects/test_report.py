@@ -4,6 +4,7 @@ import logging
 import warnings
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -80,7 +81,7 @@ class TestPatient:
         ],
     )
     def test_odd_values_are_kept_and_never_told(
-        self, reader: Reader, odd: dict[str, str], caplog: pytest.LogCaptureFixture
+        self, reader: Reader, odd: dict[str, Any], caplog: pytest.LogCaptureFixture
     ) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the writer of the film

@@ -62,7 +62,7 @@ def test_validators_tell_of_errors(reader: Reader, tmp_path: Path) -> None:
     data = film(**DX)
     report = by_kind(data, read_by(reader, data)[0])["sr"]
     del report.CompletionFlag
-    report.ContentSequence[-1].ContentSequence[0].ContentSequence.pop(2)  # the finding
+    report.ContentSequence[-1].ContentSequence[0].ContentSequence.pop(1)  # tracking UID
     file = tmp_path / "broken.dcm"
     file.write_bytes(encoded(report))
     assert any("CompletionFlag" in line for line in verified(file))

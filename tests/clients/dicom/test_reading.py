@@ -1,0 +1,211 @@
+"""Readings and commands against a really running service with the tiny model."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+from click.testing import CliRunner, Result
+
+from clients import ChestXrayClient, Prediction, Problem, ServiceUnreachable
+from clients.cli.main import cli
+from clients.cli.terminal import NOTICE
+from clients.dicom import KINDS, read
+from clients.dicom.files import write_new
+from service.model.reader import Reader
+from tests.clients.dicom.films import DX, film, read_by
+from tests.clients.sdk.http_server import Answer, Server
+from tests.e2e.conftest import running
+from tests.e2e.marked import NEEDLES, marked
+from tests.factories import png_bytes
+
+FILM = film(**DX)
+LATERAL = film(view="LL")
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def url(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("service")
+    with running(folder, CXR_MODEL=str(tiny_model)) as service:
+        yield service.url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[ChestXrayClient]:
+    with ChestXrayClient(url) as client:
+        yield client
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+class TestRead:
+    def test_gives_reading_and_heatmap_of_the_whole_film(
+        self, client: ChestXrayClient, reader: Reader
+    ) -> None:
+        reading, heatmap = read(client, FILM, KINDS)
+        expected, drawn = read_by(reader, FILM)
+        assert isinstance(reading, Prediction)
+        assert reading.probability == pytest.approx(expected.probability, abs=1e-5)
+        assert heatmap is not None
+        assert heatmap.grid.shape == drawn.grid.shape
+        assert abs(heatmap.grid.astype(int) - drawn.grid).max() <= 1
+
+    def test_asks_for_no_heatmap_where_none_is_needed(self, client: ChestXrayClient) -> None:
+        reading, heatmap = read(client, FILM, frozenset({"sr"}))
+        assert isinstance(reading, Prediction)
+        assert heatmap is None
+
+    @pytest.mark.parametrize(
+        ("data", "code"),
+        [
+            (LATERAL, "not_frontal"),
+            (png_bytes(), "not_an_image"),
+            (FILM[:-500], "truncated_image"),
+        ],
+    )
+    def test_refusal_is_a_problem_with_its_code(
+        self, client: ChestXrayClient, data: bytes, code: str
+    ) -> None:
+        refused, heatmap = read(client, data, KINDS)
+        assert isinstance(refused, Problem)
+        assert refused.code == code
+        assert heatmap is None
+
+    def test_a_service_that_is_away_is_no_refusal(self) -> None:
+        with ChestXrayClient(NOBODY, retries=0) as client, pytest.raises(ServiceUnreachable):
+            read(client, FILM, KINDS)
+
+    def test_sends_nobody_s_name(self, server: Server) -> None:
+        server.on("/predict", Answer.problem(422, "not_a_chest"))
+        with ChestXrayClient(server.url) as client:
+            read(client, marked(), KINDS)
+        (asked,) = server.asked
+        (part,) = asked.parts
+        assert not [needle for needle in NEEDLES if needle in part.content.lower()]
+        assert part.filename == "image"
+
+
+def test_sample_in_the_documentation_runs(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "hospital.md"
+    (sample,) = re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "film.dcm").write_bytes(FILM)
+    monkeypatch.chdir(tmp_path)
+    exec(sample.replace("http://localhost:3000", url), {})
+    written = {file.stem for file in tmp_path.glob("*.dcm")} - {"film"}
+    assert written == {"SR", "OT", "PR", "SEG"}
+
+
+class TestReportCommand:
+    def test_writes_the_objects_that_the_function_makes(
+        self, url: str, reader: Reader, tmp_path: Path
+    ) -> None:
+        (tmp_path / "film.dcm").write_bytes(FILM)
+        result = run("report", tmp_path / "film.dcm", "--out", tmp_path / "out", "--url", url)
+        assert result.exit_code == 0, result.output
+        assert NOTICE in result.stderr
+        files = [Path(line) for line in result.stdout.splitlines()]
+        assert sorted(files) == sorted((tmp_path / "out").iterdir())
+        made = {pydicom.dcmread(file).Modality: pydicom.dcmread(file) for file in files}
+        assert made.keys() == {"SR", "OT", "PR"}
+        for modality, dataset in made.items():
+            name = f"{modality}-{dataset.SOPInstanceUID}.dcm"
+            assert (tmp_path / "out" / name) in files
+
+    def test_leaves_what_is_there_as_it_is(self, url: str, tmp_path: Path) -> None:
+        (tmp_path / "film.dcm").write_bytes(FILM)
+        command = (
+            "report",
+            tmp_path / "film.dcm",
+            "--out",
+            tmp_path / "out",
+            "--url",
+            url,
+            "--seg",
+        )
+        assert run(*command).exit_code == 0
+        before = {file: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+        assert len(before) == 4
+        assert run(*command).exit_code == 0
+        assert {file: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+
+    @pytest.mark.parametrize(("option", "written"), [("--refusals", 1), ("--no-refusals", 0)])
+    def test_refused_film_is_named_and_the_others_are_read(
+        self, url: str, tmp_path: Path, option: str, written: int
+    ) -> None:
+        for name, data in {"a": LATERAL, "b": png_bytes(), "c": FILM}.items():
+            (tmp_path / name).write_bytes(data)
+        result = run(
+            *("report", tmp_path / "a", tmp_path / "b", tmp_path / "c"),
+            *("--out", tmp_path / "out", "--url", url, "--no-sc", "--no-gsps", option),
+        )
+        assert result.exit_code == 3
+        assert f"{tmp_path / 'a'}: not_frontal: " in result.stderr
+        assert f"{tmp_path / 'b'}: " in result.stderr
+        assert len(list((tmp_path / "out").iterdir())) == written + 1
+
+    def test_without_a_service_stops_with_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "film.dcm").write_bytes(FILM)
+        result = run("report", tmp_path / "film.dcm", "--out", tmp_path / "out", "--url", NOBODY)
+        assert result.exit_code == 1
+        assert "No answer" in result.stderr
+        assert "Traceback" not in result.output
+
+    def test_without_any_kind_is_wrong_usage(self, tmp_path: Path) -> None:
+        (tmp_path / "film.dcm").write_bytes(FILM)
+        options = ("--no-sr", "--no-sc", "--no-gsps")
+        assert run("report", tmp_path / "film.dcm", "--out", tmp_path, *options).exit_code == 2
+
+
+class TestDeidentifyCommand:
+    def test_writes_films_by_their_new_names_and_warns(self, tmp_path: Path) -> None:
+        folder = tmp_path / "DOE JANE"
+        (folder / "deeper").mkdir(parents=True)
+        (folder / "JANE.dcm").write_bytes(film())
+        (folder / "deeper" / "quiet.dcm").write_bytes(
+            film(SOPInstanceUID="1.2.9", BurnedInAnnotation="NO")
+        )
+        (folder / "notes.txt").write_text("DOE")
+        result = run("deidentify", folder, tmp_path / "out")
+        assert result.exit_code == 3
+        assert f"{folder / 'notes.txt'}: This is no DICOM file." in result.stderr
+        assert result.stderr.count("Burned In Annotation") == 1
+        written = [pydicom.dcmread(line) for line in result.stdout.splitlines()]
+        assert len(written) == 2
+        assert len({dataset.StudyInstanceUID for dataset in written}) == 1
+        for file in (tmp_path / "out").iterdir():
+            assert b"DOE" not in file.read_bytes()
+            assert file.stem == pydicom.dcmread(file).SOPInstanceUID
+
+    def test_key_file_gives_the_same_uids_in_every_run(self, tmp_path: Path) -> None:
+        (tmp_path / "film.dcm").write_bytes(film())
+        (tmp_path / "key").write_bytes(bytes(range(32)))
+        for out, key in (("a", True), ("b", True), ("c", False), ("d", False)):
+            options = ("--key", tmp_path / "key") if key else ()
+            assert run("deidentify", tmp_path / "film.dcm", tmp_path / out, *options).exit_code == 0
+        names = [next((tmp_path / out).iterdir()).name for out in "abcd"]
+        assert names[0] == names[1]
+        assert len(set(names)) == 3
+
+    def test_short_key_is_wrong_usage(self, tmp_path: Path) -> None:
+        (tmp_path / "film.dcm").write_bytes(film())
+        (tmp_path / "key").write_bytes(b"secret")
+        result = run(
+            "deidentify", tmp_path / "film.dcm", tmp_path / "out", "--key", tmp_path / "key"
+        )
+        assert result.exit_code == 2
+        assert not (tmp_path / "out").exists()
+
+
+class TestWriteNew:
+    def test_never_touches_another_s_file_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        target = tmp_path / "object.dcm"
+        assert write_new(target, b"first")
+        assert not write_new(target, b"second")
+        assert target.read_bytes() == b"first"
+        assert list(tmp_path.iterdir()) == [target]
