@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 VERIFICATION = UID("1.2.840.10008.1.1")
+ECHO_ENCODINGS: tuple[UID, ...] = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 TAKEN: tuple[UID, ...] = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,

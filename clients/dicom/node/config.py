@@ -287,7 +287,7 @@ class Limits:
     Attributes
     ----------
     film_mib
-        MiB of one film; also of one that is deflated, after inflation.
+        MiB of one film, as it is sent.
     associations
         Associations at once; twice as many connections are accepted.
     free_mib

@@ -13,6 +13,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 from clients.dicom.node.classes import (
+    ECHO_ENCODINGS,
     ENCODINGS,
     PDU_BYTES,
     TAKEN,
@@ -155,7 +156,7 @@ class Receiver:
         self._entity.require_calling_aet = list(settings.calling)
         self._entity.network_timeout = limits.silent_seconds
         self._entity.acse_timeout = limits.silent_seconds
-        self._entity.add_supported_context(VERIFICATION)
+        self._entity.add_supported_context(VERIFICATION, list(ECHO_ENCODINGS))
         for taken in TAKEN + (TAKEN_BY_SETTING if settings.for_processing else ()):
             self._entity.add_supported_context(taken, list(ENCODINGS))
         self._server: Gate = self._entity.make_server(  # type: ignore[assignment]  # so it says
