@@ -5,11 +5,14 @@ No label takes a value from outside: series do not grow, and no patient's name i
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from clients.dicom.node.spool import Spool
+
+# A second series for each of a counter, with the time of its start.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
 RECEIVED = Counter(

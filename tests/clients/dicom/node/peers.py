@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom import Dataset, dcmread
@@ -101,6 +102,10 @@ class Archive:
         """How many instances it has."""
         statistics = httpx.get(f"http://127.0.0.1:{self.http_port}/statistics", timeout=60)
         return int(statistics.json()["CountInstances"])
+
+    def has(self, least: int) -> bool:
+        """Whether it has so many instances."""
+        return self.count() >= least
 
     def classes(self, study: str) -> list[str]:
         """SOP classes of the instances of a study."""
@@ -238,6 +243,13 @@ class Node:
         )
 
 
+def kill_worker(running: Node) -> None:
+    """Kill what reads and delivers, without a warning."""
+    assert running.process is not None
+    for worker in psutil.Process(running.process.pid).children():
+        worker.kill()
+
+
 def to_archive(archive: Archive, name: str = "pacs") -> str:
     """The destination of a node: this archive, by C-STORE."""
     return (
@@ -313,3 +325,8 @@ def until(happened: Callable[[], bool], node: Node) -> None:
         wait_until(happened)
     except AssertionError:
         raise AssertionError(node.log) from None
+
+
+def send_until_stored(node: Node, one: Dataset) -> None:
+    """Send a film as a modality does: again, until it is answered."""
+    until(lambda: send(node.port, one) == [0], node)

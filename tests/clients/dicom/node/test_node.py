@@ -5,13 +5,13 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from threading import Thread
 
 import httpx
-import psutil
 import pytest
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset, dcmread
@@ -22,14 +22,17 @@ from pydicom.uid import (
 )
 
 from clients import ChestXrayClient
+from clients.dicom.node.classes import SENT
 from tests.clients.dicom.node.peers import (
     CXR_NODE,
     Archive,
     Node,
     archive,
     film,
+    kill_worker,
     node,
     send,
+    send_until_stored,
     to_archive,
     until,
 )
@@ -94,6 +97,9 @@ class TestFilm:
         until(lambda: orthanc.classes(study) == RESULTS, running)
         with ChestXrayClient(service.url) as client:
             probability = client.predict(path).probability
+        for one in orthanc.instances(study):
+            made = orthanc.fetch(one)
+            assert made.file_meta.TransferSyntaxUID == SENT[made.SOPClassUID]
         found = probabilities(report_of(orthanc, study))
         assert found == [pytest.approx(100 * probability, abs=0.01)]
 
@@ -154,7 +160,7 @@ class TestKilled:
             sent = [senders.submit(send_until_stored, running, one) for one in films]
             for kill in range(self.KILLS):
                 enough = kill * len(RESULTS) * self.FILMS // self.KILLS
-                until(lambda least=enough: pacs.count() >= least, running)  # type: ignore[misc]
+                until(partial(pacs.has, enough), running)
                 if choice.random() < 0.5:
                     running.kill()
                     running.start()
@@ -163,22 +169,11 @@ class TestKilled:
             for answer in sent:
                 answer.result()
             everything = len(RESULTS) * self.FILMS
-            until(lambda: pacs.count() >= everything, running)
+            until(partial(pacs.has, everything), running)
             until(lambda: running.metric("nanocxr_node_films", state="done") == len(films), running)
             for one in films:
                 assert pacs.classes(one.StudyInstanceUID) == RESULTS
             assert pacs.count() == everything
-
-
-def send_until_stored(running: Node, one: Dataset) -> None:
-    """As a modality does: again, until it is answered."""
-    until(lambda: send(running.port, one) == [0], running)
-
-
-def kill_worker(running: Node) -> None:
-    assert running.process is not None
-    for worker in psutil.Process(running.process.pid).children():
-        worker.kill()
 
 
 class TestArchive:

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import Dataset
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -33,7 +31,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
-from clients.dicom.node.classes import PDU_BYTES, TAKEN, VERIFICATION
+from clients.dicom.node.classes import TAKEN, VERIFICATION
 from clients.dicom.node.config import Config, Destination, Limits, Receive, Tls
 from clients.dicom.node.gate import MAX_WAITING, allowed, client_tls
 from clients.dicom.node.header import OWN_MAKER, OWN_SERIES, HeaderError, read_header
@@ -50,6 +48,7 @@ from clients.dicom.node.receive import (
 from clients.dicom.node.spool import Kept, Spool
 from clients.dicom.objects.common import MANUFACTURER, SERIES, encoded
 from tests.clients.dicom.node.peers import echo, film, send
+from tests.clients.dicom.node.streams import closed, damaged, request_unit, sent, store_units
 from tests.e2e.conftest import free_port
 from tests.processes import wait_until
 
@@ -297,59 +296,6 @@ class TestTls:
             assert echo_by_tls(port, client_tls(certificates))
 
 
-def request_unit() -> bytes:
-    """An association request, as a sender writes it."""
-    sent: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        entity = AE("SENDER")
-        entity.acse_timeout = 0.2
-        entity.add_requested_context(film().SOPClassUID, ExplicitVRLittleEndian)
-        entity.add_requested_context(VERIFICATION)
-
-        def accept() -> None:
-            connection, _ = server.accept()
-            with connection:
-                sent.append(connection.recv(1 << 16))
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        entity.associate("127.0.0.1", server.getsockname()[1], ae_title="NANOCXR")
-        thread.join()
-    return sent[0]
-
-
-def store_units(dataset: Dataset, *, last: bool = True, context: int = 1) -> Iterator[bytes]:
-    """C-STORE of a film as P-DATA units."""
-    from pynetdicom.dimse_messages import C_STORE_RQ  # noqa: PLC0415
-    from pynetdicom.dimse_primitives import C_STORE  # noqa: PLC0415
-    from pynetdicom.dsutils import encode  # noqa: PLC0415
-    from pynetdicom.pdu import P_DATA_TF  # noqa: PLC0415
-
-    store = C_STORE()
-    store.MessageID, store.Priority = 1, 0
-    store.AffectedSOPClassUID = dataset.SOPClassUID
-    store.AffectedSOPInstanceUID = dataset.SOPInstanceUID
-    content = encode(dataset, is_implicit_vr=False, is_little_endian=True)
-    store.DataSet = BytesIO(content or b"")
-    message = C_STORE_RQ()
-    message.primitive_to_message(store)
-    for part in message.encode_msg(context, PDU_BYTES):
-        unit = P_DATA_TF()
-        unit.from_primitive(part)
-        yield unit.encode()
-
-
-def closed(connection: socket.socket) -> bool:
-    """Whether the other end closes, whatever it sends before."""
-    connection.settimeout(120)
-    try:
-        while connection.recv(1 << 16):
-            pass
-    except ConnectionError:
-        pass
-    return True
-
-
 class TestHostile:
     """Whatever a sender does, others are served."""
 
@@ -434,25 +380,6 @@ class TestHostile:
             assert all(pool.map(lambda stream: sent(port, stream), streams))
         wait_until(lambda: echo(port))
         wait_until(lambda: not any("Acceptor" in one.name for one in threading.enumerate()))
-
-
-def damaged(stream: bytes, choice: random.Random) -> bytes:
-    """The same with other bytes near its start, or cut."""
-    changed = bytearray(stream)
-    for _ in range(choice.randint(1, 4)):
-        changed[choice.randrange(900)] = choice.randrange(256)
-    return bytes(changed[: choice.choice([len(changed), choice.randrange(len(changed))])])
-
-
-def sent(port: int, stream: bytes) -> bool:
-    """Send it; whether the connection is closed then."""
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        try:
-            connection.sendall(stream)
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-        return closed(connection)
 
 
 class TestHeader:
