@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from clients.dicom.node.config import Config, ConfigError
+from clients.dicom.node.config import Config, ConfigError, secret
+from clients.dicom.node.gate import client_tls
 from clients.dicom.node.metrics import REGISTRY, WORKERS, SpoolCollector
 from clients.dicom.node.poll import Poller
 from clients.dicom.node.receive import Inbox, Receiver
@@ -91,6 +93,7 @@ def run(config: Config, path: Path) -> None:
     ConfigError, SpoolError
         If it cannot start.
     """
+    _check_files(config)
     logs.to_stream(sys.stderr, os.environ)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -104,6 +107,20 @@ def run(config: Config, path: Path) -> None:
             _look_after(stop, worker, spool, config)
         logger.info("the node ended")
     spool.close()
+
+
+def _check_files(config: Config) -> None:
+    """Find keys and certificates that cannot be read now, and not at the first film."""
+    secret(config.service.key_file)
+    for destination in config.destination:
+        secret(destination.key_file)
+        if destination.tls is not None:
+            try:
+                client_tls(destination.tls)
+            except OSError as error:
+                raise ConfigError(
+                    f"tls of {destination.name}: {error.strerror or error}"
+                ) from error
 
 
 @contextmanager
@@ -140,5 +157,8 @@ def _look_after(stop: threading.Event, worker: WorkerProcess, spool: Spool, conf
     while not stop.wait(LOOK_SECONDS):
         worker.look_after()
         if time.monotonic() - expired > EXPIRE_SECONDS:
-            spool.expire(config.retention.film_hours, config.retention.row_days)
+            try:
+                spool.expire(config.retention.film_hours, config.retention.row_days)
+            except (OSError, sqlite3.Error):  # the disk is full or fails: films are refused
+                logger.exception("what is done could not be removed")
             expired = time.monotonic()

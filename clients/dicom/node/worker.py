@@ -12,7 +12,9 @@ import signal
 import sqlite3
 import sys
 import threading
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from clients import (
@@ -37,6 +39,7 @@ from service.parent import end_with
 
 logger = logging.getLogger("nanocxr.node.worker")
 
+SPOOL_SECONDS = 1.0  # until a spool that failed is used again
 IDLE_SECONDS = 0.2  # between two looks at a spool with nothing to do
 MAX_DEATHS = 5  # of a worker, one after the other while it had the same film
 MAX_DOUBLINGS = 30
@@ -84,32 +87,40 @@ class Worker:
         with ChestXrayClient(
             service.url, timeout=service.timeout, retries=0, api_key=secret(service.key_file)
         ) as client:
-            threads = [
-                threading.Thread(target=self._read_all, args=(client,), name="reader")
-                for _ in range(self._config.limits.readers)
-            ] + [
-                threading.Thread(target=self._deliver_all, args=(one,), name=one.name)
-                for one in self._config.destination
-            ]
+            turns = [partial(self._read_next, client)] * self._config.limits.readers
+            turns += [partial(self._deliver_next, one) for one in self._config.destination]
+            threads = [threading.Thread(target=self._repeat, args=(turn,)) for turn in turns]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
 
-    def _read_all(self, client: ChestXrayClient) -> None:
-        while not self._stop.is_set():
-            film = self._next_film()
-            if film is None:
-                self._stop.wait(IDLE_SECONDS)
-                continue
-            try:
-                self._read(client, film)
-            except (OSError, sqlite3.Error):  # the disk is full: the film stays as it was
-                logger.exception("a film could not be read now", extra=_facts(film.key))
-                self._stop.wait(self._pause(film.tries))
-            finally:
-                with self._lock:
-                    self._taken.discard(film.key)
+    def _repeat(self, turn: Callable[[], bool]) -> None:
+        """Take turns until the worker stops; one that fails in an unknown way ends all."""
+        try:
+            while not self._stop.is_set():
+                try:
+                    found = turn()
+                except (OSError, sqlite3.Error):  # the disk is full: all stays as it was
+                    logger.exception("the spool cannot be used now")
+                    self._stop.wait(SPOOL_SECONDS)
+                else:
+                    if not found:
+                        self._stop.wait(IDLE_SECONDS)
+        finally:
+            self._stop.set()
+
+    def _read_next(self, client: ChestXrayClient) -> bool:
+        """Read a film; whether there was one."""
+        film = self._next_film()
+        if film is None:
+            return False
+        try:
+            self._read(client, film)
+        finally:
+            with self._lock:
+                self._taken.discard(film.key)
+        return True
 
     def _next_film(self) -> Film | None:
         with self._lock:
@@ -167,17 +178,13 @@ class Worker:
         level = logging.ERROR if state is State.DEAD else logging.INFO
         logger.log(level, "a film has no results", extra=_facts(film.key, code=code))
 
-    def _deliver_all(self, destination: Destination) -> None:
-        while not self._stop.is_set():
-            try:
-                delivery = self._spool.due_delivery(destination.name)
-                if delivery is None:
-                    self._stop.wait(IDLE_SECONDS)
-                else:
-                    self._deliver(destination, delivery)
-            except (OSError, sqlite3.Error):
-                logger.exception("results could not be delivered now")
-                self._stop.wait(self._pause(0))
+    def _deliver_next(self, destination: Destination) -> bool:
+        """Deliver the results of a film; whether there were any."""
+        delivery = self._spool.due_delivery(destination.name)
+        if delivery is None:
+            return False
+        self._deliver(destination, delivery)
+        return True
 
     def _deliver(self, destination: Destination, delivery: Delivery) -> None:
         facts = {"destination": destination.name}
@@ -194,6 +201,11 @@ class Worker:
                 "results were refused", extra=_facts(delivery.key, code=refusal.code, **facts)
             )
             self._spool.give_up(delivery, destination.name, refusal.code)
+        except (OSError, sqlite3.Error):
+            raise
+        except Exception:  # the results of other films are delivered
+            logger.exception("results cannot be delivered", extra=_facts(delivery.key, **facts))
+            self._spool.give_up(delivery, destination.name, "internal_error")
         else:
             self._spool.delivered(delivery, destination.name)
             logger.info("results were delivered", extra=_facts(delivery.key, **facts))

@@ -1,5 +1,6 @@
 """What archives answer, and what becomes of the results."""
 
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -21,6 +22,7 @@ from pynetdicom.events import Event
 from clients import Problem
 from clients.dicom.node import deliver
 from clients.dicom.node.classes import SENT
+from clients.dicom.node.config import Tls
 from clients.dicom.node.deliver import Later, NotTaken
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
@@ -42,6 +44,7 @@ class Taker:
     proposed: list[list[str]] = field(default_factory=list)
     released: int = 0
     aborts: bool = False
+    tls: Tls | None = None
 
     def store(self, event: Event) -> int:
         if self.aborts:
@@ -74,6 +77,7 @@ def taker() -> Iterator[Callable[..., Taker]]:
         entity.start_server(
             ("127.0.0.1", made.port),
             block=False,
+            ssl_context=None if made.tls is None else own_tls(made.tls),
             evt_handlers=[
                 (evt.EVT_C_STORE, made.store),
                 (evt.EVT_REQUESTED, made.requested),
@@ -86,6 +90,14 @@ def taker() -> Iterator[Callable[..., Taker]]:
     yield start
     for entity in entities:
         entity.shutdown()
+
+
+def own_tls(tls: Tls) -> ssl.SSLContext:
+    """An archive's, which asks for the node's certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(str(tls.certificate), tls.key)
+    return context
 
 
 @pytest.fixture
@@ -161,6 +173,25 @@ def content(file: bytes) -> bytes:
     """The data set of a file: who receives it writes meta information of its own."""
     length = int.from_bytes(file[140:144], "little")  # (0002,0000), its VR and length before it
     return file[144 + length :]
+
+
+class TestTls:
+    def test_results_go_by_it(
+        self, taker: Callable[..., Taker], results: list[Path], certificates: Tls
+    ) -> None:
+        archive = taker(tls=certificates)
+        deliver.store(("PACS", "127.0.0.1", archive.port), certificates, "NANOCXR", results)
+        assert len(archive.got) == 2
+
+    def test_archive_that_is_somebody_else_gets_nothing(
+        self, taker: Callable[..., Taker], results: list[Path], certificates: Tls
+    ) -> None:
+        archive = taker(tls=certificates)
+        with pytest.raises(Later):
+            deliver.store(("PACS", "127.0.0.1", archive.port), Tls(), "NANOCXR", results)
+        with pytest.raises(Later):
+            store(archive, results)
+        assert archive.got == []
 
 
 class TestLater:

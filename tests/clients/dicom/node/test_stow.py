@@ -125,9 +125,7 @@ class TestMalformed:
         port = int(listen().rpartition(":")[2])
         head = f"POST /studies HTTP/1.1\r\nHost: n\r\nContent-Type: {TYPE}\r\nContent-Length: 9999"
         with socket.create_connection(("127.0.0.1", port), 120) as connection:
-            connection.sendall(
-                head.encode() + b"Content-Length: 9999\r\n\r\n" + body(b"x", end=b"")
-            )
+            connection.sendall(f"{head}\r\n\r\n".encode() + body(b"x", end=b""))
             assert read_to_end(connection).startswith(b"HTTP/1.1 408 ")
 
 
