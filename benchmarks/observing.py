@@ -1,13 +1,13 @@
-"""What metrics, logs and the veil cost: images per second with them over images per second without.
+"""What metrics, logs and spans cost: images per second with them over images per second without.
 
     python -m benchmarks.observing [--model models/default/1] [--pairs 12] [--images 64]
 
-Two services run side by side, one as it ships and one without both middlewares of service.observe,
+Two services run side by side, one as it ships and one without the middleware of service.observe,
 and so without lines in the log (benchmarks/unobserved.py). They are asked in turns, with 16
 requests at once for a PNG of 1024 x 1024; each pair of turns gives one ratio. The processor time of
 the service's processes, over the same turns, leaves the client out.
 
-Turns differ by more than what is measured. So the middlewares are also timed alone, around an app
+Turns differ by more than what is measured. So the middleware is also timed alone, around an app
 that does nothing but pass through the stages of a reading, and set against the processor time of an
 image.
 """
@@ -37,10 +37,11 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.observe import logs
-from service.observe.middleware import InnerMiddleware, OuterMiddleware
+from service.observe.middleware import ObserveMiddleware
 from service.observe.stages import NAMES, stage
-from tests.e2e.conftest import free_port, wait_until_ready
+from tests.e2e.conftest import wait_until_ready
 from tests.factories import chest, png_bytes
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 16
@@ -100,7 +101,7 @@ def running(target: str, model: Path) -> Iterator[Running]:
 
 
 def alone(requests: int = 5000) -> float:
-    """Seconds that both middlewares take for a request, line of the log and metrics included."""
+    """Seconds that the middleware takes for a request, line of the log and metrics included."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive())["more_body"]:
@@ -111,8 +112,12 @@ def alone(requests: int = 5000) -> float:
         await PlainTextResponse("read")(scope, receive, send)
 
     wrapped = Starlette(routes=[Mount("/predict", app)])
-    wrapped.add_middleware(InnerMiddleware, tracer_provider=NoOpTracerProvider)
-    wrapped.add_middleware(OuterMiddleware)
+    wrapped.add_middleware(
+        ObserveMiddleware,
+        tracer_provider=NoOpTracerProvider(),
+        excluded=lambda _: False,
+        service=("", "", ""),
+    )
     plain = Starlette(routes=[Mount("/predict", app)])
     with Path(os.devnull).open("w") as log:
         logging.getLogger().addHandler(logging.StreamHandler(log))

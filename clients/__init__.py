@@ -3,20 +3,22 @@
 The names in ``__all__`` are for users, see docs/api.md; modules may move.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clients.sdk.client import (
+    from clients.api import DatasetError, EvaluationError, Measures, ScoringError, evaluate, score
+    from clients.sdk.calls import Explanation
+    from clients.sdk.client import AsyncChestXrayClient, ChestXrayClient
+    from clients.sdk.errors import (
         AccessDenied,
-        ChestXrayClient,
         ChestXrayError,
-        Explanation,
         ImageRefused,
         ServiceBusy,
         ServiceFailed,
         ServiceUnreachable,
     )
-    from clients.sdk.results import (
+    from service.schemas import (
         CalibrationReference,
         ImageFacts,
         ModelInfo,
@@ -27,26 +29,38 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessDenied",
+    "AsyncChestXrayClient",
     "CalibrationReference",
     "ChestXrayClient",
     "ChestXrayError",
+    "DatasetError",
+    "EvaluationError",
     "Explanation",
     "ImageFacts",
     "ImageRefused",
+    "Measures",
     "ModelInfo",
     "ModelReference",
     "Prediction",
     "Problem",
+    "ScoringError",
     "ServiceBusy",
     "ServiceFailed",
     "ServiceUnreachable",
+    "evaluate",
+    "score",
 ]
+# In this order: the SDK alone needs no pandas.
+_MODULES = (
+    "clients.sdk.client", "clients.sdk.calls", "clients.sdk.errors", "service.schemas",
+    "clients.api",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    """Import the SDK where it is asked for: each decoding process would carry 15 MiB of it."""
+    """Import what is asked for: each decoding process would carry 15 MiB of the SDK."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from clients.sdk import client, results  # noqa: PLC0415
-
-    return (vars(results) | vars(client))[name]
+    return next(
+        vars(module)[name] for module in map(import_module, _MODULES) if name in vars(module)
+    )

@@ -4,7 +4,6 @@ The export of an ecosystem is a zip with a JSON file for each advisory. Format a
 https://ossf.github.io/osv-schema/
 """
 
-import hashlib
 import json
 import zipfile
 from collections import defaultdict
@@ -17,6 +16,8 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+
+from service.files import sha256
 
 ECOSYSTEM = "PyPI"
 
@@ -104,7 +105,7 @@ class Snapshot:
                 entries = [json.loads(archive.read(name)) for name in files]
             newest = max(datetime.fromisoformat(entry["modified"]) for entry in entries)
             advisories = _by_name(entry for entry in entries if "withdrawn" not in entry)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = sha256(path)
         except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
             raise AdvisoriesUnreadable(f"{path} is no OSV export: {error}") from error
         count = len({advisory.id for found in advisories.values() for advisory in found})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from clients.datasets.items import Dataset, Item
-from clients.reports.misread import draw, worst
+from clients.reports.misread import draw, misread
 from service.model.reader import Reader
 from training.config import Config
 from training.fit.dataset import load_splits
@@ -36,7 +36,7 @@ def main() -> None:
         }
         for item in items
     ]
-    draw(worst(pd.DataFrame(rows), by=None, count=COUNT), Dataset(items=items), reader, TARGET)
+    draw(misread(pd.DataFrame(rows), by=None, count=COUNT), Dataset(items=items), reader, TARGET)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ Research software, not a medical device.
 
 The endpoints are an ASGI app that BentoML mounts beside its own /livez, /healthz, /readyz and
 /metrics; docs/api.md says why they are not native BentoML endpoints.
-What is imported of `_internal` BentoML does not offer in public: how a request is veiled, where it
-listens, how spans are flushed. tests/contract/test_seams.py has a test for each use.
+What is imported of `_internal` BentoML does not offer in public: which middleware it has, where it
+listens, how spans are made and flushed. tests/contract/test_seams.py has a test for each use.
 """
 
 import logging
@@ -18,27 +18,28 @@ import _bentoml_impl.client
 import bentoml
 import click
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml._internal.server.metrics.prometheus import PrometheusClient
 from bentoml.exceptions import BentoMLConfigException
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from uvicorn.config import HTTP_PROTOCOLS
 
 from service.auth.middleware import Guard, GuardMiddleware
 from service.errors import KeysRequired, ModelUnavailable
-from service.http.admission import Desk
+from service.http.admission import Admission
 from service.http.connection import BoundedConnection
 from service.http.endpoints import create_app
-from service.http.listening import check_address, refuse_when_told_to_end
 from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
-from service.observe.middleware import InnerMiddleware, OuterMiddleware
+from service.observe.middleware import ObserveMiddleware
 from service.parent import end_with
 from service.processor import this_processor
 from service.schemas import INTENDED_USE
 from service.settings import Settings, unknown_variables
-from service.supervisor import prepare
+from service.supervisor import check_address, prepare
 
 SUPERVISOR = "NANOCXR_SUPERVISOR"  # its process id, for the processes that serve
 FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them at exit
@@ -46,6 +47,8 @@ FLUSH_MILLISECONDS = 5000  # for the last spans; uvicorn leaves no time for them
 # BentoML makes uvicorn's configuration and says nothing of connections; this is what uvicorn takes
 # then. It reads HTTP in Python even where httptools, which bounds no head, is installed.
 HTTP_PROTOCOLS["auto"] = f"{BoundedConnection.__module__}:{BoundedConnection.__name__}"
+
+LEFT_OUT = {TimeoutMiddleware, RunnerTrafficMetricsMiddleware, OpenTelemetryMiddleware}
 
 logger = logging.getLogger("bentoml.serve")
 try:
@@ -79,22 +82,25 @@ class NoClient:
 _bentoml_impl.client.RemoteProxy = NoClient  # where BentoML imports it from when it serves
 
 
-class Observed(bentoml.Service):  # type: ignore[misc]
-    """A service with a middleware outside of BentoML's own, and without BentoML's time-out.
+class ChestXrayService(bentoml.Service):  # type: ignore[misc]
+    """A service with a middleware outside of BentoML's own, and without some of these.
 
-    That keeps all of a request, answered or not, until its time is over: hundreds of megabytes.
-    What may take long has bounds of its own here.
+    The time-out keeps all of a request, answered or not, until its time is over: hundreds of
+    megabytes; what may take long has bounds of its own here. Metrics and spans quote what may name
+    a patient; ObserveMiddleware makes them instead.
     """
 
     def to_asgi(self, is_main: bool = True) -> Any:  # noqa: FBT001, FBT002  BentoML's signature
         """The app that uvicorn runs."""
         app = super().to_asgi(is_main)
-        app.user_middleware = [
-            middleware
-            for middleware in app.user_middleware
-            if middleware.cls is not TimeoutMiddleware
-        ]
-        app.add_middleware(OuterMiddleware)
+        app.user_middleware = [one for one in app.user_middleware if one.cls not in LEFT_OUT]
+        named = bentoml.server_context
+        app.add_middleware(
+            ObserveMiddleware,
+            tracer_provider=BentoMLContainer.tracer_provider.get(),
+            excluded=BentoMLContainer.tracing_excluded_urls.get().url_disabled,
+            service=(named.service_name, named.bento_name, named.bento_version),
+        )
         app.add_middleware(PiecesMiddleware)
         return app
 
@@ -103,8 +109,8 @@ class Observed(bentoml.Service):  # type: ignore[misc]
     name="nanocxr",
     description=f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
     workers=1,
-    logging={"access": {"enabled": False}},  # OuterMiddleware writes one that names nobody
-    service_class=Observed,
+    logging={"access": {"enabled": False}},  # ObserveMiddleware writes one that names nobody
+    service_class=ChestXrayService,
     labels={"finding": "pneumonia", "use": "research-only"},
 )
 @bentoml.asgi_app(api)
@@ -119,10 +125,9 @@ class ChestXray:
         settings = Settings.from_env()
         api.state.guard = Guard(settings)
         self.reader = open_reader(settings)
-        self.desk = Desk(self.reader, settings)
-        api.state.desk = self.desk
+        self.admission = Admission(self.reader, settings)
+        api.state.admission = self.admission
         api.state.bentoml_openapi = service.openapi_spec.asdict()
-        refuse_when_told_to_end()
         if bentoml.server_context.worker_index is not None and SUPERVISOR in os.environ:
             end_with(int(os.environ[SUPERVISOR]), signal.SIGTERM)
 
@@ -156,13 +161,12 @@ class ChestXray:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """End the decoding processes; BentoML calls this when every request is answered."""
-        self.desk.close()
+        self.admission.close()
         BentoMLContainer.tracer_provider.get().force_flush(FLUSH_MILLISECONDS)
 
 
 # What the decorator made of the class; type checkers take a decorated class for the class.
 service: Any = ChestXray
-service.add_asgi_middleware(InnerMiddleware, tracer_provider=BentoMLContainer.tracer_provider.get)
 service.add_asgi_middleware(ProblemMiddleware)
 service.add_asgi_middleware(GuardMiddleware, state=api.state)
 

@@ -20,7 +20,8 @@ from service.errors import ReadingError
 from service.imaging.prepare import Prepared
 from service.model.bundle import Bundle
 from service.model.golden import TOLERANCE, Agreement, golden_readings, replay
-from service.model.reader import ModelIdentity, Reader
+from service.model.manifest import ModelIdentity
+from service.model.reader import Reader
 from service.model.session import cores
 from service.processor import this_processor
 from service.schemas import INTENDED_USE

@@ -1,29 +1,65 @@
 """Wire types: what the HTTP service answers, field by field with unit and range.
 
-OpenAPI at /docs.json and docs/api.md are made from these.
+OpenAPI at /docs.json and docs/api.md are made from these, and the SDK of ``clients`` parses answers
+with them. They understand other releases of the service: what is not named here is ignored, and
+what an older service does not send has a default.
 """
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic.json_schema import SkipJsonSchema
 
-from service.errors import ReadingError
+from service.errors import InvalidManifest, ReadingError
 from service.findings.calibration import Call
 from service.imaging.radiograph import View
-from service.model.reader import Reader, Reading
+from service.model.manifest import Manifest
 from service.model.site import Source
 from service.observe.request import current
+
+if TYPE_CHECKING:  # the SDK needs no onnxruntime
+    from service.model.reader import Reader, Reading
 
 INTENDED_USE = (
     "Research use only. Not a medical device: not for diagnosis, triage or treatment of patients."
 )
 
 
-class Wire(BaseModel):
-    """Base: immutable, no unknown fields."""
+_MANIFEST = TypeAdapter(Manifest)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+def _manifest(sent: object) -> Manifest:
+    """Parse what the service of any release sends."""
+    if isinstance(sent, Manifest):
+        return sent
+    try:
+        return _MANIFEST.validate_python(sent)
+    except InvalidManifest as error:
+        raise ValueError(str(error)) from error
+
+
+SentManifest = Annotated[
+    Manifest,
+    PlainValidator(_manifest),
+    PlainSerializer(Manifest.to_dict, return_type=dict[str, Any]),
+]
+
+
+def _sent_whole(schema: dict[str, Any]) -> None:
+    """Describe what this service sends: every field; defaults are for what another leaves out."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
+    schema["required"] = list(schema["properties"])
+
+
+class Wire(BaseModel):
+    """Base: immutable; a newer service may add fields.
+
+    Where the schema does not allow null (``SkipJsonSchema``), None stands for an older service.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra=_sent_whole)
 
 
 class OperatingPointFacts(Wire):
@@ -53,15 +89,19 @@ class ModelReference(Wire):
 class CalibrationReference(Wire):
     """What the probability and the operating point were fitted to."""
 
-    name: Source = Field(
-        description="``synthetic``: the model's own; ``site``: films of the site, by its file."
+    name: str = Field(
+        description="``synthetic``: the model's own; ``site``: films of the site, by its file.",
+        json_schema_extra={"enum": list(get_args(Source))},
     )
     sha256: str | None = Field(
+        default=None,
         pattern="^[0-9a-f]{64}$",
         description="SHA-256 of the site's file; null for the model's own.",
     )
     films: int | None = Field(
-        ge=1, description="Films of the site it was fitted to; null for the model's own."
+        default=None,
+        ge=1,
+        description="Films of the site it was fitted to; null for the model's own.",
     )
 
 
@@ -75,10 +115,13 @@ class CalibrationInUse(CalibrationReference):
     )
 
 
-class InputFacts(Wire):
+class ImageFacts(Wire):
     """What was found in the file; nothing that identifies a patient."""
 
-    format: Literal["DICOM", "PNG", "JPEG"] = Field(description="By content, not by name.")
+    format: str = Field(
+        description="By content, not by name.",
+        json_schema_extra={"enum": ["DICOM", "PNG", "JPEG"]},
+    )
     rows: int = Field(ge=1, description="Height in pixels, in display orientation.")
     columns: int = Field(ge=1, description="Width in pixels, in display orientation.")
     photometric: str = Field(
@@ -86,12 +129,15 @@ class InputFacts(Wire):
         examples=["MONOCHROME1"],
     )
     view: View | None = Field(
-        description="View Position (0018,5101); null where the file does not state it."
+        default=None,
+        description="View Position (0018,5101); null where the file does not state it.",
     )
     pixel_spacing_mm: tuple[float, float] | None = Field(
-        description="Row and column spacing at the detector in mm; null where unknown."
+        default=None,
+        description="Row and column spacing at the detector in mm; null where unknown.",
     )
     transfer_syntax: str | None = Field(
+        default=None,
         description="Transfer Syntax UID (0002,0010); null for PNG and JPEG.",
         examples=["1.2.840.10008.1.2.4.90"],
     )
@@ -106,6 +152,7 @@ class Prediction(Wire):
         description="Calibrated probability of pneumonia; see ``calibration`` for on what.",
     )
     familiarity: float | None = Field(
+        default=None,
         ge=0,
         le=1,
         description="How much the image looks like a frontal chest radiograph; null where the "
@@ -113,16 +160,19 @@ class Prediction(Wire):
     )
     call: Call = Field(description="``pneumonia`` at or above the operating point's threshold.")
     operating_point: OperatingPointFacts
-    calibration: CalibrationReference
+    calibration: CalibrationReference | SkipJsonSchema[None] = None
     model: ModelReference
-    input: InputFacts
+    input: ImageFacts
     warnings: tuple[str, ...] = Field(
-        description="What a reader of the result should know about the file; may be empty."
+        default=(),
+        description="What a reader of the result should know about the file; may be empty.",
     )
-    intended_use: str = Field(description="Always the same sentence.", examples=[INTENDED_USE])
+    intended_use: str = Field(
+        default=INTENDED_USE, description="Always the same sentence.", examples=[INTENDED_USE]
+    )
 
     @classmethod
-    def from_reading(cls, reading: Reading) -> "Prediction":
+    def from_reading(cls, reading: "Reading") -> "Prediction":
         """The wire form; heatmap and embedding stay behind."""
         return cls(
             probability=reading.probability,
@@ -131,9 +181,8 @@ class Prediction(Wire):
             operating_point=OperatingPointFacts(**asdict(reading.operating_point)),
             calibration=CalibrationReference(**asdict(reading.calibration)),
             model=ModelReference(**asdict(reading.model)),
-            input=InputFacts(**asdict(reading.radiograph)),
+            input=ImageFacts(**asdict(reading.radiograph)),
             warnings=reading.warnings,
-            intended_use=INTENDED_USE,
         )
 
 
@@ -141,14 +190,18 @@ class Problem(Wire):
     """Why there is no reading: an RFC 9457 problem, ``application/problem+json``."""
 
     type: str = Field(
+        default="about:blank",
         description="URI of the kind of problem.",
         examples=["urn:problem-type:nanocxr:not_a_chest"],
     )
-    title: str = Field(description="The kind of problem in words.", examples=["Not a chest"])
+    title: str = Field(
+        default="", description="The kind of problem in words.", examples=["Not a chest"]
+    )
     status: int = Field(ge=400, le=599, description="HTTP status; in a batch, of this one image.")
     detail: str = Field(description="The fact (a DICOM tag, a size) and the remedy, for people.")
     code: str = Field(description="Stable across releases.", examples=["not_a_chest"])
-    request_id: str = Field(
+    request_id: str | SkipJsonSchema[None] = Field(
+        default=None,
         description="Of the request, as in the header X-Request-Id and in the service's log.",
         examples=["5f0c8c7be2a04f6b8f4b2a2d3c1e9a77"],
     )
@@ -174,21 +227,25 @@ class Problem(Wire):
 class ModelInfo(Wire):
     """The served model."""
 
-    manifest: dict[str, Any] = Field(
+    manifest: SentManifest = Field(
         description="manifest.json: input, calibration, operating points, SHA-256s, provenance."
     )
-    calibration: CalibrationInUse
+    calibration: CalibrationInUse | SkipJsonSchema[None] = None
     card: str = Field(description="The model card, Markdown.")
-    provider: str = Field(
-        description="Execution provider of onnxruntime.", examples=["CPUExecutionProvider"]
+    provider: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="Execution provider of onnxruntime.",
+        examples=["CPUExecutionProvider"],
     )
-    intended_use: str = Field(description="Always the same sentence.", examples=[INTENDED_USE])
+    intended_use: str = Field(
+        default=INTENDED_USE, description="Always the same sentence.", examples=[INTENDED_USE]
+    )
 
     @classmethod
-    def from_reader(cls, reader: Reader) -> "ModelInfo":
+    def from_reader(cls, reader: "Reader") -> "ModelInfo":
         """Describe the model that ``reader`` reads with."""
         return cls(
-            manifest=reader.manifest.to_dict(),
+            manifest=reader.manifest,
             calibration=CalibrationInUse(
                 **asdict(reader.calibration),
                 **asdict(reader.scaling),
@@ -198,5 +255,4 @@ class ModelInfo(Wire):
             ),
             card=reader.card,
             provider=reader.provider,
-            intended_use=INTENDED_USE,
         )

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import psutil
 from clients.scoring.flow import in_flight
 from service.errors import ServiceBusy
 from service.http.problems import FRAMEWORK, STATUS
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300.0
@@ -114,9 +114,7 @@ def _ask(client: httpx.Client, path: str, name: str, data: bytes) -> Answered:
 @contextmanager
 def target(model: Path, folder: Path) -> Iterator[Target]:
     """Start `bentoml serve` with this model; logs and temporary files go to ``folder``."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     temporary, log, url = folder / "tmp", folder / "log", f"http://127.0.0.1:{port}"
     temporary.mkdir()
     bentoml = str(Path(sys.executable).with_name("bentoml"))

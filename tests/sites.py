@@ -18,7 +18,7 @@ def site_fields(model: Path) -> dict[str, Any]:
         "model": {
             "name": manifest.name,
             "version": manifest.version,
-            "sha256": manifest.sha256[manifest.graph],
+            "sha256": manifest.identity.sha256,
         },
         "calibration": {"temperature": 3.0, "bias": -0.5},
         "operating_points": [POINT],

@@ -18,11 +18,12 @@ from typing import Any
 
 import pandas as pd
 
+from service.files import replace_file, sha256
 from service.model.manifest import Manifest
 from training.config import Config
 from training.fit.train import fit
-from training.generate.manifest import MANIFEST, replace_file
-from training.release.export import export, sha256
+from training.generate.manifest import MANIFEST
+from training.release.export import export
 from training.release.package import package, plain
 
 ARM = "arm.json"
@@ -93,7 +94,7 @@ def train_arms(
             continue
         run = runs / name
         run.mkdir(parents=True, exist_ok=True)
-        replace_file(run / ARM, (json.dumps(_identity(own), indent=2) + "\n").encode())
+        replace_file(run / ARM, json.dumps(_identity(own), indent=2) + "\n")
         fit(own, run)
         export(own, run)
         package(own, run, targets[name])

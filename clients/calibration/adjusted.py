@@ -3,7 +3,6 @@
 score -> scores.parquet + manifest or site.json -> [adjusted: prior] -> the same scores.parquet
 """
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients.calibration.prior import Calibrated, Estimate, PriorError, adjust, estimate
-from clients.scoring.score import ADJUSTED, Engine, replacing
-from service.findings.calibration import OperatingPoint
+from clients.scoring.score import ADJUSTED, Engine
+from service.files import replacing, sha256
 from service.model.bundle import MANIFEST
 from service.model.manifest import Manifest
 from service.model.site import SiteFile
@@ -45,15 +44,15 @@ def calibrated_on(
     settings = Settings.from_env()
     folder, file = model or settings.model, calibration or settings.calibration
     manifest = Manifest.load(folder / MANIFEST)
-    if manifest.sha256[manifest.graph] != engine.model.sha256:
+    if manifest.identity.sha256 != engine.model.sha256:
         raise PriorError(
-            f"{folder} does not hold {engine.model.name} {engine.model.version}, which reads; its "
+            f"{folder} does not hold {engine.model}, which reads; its "
             "manifest tells the prevalence it was calibrated at. Set CXR_MODEL to its folder."
         )
     if engine.calibration is None:
         return _synthetic(manifest)
     content = b"" if file is None else file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != engine.calibration:
+    if sha256(content) != engine.calibration:
         raise PriorError(
             "the service reads with a site's calibration whose file is not at hand; it tells how "
             "many films had pneumonia. Set CXR_CALIBRATION to it."
@@ -62,7 +61,7 @@ def calibrated_on(
     return Calibrated(
         positives=found.positives,
         negatives=found.films - found.positives,
-        points=tuple(OperatingPoint(**point.model_dump()) for point in found.operating_points),
+        points=found.operating_points,
         films=True,
     )
 
@@ -75,7 +74,7 @@ def _synthetic(manifest: Manifest) -> Calibrated:
         positives = negatives = 0
     if min(positives, negatives) < 1:
         raise PriorError(
-            f"the manifest of {manifest.name} {manifest.version} does not tell how many images of "
+            f"the manifest of {manifest.identity} does not tell how many images of "
             "each class it was calibrated on. Make a calibration with `cxr calibrate`, and read "
             "with --calibration."
         )

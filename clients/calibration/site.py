@@ -17,17 +17,18 @@ from scipy.special import expit
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from clients.metrics.evaluate import REPLICATES, SEED, patient_numbers
-from clients.metrics.intervals import FloatArray, IntArray, Interval, delong_interval
-from clients.metrics.operating import OperatingMeasures, Resampling, measure_calls
+from clients.metrics.intervals import FloatArray, IntArray, Interval, Resampling, delong_interval
+from clients.metrics.operating import OperatingMeasures, measure_calls
 from clients.metrics.reliability import (
     ProbabilityMeasures,
     least_calibration_error,
     measure_probabilities,
 )
-from clients.scoring.scored import EvaluationError, ModelReference, open_scores
+from clients.scoring.scored import EvaluationError, open_scores
 from service.findings.calibration import Calibration, OperatingPoint
 from service.findings.fitting import TARGET, choose_operating_points, mean_loss, platt_targets
-from service.model.site import CalibratedModel, Point, Scaling, SiteFile
+from service.model.manifest import ModelIdentity
+from service.model.site import SiteFile
 from service.version import VERSION
 
 LEAST = 20  # films, or patients, of either class
@@ -38,7 +39,7 @@ REQUIRED = ("logit", "probability", "sha256")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class FitOptions:
     """What a calibration is made for.
 
     Attributes
@@ -72,7 +73,7 @@ class Films:
         Rows without a reading, without a label, and of a file that an earlier row has.
     """
 
-    model: ModelReference
+    model: ModelIdentity
     logits: FloatArray
     probabilities: FloatArray
     labels: IntArray
@@ -114,7 +115,7 @@ class Fitted:
     area: Interval | None
 
 
-def open_films(files: Sequence[Path], asked: Asked) -> Films:
+def open_films(files: Sequence[Path], options: FitOptions) -> Films:
     """Read the labelled films of score files of one model.
 
     Raises
@@ -126,11 +127,11 @@ def open_films(files: Sequence[Path], asked: Asked) -> Films:
     scored = [open_scores(file) for file in files]
     model = _only({found.model for found in scored})
     table = pd.concat([found.table for found in scored], ignore_index=True)
-    patient = [] if asked.patient is None else [asked.patient]
-    missing = [name for name in (*REQUIRED, asked.label, *patient) if name not in table]
+    patient = [] if options.patient is None else [options.patient]
+    missing = [name for name in (*REQUIRED, options.label, *patient) if name not in table]
     if missing:
         raise EvaluationError(f"no column {', '.join(missing)} in the scores")
-    labelled = table[table[asked.label].notna()]
+    labelled = table[table[options.label].notna()]
     read = labelled[labelled["error"].isna()]
     if len(read) and read["logit"].isna().all():
         raise EvaluationError(
@@ -141,14 +142,14 @@ def open_films(files: Sequence[Path], asked: Asked) -> Films:
         model=model,
         logits=films["logit"].to_numpy(dtype=np.float64),
         probabilities=films["probability"].to_numpy(dtype=np.float64),
-        labels=_labels(films[asked.label]),
-        patients=patient_numbers(films, asked.patient),
+        labels=_labels(films[options.label]),
+        patients=patient_numbers(films, options.patient),
         unread=len(labelled) - len(read),
         unlabelled=len(table) - len(labelled),
         repeated=len(read) - len(films),
     )
     if found.fewest < LEAST:
-        what = "films" if asked.patient is None else "patients"
+        what = "films" if options.patient is None else "patients"
         raise EvaluationError(
             f"{found.fewest} {what} of one class; a calibration needs at least {LEAST} with and "
             f"{LEAST} without pneumonia, better {RECOMMENDED} each. Label more films."
@@ -156,7 +157,7 @@ def open_films(files: Sequence[Path], asked: Asked) -> Films:
     return found
 
 
-def _only(models: set[ModelReference | None]) -> ModelReference:
+def _only(models: set[ModelIdentity | None]) -> ModelIdentity:
     known = [model for model in models if model is not None]
     if len(known) < len(models):
         raise EvaluationError(
@@ -213,11 +214,11 @@ def probabilities(logits: FloatArray, calibration: Calibration) -> FloatArray:
     return np.array([calibration.probability(float(logit)) for logit in logits])
 
 
-def calibrate(films: Films, asked: Asked) -> Fitted:
+def calibrate(films: Films, options: FitOptions) -> Fitted:
     """Fit to all films, and measure each with what was fitted to the films of other folds."""
-    calibration, points = _fit_all(films.logits, films.labels, asked)
-    held_out, called = _cross_validated(films, asked)
-    resampling = Resampling(replicates=asked.replicates, seed=SEED, patients=films.patients)
+    calibration, points = _fit_all(films.logits, films.labels, options)
+    held_out, called = _cross_validated(films, options)
+    resampling = Resampling(replicates=options.replicates, seed=SEED, patients=films.patients)
     measured = tuple(
         measure_calls(
             films.labels,
@@ -233,31 +234,31 @@ def calibrate(films: Films, asked: Asked) -> Fitted:
         site=_site(films, calibration, measured),
         before=measure_probabilities(films.labels, films.probabilities, resampling),
         after=measure_probabilities(films.labels, held_out, resampling),
-        least=least_calibration_error(held_out, replicates=asked.replicates, seed=SEED),
+        least=least_calibration_error(held_out, replicates=options.replicates, seed=SEED),
         points=measured,
         area=delong_interval(films.labels, films.logits, films.patients),
     )
 
 
 def _fit_all(
-    logits: FloatArray, labels: IntArray, asked: Asked
+    logits: FloatArray, labels: IntArray, options: FitOptions
 ) -> tuple[Calibration, tuple[OperatingPoint, ...]]:
     calibration = fit(logits, labels)
     points = choose_operating_points(
         probabilities(logits, calibration),
         labels,
-        sensitivity=asked.sensitivity,
-        specificity=asked.specificity,
+        sensitivity=options.sensitivity,
+        specificity=options.specificity,
     )
     return calibration, points
 
 
-def _cross_validated(films: Films, asked: Asked) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _cross_validated(films: Films, options: FitOptions) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Held-out probabilities of shape (n,), and calls of shape (points, n)."""
     held_out = np.empty(films.labels.size)
     called = np.empty((3, films.labels.size), dtype=np.bool_)
     for others, fold in _folds(films):
-        calibration, points = _fit_all(films.logits[others], films.labels[others], asked)
+        calibration, points = _fit_all(films.logits[others], films.labels[others], options)
         held_out[fold] = probabilities(films.logits[fold], calibration)
         for row, point in zip(called, points, strict=True):
             row[fold] = held_out[fold] >= point.threshold
@@ -273,10 +274,9 @@ def _folds(films: Films) -> Iterator[tuple[IntArray, IntArray]]:
 def _site(
     films: Films, calibration: Calibration, measured: Sequence[OperatingMeasures]
 ) -> SiteFile:
-    model = films.model
     return SiteFile(
-        model=CalibratedModel(name=model.name, version=model.version, sha256=model.sha256),
-        calibration=Scaling(temperature=calibration.temperature, bias=calibration.bias),
+        model=films.model,
+        calibration=calibration,
         operating_points=tuple(_point(point) for point in measured),
         films=films.labels.size,
         positives=int(films.labels.sum()),
@@ -285,10 +285,10 @@ def _site(
     )
 
 
-def _point(measured: OperatingMeasures) -> Point:
+def _point(measured: OperatingMeasures) -> OperatingPoint:
     if measured.threshold is None or measured.sensitivity is None or measured.specificity is None:
         raise EvaluationError("an operating point was measured without films of both classes")
-    return Point(
+    return OperatingPoint(
         name=measured.name,
         threshold=measured.threshold,
         sensitivity=measured.sensitivity.value,

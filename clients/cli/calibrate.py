@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from clients.calibration.site import FOLDS, RECOMMENDED, Asked, Films, Fitted, open_films
+from clients.calibration.site import FOLDS, RECOMMENDED, Films, FitOptions, Fitted, open_films
 from clients.calibration.site import calibrate as fit_to_films
-from clients.cli.evaluate import PATIENT, REPLICATES_OPTION, write_text
+from clients.cli.evaluate import PATIENT, REPLICATES_OPTION
 from clients.cli.terminal import READABLE_FILE, WRITABLE_FILE, one_line_errors
 from clients.metrics.reliability import ProbabilityMeasures
 from clients.reports.tables import aligned, format_interval, format_number
+from service.files import replace_file
 from service.findings.fitting import TARGET
 
 RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -62,7 +63,7 @@ def calibrate(  # noqa: PLR0913  one argument an option
         cxr calibrate scores.parquet --label label --out site.json
         cxr score more.csv --calibration site.json --out more.parquet
     """  # noqa: D301  click needs the \b itself
-    asked = Asked(
+    options = FitOptions(
         label=label,
         sensitivity=sensitivity,
         specificity=specificity,
@@ -70,20 +71,20 @@ def calibrate(  # noqa: PLR0913  one argument an option
         replicates=replicates,
     )
     with one_line_errors():
-        films = open_films(scores, asked)
-        found = fit_to_films(films, asked)
-    write_text(out, found.site.model_dump_json(indent=2) + "\n")
-    click.echo(_text(films, found, asked))
+        films = open_films(scores, options)
+        found = fit_to_films(films, options)
+    replace_file(out, found.site.model_dump_json(indent=2) + "\n")
+    click.echo(_text(films, found, options))
     for warning in _warnings(films, found):
         click.echo(f"Warning: {warning}", err=True)
 
 
-def _text(films: Films, found: Fitted, asked: Asked) -> str:
+def _text(films: Films, found: Fitted, options: FitOptions) -> str:
     site = found.site
     left_out = f"{films.unread} unread, {films.unlabelled} unlabelled, {films.repeated} repeated"
     wanted = {
-        "sensitive": f"sensitivity {asked.sensitivity:g}",
-        "specific": f"specificity {asked.specificity:g}",
+        "sensitive": f"sensitivity {options.sensitivity:g}",
+        "specific": f"specificity {options.specificity:g}",
     }
     header = ["point", "asked", "threshold", "sensitivity, held out", "specificity, held out"]
     points = [

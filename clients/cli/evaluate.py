@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
+from clients.api import evaluate_scored
 from clients.cli.terminal import (
     READABLE,
     READABLE_FILE,
@@ -17,11 +18,10 @@ from clients.cli.terminal import (
 )
 from clients.datasets.open import open_dataset
 from clients.metrics.evaluate import REPLICATES, Method, to_json
-from clients.metrics.evaluate import evaluate as measure_strata
 from clients.metrics.pointing import point
 from clients.reports.tables import operating_table, to_table
-from clients.scoring.score import replacing
-from clients.scoring.scored import open_scores, operating_points
+from clients.scoring.scored import open_scores
+from service.files import replace_file
 from service.settings import Settings
 
 BY = click.option(
@@ -107,19 +107,15 @@ def evaluate(  # noqa: PLR0913  one argument an option
         cxr evaluate scores.parquet --weights rsna_mix --within dataset_view
     """  # noqa: D301  click needs the \b itself
     with one_line_errors():
-        scored = open_scores(scores)
         method = Method(
             replicates=replicates,
             patient=patient,
-            points=()
-            if scored.site_calibrated
-            else operating_points(scored.model, model, Settings.from_env().model),
-            call_name=scored.model.operating_point if scored.model else "call",
             prevalence=prevalence,
             weights=weights,
             within=within,
         )
-        measures = measure_strata(scored.table, by, method)
+        scored = open_scores(scores)
+        measures, method = evaluate_scored(scored, by, method, model)
         pointing = None if boxes is None else point(scored.table, pd.read_csv(boxes))
     click.echo(to_table(measures, method))
     if method.points or prevalence is not None:
@@ -127,15 +123,15 @@ def evaluate(  # noqa: PLR0913  one argument an option
     if pointing is not None:
         click.echo(pointing)
     if json_file is not None:
-        write_text(json_file, json.dumps(to_json(measures), indent=2) + "\n")
+        replace_file(json_file, json.dumps(to_json(measures), indent=2) + "\n")
     if report is not None:
         with extra("figures"):
             from clients.reports.report import evaluation_page  # noqa: PLC0415  an extra; a second to load
-        write_text(report, evaluation_page(scored, measures, method, pointing))
+        replace_file(report, evaluation_page(scored, measures, method, pointing))
 
 
 @click.command()
-@click.argument("contenders", nargs=-1, required=True, metavar="[LABEL=]PATH...")
+@click.argument("models", nargs=-1, required=True, metavar="[LABEL=]PATH...")
 @click.option("--out", type=WRITABLE_FOLDER, required=True, help="Folder to write.")
 @click.option(
     "--data", type=READABLE,
@@ -159,7 +155,7 @@ def evaluate(  # noqa: PLR0913  one argument an option
 @REPLICATES_OPTION
 def compare(  # noqa: PLR0913  one argument an option
     *,
-    contenders: tuple[str, ...],
+    models: tuple[str, ...],
     out: Path,
     data: Path | None,
     samples: Path | None,
@@ -205,20 +201,14 @@ def compare(  # noqa: PLR0913  one argument an option
         marked = None if boxes is None else pd.read_csv(boxes)
         with extra("figures"):
             # onnxruntime and matplotlib: not needed by the other commands.
-            from clients.comparison.models import match, open_contenders  # noqa: PLC0415
+            from clients.comparison.models import match, open_models  # noqa: PLC0415
             from clients.comparison.report import Pictures, write_comparison  # noqa: PLC0415
             from clients.comparison.table import comparison_text  # noqa: PLC0415
         columns = [name for joined in by for name in joined.split(",")]
-        opened = open_contenders(contenders, dataset, Settings.from_env())
+        opened = open_models(models, dataset, Settings.from_env())
         matched = match(opened, columns + ([patient] if patient else []))
         pictures = Pictures(dataset=dataset, samples=shown, boxes=marked, examples=examples)
         method = Method(replicates=replicates, patient=patient, weights=weights)
         comparison = write_comparison(out, matched, by, method, pictures)
     click.echo(comparison_text(comparison))
     click.echo(f"{out / 'report.html'}", err=True)
-
-
-def write_text(target: Path, text: str) -> None:
-    """Write a file at once or not at all."""
-    with replacing(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")

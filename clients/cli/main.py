@@ -5,6 +5,9 @@ Exit status: 0 done; 1 stopped by an error (``score`` continues when run again);
 """
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,8 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
-from clients.calibration.adjusted import add_adjusted, calibrated_on
-from clients.calibration.prior import Estimate
+from clients.api import score_to
+from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
 from clients.cli.deidentify import deidentify
 from clients.cli.evaluate import compare, evaluate
@@ -23,15 +26,16 @@ from clients.cli.terminal import (
     NOTICE,
     READABLE,
     READABLE_FILE,
+    READABLE_FOLDER,
     WRITABLE_FILE,
     one_line_errors,
 )
 from clients.cli.version import show_version
 from clients.datasets.open import LAYOUTS, Dataset, Layout, layout_of, open_dataset
-from clients.scoring.engines import open_engine
-from clients.scoring.score import Score, done_names, parts_folder, replacing
-from clients.scoring.score import score as score_dataset
+from clients.scoring.engines import EngineOptions
+from clients.scoring.score import Score
 from clients.sdk.client import ChestXrayClient
+from service.files import replace_file, replacing
 from service.settings import Settings
 
 DEFAULT_URL = "http://localhost:3000"
@@ -75,8 +79,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
         image = file.read_bytes()
         click.echo(client.predict(image).model_dump_json(indent=2))
         if explain is not None:
-            with replacing(explain) as temporary:
-                temporary.write_bytes(client.explain(image).picture)
+            replace_file(explain, client.explain(image).picture)
 
 
 @cli.command()
@@ -92,7 +95,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
 @click.option("--url", help="Ask the running service at this address.")
 @click.option("--ray-address", help="Read on this Ray cluster: an address of ray.init, e.g. auto.")
 @click.option(
-    "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    "--model", type=READABLE_FOLDER,
     help="Read with the model of this folder [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
 @click.option(
@@ -135,35 +138,23 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
         cxr score labels.csv --out scores.parquet --ray-address auto
         cxr score films/ --out scores.parquet --calibration site.json --prior em
     """  # noqa: D301  click needs the \b itself
-    url, ray_address, model = options["url"], options["ray_address"], options["model"]
-    excluded = ("model", "ray_address", "embeddings", "calibration")
-    if url is not None and any(options[name] for name in excluded):
+    all_classes, prior = options.pop("all_classes"), options.pop("prior")
+    try:
+        engine = EngineOptions(**options)
+    except ValueError as error:
         raise click.UsageError(
             "--url excludes --model, --ray-address, --embeddings and --calibration."
-        )
+        ) from error
     with one_line_errors():
-        listed = open_dataset(dataset, layout=layout, all_classes=options["all_classes"])
-        for warning in listed.warnings:
-            click.echo(f"Warning: {warning}", err=True)
-        done = len(done_names(parts_folder(out)))
-        with (
-            open_engine(
-                url=url,
-                ray_address=ray_address,
-                model=model,
-                embeddings=options["embeddings"],
-                calibration=options["calibration"],
-            ) as engine,
-            tqdm(total=len(listed.items), initial=done, unit="image", disable=None) as bar,
-        ):
-            # Looked up before the images are read: what is missing ends the command at once.
-            calibrated = (
-                calibrated_on(engine, model, options["calibration"]) if options["prior"] else None
-            )
-            summary = score_dataset(listed, engine, out, advance=_Progress(bar))
+        listed = open_dataset(dataset, layout=layout, all_classes=all_classes)
+        _warn(listed.warnings)
+        watch = partial(_bar, len(listed.items))
+        summary, calibrated = score_to(out, listed, engine, watch, prior=prior is not None)
         click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
         if calibrated is not None:
-            _tell(add_adjusted(out, calibrated))
+            estimate = add_adjusted(out, calibrated)
+            click.echo(estimate)
+            _warn(estimate.warnings)
     if summary.errors:
         sys.exit(SOME_IMAGES_FAILED)
 
@@ -199,7 +190,7 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
 @click.argument("dataset", type=READABLE)
 @click.option("--out", type=WRITABLE_FILE, required=True, help="PNG file to write.")
 @click.option(
-    "--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    "--model", type=READABLE_FOLDER,
     help="Folder of the model that gave the scores [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
 @click.option("--by", metavar="COLUMN", help="Rows of their own for each value of this column.")
@@ -219,8 +210,7 @@ def worst(
         cxr worst scores.parquet labels.csv --by source --out worst.png
     """  # noqa: D301  click needs the \b itself
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.reports.misread import NothingToShow, draw, listing  # noqa: PLC0415
-    from clients.reports.misread import worst as choose  # noqa: PLC0415
+    from clients.reports.misread import NothingToShow, draw, listing, misread  # noqa: PLC0415
     from service.model.reader import Reader  # noqa: PLC0415
 
     table = pd.read_parquet(scores)
@@ -232,7 +222,7 @@ def worst(
             model or settings.model, limits=settings.limits, key=settings.model_key
         )
         try:
-            rows = choose(table, by=by, count=count)
+            rows = misread(table, by=by, count=count)
             with replacing(out) as temporary:
                 draw(rows, _every_image(dataset), reader, temporary)
         except NothingToShow as reason:
@@ -267,10 +257,15 @@ def doctor(model: Path | None) -> None:
     sys.exit(run(model))
 
 
-def _tell(found: Estimate) -> None:
-    click.echo(found)
-    for warning in found.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+def _warn(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        click.echo(f"Warning: {sentence}", err=True)
+
+
+@contextmanager
+def _bar(images: int, done: int) -> Iterator["_Progress"]:
+    with tqdm(total=images, initial=done, unit="image", disable=None) as bar:
+        yield _Progress(bar)
 
 
 class _Progress:

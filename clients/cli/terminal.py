@@ -11,7 +11,7 @@ from clients.metrics.pointing import PointingError
 from clients.metrics.weighting import WeightError
 from clients.scoring.score import ScoringError
 from clients.scoring.scored import EvaluationError
-from clients.sdk.client import ChestXrayError
+from clients.sdk.errors import ChestXrayError
 from service.errors import ReadingError
 from service.settings import SettingError
 

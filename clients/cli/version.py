@@ -39,7 +39,7 @@ def _model(settings: Settings) -> str:
         manifest = Manifest.load(settings.model / MANIFEST)
     except ReadingError as error:
         return f"none: {error}"
-    return f"{manifest.name} {manifest.version}, SHA-256 {manifest.sha256[manifest.graph][:12]}"
+    return f"{manifest.identity}, SHA-256 {manifest.identity.sha256[:12]}"
 
 
 def _runtime(settings: Settings) -> str:

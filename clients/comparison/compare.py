@@ -1,6 +1,6 @@
 """Several models on the same images: measures of each, and paired differences of each two.
 
-contenders -> match -> [compare] -> table, JSON, figures
+models -> match -> [compare] -> table, JSON, figures
 """
 
 from collections.abc import Sequence
@@ -12,26 +12,26 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from clients.comparison.localisation import Localisation
-from clients.comparison.models import Contender, Dropped, Matched
+from clients.comparison.models import ComparedModel, Dropped, Matched
 from clients.metrics.evaluate import Measures, Method, measure, patient_numbers, strata
 from clients.metrics.features import Separation, separate
 from clients.metrics.intervals import (
     FloatArray,
     IntArray,
     Interval,
+    Resampling,
     bootstrap,
     bootstrap_p_value,
     delong_difference,
     normal_p_value,
     percentile_interval,
 )
-from clients.metrics.operating import Resampling
 from clients.metrics.weighting import sampling_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """First contender less second on the same images.
+    """First model less second on the same images.
 
     Attributes
     ----------
@@ -54,8 +54,8 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One contender in one group.
+class ModelMeasures:
+    """One model in one group.
 
     ``separation`` is None without embeddings or enough images, and with weights: clusters count
     images alike.
@@ -68,14 +68,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """All contenders on the images of one stratum; no pairs where a class is missing."""
+    """All models on the images of one stratum; no pairs where a class is missing."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ModelMeasures, ...]
     pairs: tuple[Pair, ...]
 
     @property
     def measures(self) -> Measures:
-        """Those of the first contender: title, counts and prevalence are the same for all."""
+        """Those of the first model: title, counts and prevalence are the same for all."""
         return self.entries[0].measures
 
 
@@ -88,11 +88,11 @@ class Comparison:
     matched_by
         What an image is recognised by: ``sha256`` or ``path``.
     dropped
-        Contender -> its labelled images that are not compared.
+        Model -> its labelled images that are not compared.
     localisation
-        Contender -> its heatmaps against boxes; empty where there are no boxes.
+        Model -> its heatmaps against boxes; empty where there are no boxes.
     weights
-        Column of the first contender that images are weighted by; None where they count alike.
+        Column of the first model that images are weighted by; None where they count alike.
     """
 
     matched_by: str
@@ -112,12 +112,12 @@ def compare(
     method: Method,
     localisation: dict[str, Localisation],
 ) -> Comparison:
-    """Measure every contender and every pair, in all images and in each stratum of ``by``.
+    """Measure every model and every pair, in all images and in each stratum of ``by``.
 
     Parameters
     ----------
     matched
-        Contenders on their common images.
+        Models on their common images.
     by, method
         As for :func:`clients.metrics.evaluate.evaluate`; operating points are not used.
     localisation
@@ -128,12 +128,12 @@ def compare(
     WeightError
         If an image that is compared has no usable weight.
     """
-    labels = [contender.label for contender in matched.contenders]
+    labels = [model.label for model in matched.models]
     return Comparison(
         matched_by=matched.key,
         dropped=dict(zip(labels, matched.dropped, strict=True)),
         groups=tuple(
-            _group(matched.contenders, stratum, rows.index.to_numpy(), method)
+            _group(matched.models, stratum, rows.index.to_numpy(), method)
             for stratum, rows in strata(matched.table, by)
         ),
         localisation=localisation,
@@ -142,9 +142,9 @@ def compare(
 
 
 def _group(
-    contenders: Sequence[Contender], stratum: dict[str, str], chosen: IntArray, method: Method
+    models: Sequence[ComparedModel], stratum: dict[str, str], chosen: IntArray, method: Method
 ) -> Group:
-    first = contenders[0].table.loc[chosen]
+    first = models[0].table.loc[chosen]
     labels = first["label"].to_numpy(np.int64)
     resampling = Resampling(
         replicates=method.replicates,
@@ -155,12 +155,12 @@ def _group(
     # Patients, weights and strata are the first one's; the others need not have the columns.
     shared = {name: first[name] for name in (method.patient, method.weights) if name is not None}
     entries = []
-    for contender in contenders:
-        rows = contender.table.loc[chosen].assign(**shared)
-        embeddings = contender.embeddings
+    for model in models:
+        rows = model.table.loc[chosen].assign(**shared)
+        embeddings = model.embeddings
         entries.append(
-            Entry(
-                label=contender.label,
+            ModelMeasures(
+                label=model.label,
                 measures=measure(rows, stratum, method),
                 separation=None
                 if embeddings is None or method.weights is not None
@@ -169,9 +169,7 @@ def _group(
         )
     pairs: tuple[Pair, ...] = ()
     if np.unique(labels).size == 2:
-        scores = {
-            c.label: c.table.loc[chosen, "probability"].to_numpy(np.float64) for c in contenders
-        }
+        scores = {c.label: c.table.loc[chosen, "probability"].to_numpy(np.float64) for c in models}
         pairs = _pairs(labels, scores, resampling)
     return Group(entries=tuple(entries), pairs=pairs)
 
@@ -179,19 +177,9 @@ def _group(
 def _pairs(
     labels: IntArray, scores: dict[str, FloatArray], resampling: Resampling
 ) -> tuple[Pair, ...]:
-    """Compare each two; the same seed draws the same images for every contender."""
+    """Compare each two; the same seed draws the same images for every model."""
     patients, weights = resampling.patients, resampling.weights
-    drawn = {
-        label: bootstrap(
-            labels,
-            values,
-            patients,
-            weights=weights,
-            replicates=resampling.replicates,
-            seed=resampling.seed,
-        )
-        for label, values in scores.items()
-    }
+    drawn = {label: bootstrap(labels, values, resampling) for label, values in scores.items()}
     aupr = {
         label: float(average_precision_score(labels, values, sample_weight=weights))
         for label, values in scores.items()

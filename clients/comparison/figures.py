@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from clients.comparison.compare import Entry, Group
+from clients.comparison.compare import Group, ModelMeasures
 from clients.comparison.localisation import Localisation
-from clients.comparison.models import Contender
+from clients.comparison.models import ComparedModel
 from clients.datasets.items import Item
 from clients.metrics.features import Separation, project
 from clients.metrics.intervals import FloatArray, IntArray, Interval
@@ -29,7 +29,7 @@ CLASSES = ((1, "pneumonia"), (0, "no pneumonia"))
 
 
 class Bar(NamedTuple):
-    """One bar: a measure of one contender, and what chance would reach."""
+    """One bar: a measure of one model, and what chance would reach."""
 
     label: str
     colour: str
@@ -38,15 +38,15 @@ class Bar(NamedTuple):
 
 
 def bars_figure(groups: Sequence[Group]) -> Figure:
-    """AUROC and AUPR of every contender, a row for each group, with what guessing reaches."""
+    """AUROC and AUPR of every model, a row for each group, with what guessing reaches."""
     shown = [group for group in groups if group.measures.auroc is not None]
     figure = new_figure(9.6, sum(0.85 + 0.34 * len(group.entries) for group in shown) + 0.3)
     panels = figure.subplots(len(shown), 2, squeeze=False, sharex=True)
     for (left, right), group in zip(panels, shown, strict=True):
         facts = group.measures
         positives = f"{facts.positives} of {facts.images} positive"
-        _bars(left, _of_contenders(group.entries, "auroc", 0.5))
-        _bars(right, _of_contenders(group.entries, "aupr", facts.prevalence or 0.0))
+        _bars(left, _of_models(group.entries, "auroc", 0.5))
+        _bars(right, _of_models(group.entries, "aupr", facts.prevalence or 0.0))
         left.set_title(f"{facts.title}: AUROC", loc="left")
         right.set_title(f"AUPR, {positives}", loc="left")
         right.set_yticklabels([])
@@ -55,7 +55,7 @@ def bars_figure(groups: Sequence[Group]) -> Figure:
     return figure
 
 
-def _of_contenders(entries: Sequence[Entry], measure: str, guess: float) -> list[Bar]:
+def _of_models(entries: Sequence[ModelMeasures], measure: str, guess: float) -> list[Bar]:
     return [
         Bar(entry.label, SERIES[number % len(SERIES)], value, guess)
         for number, entry in enumerate(entries)
@@ -64,7 +64,7 @@ def _of_contenders(entries: Sequence[Entry], measure: str, guess: float) -> list
 
 
 def localisation_figure(found: Mapping[str, Localisation]) -> Figure | None:
-    """Peaks in a box and heat in the boxes of every contender; None where nothing is known."""
+    """Peaks in a box and heat in the boxes of every model; None where nothing is known."""
     peaks, heat = [], []
     for number, (label, localisation) in enumerate(found.items()):
         colour = SERIES[number % len(SERIES)]
@@ -104,26 +104,26 @@ def _bars(axes: Axes, bars: Sequence[Bar]) -> None:
 
 
 def features_figure(
-    contenders: Sequence[Contender], rows: Sequence[tuple[Group, IntArray]], *, seed: int
+    models: Sequence[ComparedModel], rows: Sequence[tuple[Group, IntArray]], *, seed: int
 ) -> Figure:
-    """UMAP of every contender's features, a row for each group, coloured by label.
+    """UMAP of every model's features, a row for each group, coloured by label.
 
     Parameters
     ----------
     rows
         Groups whose entries have a separation, each with the positions of its images.
     """
-    known = [(c, c.embeddings) for c in contenders if c.embeddings is not None]
+    known = [(c, c.embeddings) for c in models if c.embeddings is not None]
     figure = new_figure(0.3 + 3.1 * len(known), 0.4 + 3.3 * len(rows))
     panels = figure.subplots(len(rows), len(known), squeeze=False)
     for line, (group, chosen) in zip(panels, rows, strict=True):
         separations = {entry.label: entry.separation for entry in group.entries}
-        for axes, (contender, embeddings) in zip(line, known, strict=True):
+        for axes, (model, embeddings) in zip(line, known, strict=True):
             plane = project(embeddings[chosen], seed=seed)
-            _scatter(axes, plane, contender.table.loc[chosen, "label"].to_numpy(np.int64))
-            found = separations[contender.label]
+            _scatter(axes, plane, model.table.loc[chosen, "label"].to_numpy(np.int64))
+            found = separations[model.label]
             score = "" if found is None else f"\n{_score(found)}"
-            axes.set_title(contender.label + score)
+            axes.set_title(model.label + score)
         line[0].set_ylabel(f"{group.measures.title} ({len(chosen)} images)")
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, markerscale=2)
@@ -146,9 +146,9 @@ def _scatter(axes: Axes, plane: FloatArray, labels: IntArray) -> None:
 
 
 def gradcam_figure(
-    items: Sequence[Item], contenders: Sequence[Contender], boxes: Mapping[str, Sequence[Box]]
+    items: Sequence[Item], models: Sequence[ComparedModel], boxes: Mapping[str, Sequence[Box]]
 ) -> Figure:
-    """The same images through every contender whose model is at hand, heat over the radiograph.
+    """The same images through every model whose folder is at hand, heat over the radiograph.
 
     Parameters
     ----------
@@ -157,9 +157,9 @@ def gradcam_figure(
     boxes
         Path -> boxes to draw on the plain radiograph.
     """
-    models = [(c.label, c.reader) for c in contenders if c.reader is not None]
-    figure = new_figure(0.4 + 1.5 * len(items), 0.05 + 1.66 * (1 + len(models)))
-    panels = figure.subplots(1 + len(models), len(items), squeeze=False)
+    readers = [(c.label, c.reader) for c in models if c.reader is not None]
+    figure = new_figure(0.4 + 1.5 * len(items), 0.05 + 1.66 * (1 + len(readers)))
+    panels = figure.subplots(1 + len(readers), len(items), squeeze=False)
     for column, item in enumerate(items):
         content = item.file.read_bytes()
         plain, scale = _radiograph(content)
@@ -170,12 +170,12 @@ def gradcam_figure(
             panels[0, column].add_patch(
                 Rectangle(corner, *size, fill=False, edgecolor=SERIES[4], linewidth=1.4)
             )
-        for axes, (_, reader) in zip(panels[1:, column], models, strict=True):
+        for axes, (_, reader) in zip(panels[1:, column], readers, strict=True):
             reading, png = reader.explain(content, bare=False)
             with Image.open(io.BytesIO(png)) as heat:
                 _picture(axes, heat.resize(plain.size), f"{reading.probability:.2f}")
     panels[0, 0].set_ylabel("radiograph")
-    for axes, (label, _) in zip(panels[1:, 0], models, strict=True):
+    for axes, (label, _) in zip(panels[1:, 0], readers, strict=True):
         axes.set_ylabel(textwrap.fill(label, 18))
     return figure
 

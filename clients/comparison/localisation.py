@@ -1,6 +1,6 @@
 """Whether heatmaps point at what radiologists marked: peaks, and the share of heat in the boxes.
 
-contenders + boxes.csv -> [localise] -> compare
+models + boxes.csv -> [localise] -> compare
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from clients.comparison.models import Contender
+from clients.comparison.models import ComparedModel
 from clients.datasets.items import Dataset
-from clients.metrics.intervals import FloatArray, Interval, percentile_interval
-from clients.metrics.operating import Resampling
+from clients.metrics.intervals import FloatArray, Interval, Resampling, percentile_interval
 from clients.metrics.pointing import Box, Pointing, PointingError, boxes_of, point
 from clients.scoring.scored import EvaluationError
 from service.imaging.standardise import Geometry
@@ -41,16 +40,16 @@ class HeatShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Localisation:
-    """One contender; None where its scores hold no peaks, or its model is not at hand."""
+    """One model; None where its scores hold no peaks, or its folder is not at hand."""
 
     pointing: Pointing | None
     heat: HeatShare | None
 
 
 def localise(
-    contender: Contender, boxes: pd.DataFrame, dataset: Dataset | None, resampling: Resampling
+    model: ComparedModel, boxes: pd.DataFrame, dataset: Dataset | None, resampling: Resampling
 ) -> Localisation:
-    """Measure one contender on its images that have a box.
+    """Measure one model on its images that have a box.
 
     Raises
     ------
@@ -60,14 +59,14 @@ def localise(
         If an image with a box is not in the dataset.
     """
     try:
-        pointing = point(contender.table, boxes)
+        pointing = point(model.table, boxes)
     except PointingError:
-        if "peak_x" in contender.table and contender.table["peak_x"].notna().any():
+        if "peak_x" in model.table and model.table["peak_x"].notna().any():
             raise
         pointing = None
     heat = None
-    if contender.reader is not None and dataset is not None:
-        heat = _heat(contender.reader, contender.table["path"], boxes, dataset, resampling)
+    if model.reader is not None and dataset is not None:
+        heat = _heat(model.reader, model.table["path"], boxes, dataset, resampling)
     return Localisation(pointing=pointing, heat=heat)
 
 

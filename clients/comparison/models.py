@@ -1,13 +1,13 @@
 """What ``cxr compare`` compares: score files and model folders, on the images all of them have.
 
-arguments -> [open_contenders -> match] -> compare
+arguments -> [open_models -> match] -> compare
 A model folder that gave one of the score files lends it its heatmaps; any other model folder reads
 the dataset now.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -21,8 +21,9 @@ from clients.datasets.items import Dataset
 from clients.metrics.evaluate import labelled_rows
 from clients.scoring.local import LocalEngine
 from clients.scoring.score import score
-from clients.scoring.scored import EvaluationError, ModelReference, open_scores, read_embeddings
+from clients.scoring.scored import EvaluationError, open_scores, read_embeddings
 from service.model.bundle import Bundle
+from service.model.manifest import ModelIdentity
 from service.model.reader import Reader
 from service.model.shipped import default_model
 from service.settings import Settings
@@ -31,7 +32,7 @@ DEFAULT = "default"  # what the model that comes with nanocxr is called, whereve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class ComparedModel:
     """One model's scores.
 
     Attributes
@@ -42,6 +43,8 @@ class Contender:
         The score file or model folder.
     table
         Rows as ``cxr score`` writes them.
+    identity
+        Which model it is; None where the score file does not name it.
     embeddings
         float32 of shape (rows, features), NaN where an image has no reading; None if unknown.
     reader
@@ -51,44 +54,44 @@ class Contender:
     label: str
     source: Path
     table: pd.DataFrame
-    model: ModelReference | None
+    identity: ModelIdentity | None
     embeddings: NDArray[np.float32] | None = None
     reader: Reader | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """Labelled images of one contender that are not compared."""
+    """Labelled images of one model that are not compared."""
 
-    refused: int  # by this contender
-    not_in_all: int  # missing from another contender, or refused by it
+    refused: int  # by this model
+    not_in_all: int  # missing from another model, or refused by it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
-    """Contenders on the same images in the same order.
+    """Models on the same images in the same order.
 
     Attributes
     ----------
     key
         What an image is recognised by.
     dropped
-        One entry a contender.
+        One entry a model.
     """
 
     key: Literal["sha256", "path"]
-    contenders: tuple[Contender, ...]
+    models: tuple[ComparedModel, ...]
     dropped: tuple[Dropped, ...]
 
     @property
     def table(self) -> pd.DataFrame:
-        """The first contender's rows: labels, strata and patients are taken from it."""
-        return self.contenders[0].table
+        """The first model's rows: labels, strata and patients are taken from it."""
+        return self.models[0].table
 
 
-def open_contenders(
+def open_models(
     arguments: Sequence[str], dataset: Dataset | None, settings: Settings
-) -> list[Contender]:
+) -> list[ComparedModel]:
     """Open what the user named, in that order.
 
     Parameters
@@ -103,45 +106,46 @@ def open_contenders(
     Raises
     ------
     EvaluationError
-        If a path is missing, fewer than two contenders are left, two have one name, or a model
+        If a path is missing, fewer than two models are left, two have one name, or a model
         has nothing to read.
     ModelUnavailable
         As :meth:`Reader.open`.
     """
     opened = [_open(argument, settings) for argument in arguments]
-    readers = {c.model.sha256: c.reader for c in opened if c.reader and c.model}
-    scored = {c.model.sha256 for c in opened if c.model and not c.reader}
-    contenders = []
-    for contender in opened:
-        sha256 = contender.model.sha256 if contender.model else ""
-        if contender.reader is None:
-            contenders.append(replace(contender, reader=readers.get(sha256)))
+    readers = {c.identity.sha256: c.reader for c in opened if c.reader and c.identity}
+    scored = {c.identity.sha256 for c in opened if c.identity and not c.reader}
+    models = []
+    for model in opened:
+        sha256 = model.identity.sha256 if model.identity else ""
+        if model.reader is None:
+            models.append(replace(model, reader=readers.get(sha256)))
         elif sha256 not in scored:
-            contenders.append(_read(contender, dataset, settings))
-    if len(contenders) < 2:
+            models.append(_read(model, dataset, settings))
+    if len(models) < 2:
         raise EvaluationError("name at least two score files or models to compare")
-    return _named_apart(contenders)
+    return _named_apart(models)
 
 
-def _open(argument: str, settings: Settings) -> Contender:
+def _open(argument: str, settings: Settings) -> ComparedModel:
     label, path = _label_and_path(argument)
     if path.is_file():
         scored = open_scores(path)
-        return Contender(
+        return ComparedModel(
             label=label or str(scored.model or path.stem),
             source=path,
             table=scored.table,
-            model=scored.model,
+            identity=scored.model,
             embeddings=read_embeddings(path),
         )
     reader = Reader.open(
         path, limits=settings.limits, threads=settings.threads, key=settings.model_key
     )
-    model = ModelReference(
-        **asdict(reader.model), operating_point=reader.manifest.default_operating_point
-    )
-    return Contender(
-        label=label or str(model), source=path, table=pd.DataFrame(), model=model, reader=reader
+    return ComparedModel(
+        label=label or str(reader.model),
+        source=path,
+        table=pd.DataFrame(),
+        identity=reader.model,
+        reader=reader,
     )
 
 
@@ -156,50 +160,49 @@ def _label_and_path(argument: str) -> tuple[str, Path]:
     return label, Path(rest)
 
 
-def _read(contender: Contender, dataset: Dataset | None, settings: Settings) -> Contender:
+def _read(model: ComparedModel, dataset: Dataset | None, settings: Settings) -> ComparedModel:
     """Let the model read the whole dataset."""
     if dataset is None:
         raise EvaluationError(
-            f"{contender.source} has no score file here: give it one, or --data to read"
+            f"{model.source} has no score file here: give it one, or --data to read"
         )
     with (
         TemporaryDirectory() as folder,
         LocalEngine(
-            Bundle.open(contender.source, settings.model_key), settings, embeddings=True
+            Bundle.open(model.source, settings.model_key), settings, embeddings=True
         ) as engine,
-        tqdm(total=len(dataset.items), desc=contender.label, unit="image", disable=None) as bar,
+        tqdm(total=len(dataset.items), desc=model.label, unit="image", disable=None) as bar,
     ):
         out = Path(folder, "scores.parquet")
         score(dataset, engine, out, advance=lambda _: bar.update())
         table, embeddings = open_scores(out).table, read_embeddings(out)
     if embeddings is None:
-        raise EvaluationError(f"{contender.label} reads no image of the dataset")
-    return replace(contender, table=table, embeddings=embeddings)
+        raise EvaluationError(f"{model.label} reads no image of the dataset")
+    return replace(model, table=table, embeddings=embeddings)
 
 
-def _named_apart(contenders: Sequence[Contender]) -> list[Contender]:
-    """Add the source to labels that several contenders share."""
-    uses = Counter(contender.label for contender in contenders)
+def _named_apart(models: Sequence[ComparedModel]) -> list[ComparedModel]:
+    """Add the source to labels that several models share."""
+    uses = Counter(model.label for model in models)
     apart = [
-        replace(c, label=f"{c.label} ({c.source.stem})") if uses[c.label] > 1 else c
-        for c in contenders
+        replace(c, label=f"{c.label} ({c.source.stem})") if uses[c.label] > 1 else c for c in models
     ]
-    label, count = Counter(contender.label for contender in apart).most_common(1)[0]
+    label, count = Counter(model.label for model in apart).most_common(1)[0]
     if count > 1:
         raise EvaluationError(f"{count} of them are called {label!r}; name them as LABEL=PATH")
     return apart
 
 
-def match(contenders: Sequence[Contender], columns: Sequence[str]) -> Matched:
-    """Keep the labelled images that every contender has read, in the first one's order.
+def match(models: Sequence[ComparedModel], columns: Sequence[str]) -> Matched:
+    """Keep the labelled images that every model has read, in the first one's order.
 
-    Images are recognised by the SHA-256 of their file where every contender has it and none has
+    Images are recognised by the SHA-256 of their file where every model has it and none has
     one twice, else by path.
 
     Parameters
     ----------
     columns
-        Strata and patient that the first contender must have.
+        Strata and patient that the first model must have.
 
     Raises
     ------
@@ -207,8 +210,8 @@ def match(contenders: Sequence[Contender], columns: Sequence[str]) -> Matched:
         If there is no common image, or a label differs.
     """
     labelled = [
-        labelled_rows(contender.table, columns if number == 0 else ())
-        for number, contender in enumerate(contenders)
+        labelled_rows(model.table, columns if number == 0 else ())
+        for number, model in enumerate(models)
     ]
     read = [rows[rows["error"].isna()] for rows in labelled]
     key = _key(read)
@@ -216,19 +219,19 @@ def match(contenders: Sequence[Contender], columns: Sequence[str]) -> Matched:
     if not shared:
         raise EvaluationError(f"no image has a reading by all; compared was the {key}")
     order = [name for name in read[0][key] if name in shared]
-    matched = [_in_order(c, rows, key, order) for c, rows in zip(contenders, read, strict=True)]
-    for contender in matched[1:]:
-        differ = contender.table["label"].to_numpy() != matched[0].table["label"].to_numpy()
+    matched = [_in_order(c, rows, key, order) for c, rows in zip(models, read, strict=True)]
+    for model in matched[1:]:
+        differ = model.table["label"].to_numpy() != matched[0].table["label"].to_numpy()
         if differ.any():
             raise EvaluationError(
-                f"{int(differ.sum())} images have another label in {contender.label} than in "
+                f"{int(differ.sum())} images have another label in {model.label} than in "
                 f"{matched[0].label}"
             )
     dropped = [
         Dropped(refused=len(rows) - len(kept), not_in_all=len(kept) - len(order))
         for rows, kept in zip(labelled, read, strict=True)
     ]
-    return Matched(key=key, contenders=tuple(matched), dropped=tuple(dropped))
+    return Matched(key=key, models=tuple(matched), dropped=tuple(dropped))
 
 
 def _key(read: Sequence[pd.DataFrame]) -> Literal["sha256", "path"]:
@@ -239,13 +242,13 @@ def _key(read: Sequence[pd.DataFrame]) -> Literal["sha256", "path"]:
 
 
 def _in_order(
-    contender: Contender, rows: pd.DataFrame, key: str, order: Sequence[str]
-) -> Contender:
-    at = pd.Series(np.arange(len(contender.table)), index=contender.table.index).loc[rows.index]
+    model: ComparedModel, rows: pd.DataFrame, key: str, order: Sequence[str]
+) -> ComparedModel:
+    at = pd.Series(np.arange(len(model.table)), index=model.table.index).loc[rows.index]
     positions = pd.Series(at.to_numpy(), index=rows[key]).loc[list(order)].to_numpy()
-    embeddings = contender.embeddings
+    embeddings = model.embeddings
     return replace(
-        contender,
-        table=contender.table.iloc[positions].reset_index(drop=True),
+        model,
+        table=model.table.iloc[positions].reset_index(drop=True),
         embeddings=None if embeddings is None else embeddings[positions],
     )

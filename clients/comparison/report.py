@@ -1,6 +1,6 @@
 """Everything ``cxr compare`` writes: figures as files, numbers as JSON, and one HTML file.
 
-contenders -> match -> compare -> [comparison_report]
+models -> match -> compare -> [report]
 """
 
 import json
@@ -27,12 +27,12 @@ from clients.comparison.models import Matched
 from clients.comparison.table import LEFT_OUT
 from clients.datasets.items import Dataset, Item
 from clients.metrics.evaluate import Method, strata
-from clients.metrics.operating import Resampling
+from clients.metrics.intervals import Resampling
 from clients.metrics.pointing import boxes_of
 from clients.reports.figures import inline_png, styled, to_png
 from clients.reports.report import Drawing, drawing, method_note, render, words
-from clients.scoring.score import replacing
 from clients.scoring.scored import EvaluationError
+from service.files import replace_file
 
 PICTURE_DPI = 130  # a tile of 1.5 inches shows about 200 pixels of a radiograph
 
@@ -72,13 +72,13 @@ def write_comparison(
     PointingError
         If boxes and scores do not fit together.
     """
-    resampling = Resampling(replicates=method.replicates, seed=method.seed, patients=None)
+    resampling = Resampling(replicates=method.replicates, seed=method.seed)
     boxes = pictures.boxes
     found = {}
     if boxes is not None:
         found = {
-            contender.label: localise(contender, boxes, pictures.dataset, resampling)
-            for contender in matched.contenders
+            model.label: localise(model, boxes, pictures.dataset, resampling)
+            for model in matched.models
         }
     comparison = compare(matched, by, method, found)
     out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def write_comparison(
         }
     page = render(
         "comparison.html",
-        title="Comparison of " + " and ".join(c.label for c in matched.contenders),
+        title="Comparison of " + " and ".join(c.label for c in matched.models),
         facts=_facts(matched, comparison),
         comparison=comparison,
         figures=figures,
@@ -101,15 +101,15 @@ def write_comparison(
     )
     numbers = json.dumps(comparison.to_json(), indent=2) + "\n"
     for name, text in (("compare.json", numbers), ("report.html", page)):
-        with replacing(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        replace_file(out / name, text)
     return comparison
 
 
 def _facts(matched: Matched, comparison: Comparison) -> str:
     models = "; ".join(
-        f"{c.label}: {c.source.name}" + (f", SHA-256 {c.model.sha256[:12]}" if c.model else "")
-        for c in matched.contenders
+        f"{c.label}: {c.source.name}"
+        + (f", SHA-256 {c.identity.sha256[:12]}" if c.identity else "")
+        for c in matched.models
     )
     whole = comparison.groups[0].measures
     count = f"{whole.images} images that every model read, matched by {comparison.matched_by}"
@@ -161,7 +161,7 @@ def _features(
     ]
     if not shown:
         return []
-    figure = features_figure(matched.contenders, shown, seed=seed)
+    figure = features_figure(matched.models, shown, seed=seed)
     caption = (
         "UMAP of the pooled features. Acc: share of images in the K-means cluster of their class; "
         "ARI: adjusted Rand index. Clusters are found in the features, not in the plane."
@@ -173,13 +173,13 @@ def _heatmaps(
     out: Path, matched: Matched, comparison: Comparison, pictures: Pictures, seed: int
 ) -> list[Drawing]:
     found = []
-    readers = [c.label for c in matched.contenders if c.reader is not None]
+    readers = [c.label for c in matched.models if c.reader is not None]
     if readers and pictures.dataset is not None:
         items = _examples(matched, pictures.dataset, pictures, seed)
         boxes = {} if pictures.boxes is None else {
             item.name: boxes_of(pictures.boxes, item.name) for item in items
         }  # fmt: skip
-        figure = gradcam_figure(items, matched.contenders, boxes)
+        figure = gradcam_figure(items, matched.models, boxes)
         caption = (
             "Grad-CAM of the last convolution on the same images, drawn by lot; numbers are "
             "probabilities. The strongest colour is the same evidence in all images of a model, "

@@ -4,6 +4,7 @@ bytes -> [film] -> objects
 The film is parsed as the service parses it, within the same bounds; no pixel is decoded here.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -12,6 +13,12 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
 
 from service.errors import ReadingError
 from service.imaging.bounds.dicom import MAX_VALUE_BYTES
@@ -61,6 +68,15 @@ def tags_of(keywords: Iterable[str]) -> list[BaseTag]:
     return [Tag(tag) for tag in map(tag_for_keyword, keywords) if tag is not None]
 
 
+CLASSES = frozenset(
+    {
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        DigitalXRayImageStorageForProcessing,
+        SecondaryCaptureImageStorage,
+    }
+)
+DIRECTION = re.compile("[LRAPHF]{1,3}")  # PS3.3 C.7.6.1.1.1
 TAGS = [*HEADER_TAGS, *tags_of((*PATIENT, *STUDY, *EQUIPMENT, *OTHER))]
 
 
@@ -93,7 +109,8 @@ class Film:
         Raises
         ------
         FilmError
-            If the file is no DICOM file, or lacks one of the four UIDs.
+            If the file is no DICOM file, is of another class than radiographs are, or lacks one of
+            the four UIDs.
         """
         if not is_dicom(data):
             raise FilmError(
@@ -106,9 +123,15 @@ class Film:
             raise FilmError(
                 "The header of the DICOM file cannot be parsed. Fetch the film again."
             ) from None
+        sop_class = _uid(header, "SOPClassUID", "(0008,0016)")
+        if sop_class not in CLASSES:
+            raise FilmError(
+                "SOP Class UID (0008,0016) is none of a radiograph (CR, DX or secondary capture). "
+                "Send the radiograph of this study."
+            )
         return cls(
             header=header,
-            sop_class=_uid(header, "SOPClassUID", "(0008,0016)"),
+            sop_class=sop_class,
             sop_instance=_uid(header, "SOPInstanceUID", "(0008,0018)"),
             series=_uid(header, "SeriesInstanceUID", "(0020,000E)"),
             study=_uid(header, "StudyInstanceUID", "(0020,000D)"),
@@ -135,10 +158,10 @@ class Film:
 
     @property
     def orientation(self) -> list[str]:
-        """Directions of rows and columns (0020,0020); empty where they are not both stated."""
+        """Directions of rows and columns (0020,0020); empty where not both are stated and known."""
         element = self.element("PatientOrientation")
         values = [] if element is None or element.VM < 2 else [str(v) for v in element.value]
-        return values if len(values) == 2 and all(values) else []
+        return values if len(values) == 2 and all(map(DIRECTION.fullmatch, values)) else []
 
     def element(self, keyword: str) -> DataElement | None:
         """Return an element; None where it is absent, malformed or longer than any film needs."""

@@ -18,7 +18,14 @@ from sklearn.metrics import roc_auc_score
 
 from clients.datasets.items import Dataset
 from clients.metrics.evaluate import REPLICATES, SEED
-from clients.metrics.intervals import FloatArray, IntArray, Interval, bootstrap, percentile_interval
+from clients.metrics.intervals import (
+    FloatArray,
+    IntArray,
+    Interval,
+    Resampling,
+    bootstrap,
+    percentile_interval,
+)
 from clients.scoring.scored import EvaluationError
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage, Radiograph
@@ -42,11 +49,10 @@ class Comparison:
     lead: Interval
 
     def __str__(self) -> str:
-        area, lead = self.auroc, self.lead
+        lead = self.lead
         return (
-            f"{self.stratum}, {self.images} images: {self.feature} {area.value:.3f} "
-            f"[{area.low:.3f}, {area.high:.3f}], model leads by {lead.value:+.3f} "
-            f"[{lead.low:+.3f}, {lead.high:+.3f}]"
+            f"{self.stratum}, {self.images} images: {self.feature} {self.auroc}, model leads by "
+            f"{lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]"
         )
 
 
@@ -114,5 +120,5 @@ def _compare(stratum: str, rows: pd.DataFrame, feature: str) -> Comparison:
 
 def _auroc(labels: IntArray, values: FloatArray) -> tuple[float, FloatArray]:
     """The area and its replicates; the same seed draws the same images for every score."""
-    drawn = bootstrap(labels, values, replicates=REPLICATES, seed=SEED).auroc
+    drawn = bootstrap(labels, values, Resampling(replicates=REPLICATES, seed=SEED)).auroc
     return float(roc_auc_score(labels, values)), drawn

@@ -17,11 +17,12 @@ from clients.metrics.intervals import (
     FloatArray,
     IntArray,
     Interval,
+    Resampling,
     bootstrap,
     delong_interval,
     percentile_interval,
 )
-from clients.metrics.operating import OperatingMeasures, Resampling, measure_calls
+from clients.metrics.operating import OperatingMeasures, measure_calls
 from clients.metrics.proportions import effective_size
 from clients.metrics.reliability import Bin, reliability
 from clients.metrics.weighting import sampling_weights
@@ -267,14 +268,7 @@ def _areas(
     if np.unique(labels).size < 2:
         return None, None, None
     patients, weights = resampling.patients, resampling.weights
-    resampled = bootstrap(
-        labels,
-        probabilities,
-        patients,
-        weights=weights,
-        replicates=resampling.replicates,
-        seed=resampling.seed,
-    )
+    resampled = bootstrap(labels, probabilities, resampling)
     auroc = float(roc_auc_score(labels, probabilities, sample_weight=weights))
     aupr = float(average_precision_score(labels, probabilities, sample_weight=weights))
     return (

@@ -30,6 +30,27 @@ class Interval:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resampling:
+    """How intervals are made: the seed and the number of bootstrap replicates.
+
+    Attributes
+    ----------
+    patients
+        Shape (n,): number of each image's patient, or None where images are independent.
+    weights
+        Shape (n,): sampling weights, or None where images count alike.
+    """
+
+    replicates: int
+    seed: int
+    patients: IntArray | None = None
+    weights: FloatArray | None = None
+
 
 def placements(
     labels: IntArray, scores: FloatArray, weights: FloatArray | None = None
@@ -153,14 +174,7 @@ class Resampled:
     average_precision: FloatArray
 
 
-def draws(
-    labels: IntArray,
-    patients: IntArray | None,
-    *,
-    weights: FloatArray | None = None,
-    replicates: int,
-    seed: int,
-) -> Iterator[FloatArray]:
+def draws(labels: IntArray, resampling: Resampling) -> Iterator[FloatArray]:
     """Yield how often each replicate holds each image: arrays of shape (some, n), as memory allows.
 
     With weights it is the weight of an image times how often it is held.
@@ -171,15 +185,16 @@ def draws(
 
     The same labels, patients and seed give the same draws: measures of two scores pair up.
     """
+    patients, weights = resampling.patients, resampling.weights
     patients = np.arange(labels.size) if patients is None else patients
     images = np.bincount(patients)
     positives = np.bincount(patients, weights=labels)
     kinds = (positives == images) & (images > 0), (positives == 0) & (images > 0)
     strata = [np.flatnonzero(kind) for kind in (*kinds, (positives > 0) & (positives < images))]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(resampling.seed)
     step = max(1, CELLS_AT_ONCE // labels.size)
-    for start in range(0, replicates, step):
-        rows = min(step, replicates - start)
+    for start in range(0, resampling.replicates, step):
+        rows = min(step, resampling.replicates - start)
         counts = np.zeros((rows, images.size))
         for stratum in strata:
             if stratum.size:
@@ -194,18 +209,9 @@ def _counts(rng: np.random.Generator, rows: int, size: int) -> IntArray:
     return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
 
 
-def bootstrap(
-    labels: IntArray,
-    scores: FloatArray,
-    patients: IntArray | None = None,
-    *,
-    weights: FloatArray | None = None,
-    replicates: int,
-    seed: int,
-) -> Resampled:
+def bootstrap(labels: IntArray, scores: FloatArray, resampling: Resampling) -> Resampled:
     """AUROC and average precision of resampled sets of images, see :func:`draws`."""
-    parts = draws(labels, patients, weights=weights, replicates=replicates, seed=seed)
-    measured = [_measure(*histograms(labels, scores, times)) for times in parts]
+    measured = [_measure(*histograms(labels, scores, times)) for times in draws(labels, resampling)]
     return Resampled(*(np.concatenate(parts) for parts in zip(*measured, strict=True)))
 
 
@@ -242,15 +248,7 @@ def pairs_won(positives: FloatArray, negatives: FloatArray) -> FloatArray:
     return won
 
 
-def bootstrap_rates(
-    labels: IntArray,
-    called: BoolArray,
-    patients: IntArray | None = None,
-    *,
-    weights: FloatArray | None = None,
-    replicates: int,
-    seed: int,
-) -> FloatArray:
+def bootstrap_rates(labels: IntArray, called: BoolArray, resampling: Resampling) -> FloatArray:
     """True and false positives, false and true negatives of each replicate: shape (replicates, 4).
 
     Parameters
@@ -260,8 +258,8 @@ def bootstrap_rates(
     """
     cells = np.stack([called & (labels == 1), called & (labels == 0)])
     cells = np.concatenate([cells, np.stack([~called & (labels == 1), ~called & (labels == 0)])])
-    parts = draws(labels, patients, weights=weights, replicates=replicates, seed=seed)
-    return np.concatenate([times @ cells.T.astype(np.float64) for times in parts])
+    fields = cells.T.astype(np.float64)
+    return np.concatenate([times @ fields for times in draws(labels, resampling)])
 
 
 def percentile_interval(value: float, replicates: FloatArray) -> Interval:

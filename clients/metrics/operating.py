@@ -12,6 +12,7 @@ from clients.metrics.intervals import (
     FloatArray,
     IntArray,
     Interval,
+    Resampling,
     bootstrap_rates,
     percentile_interval,
 )
@@ -19,24 +20,6 @@ from clients.metrics.proportions import share_interval
 
 # Columns of the four-field table, as bootstrap_rates orders them.
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = range(4)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resampling:
-    """How intervals are made: the seed and the number of bootstrap replicates.
-
-    Attributes
-    ----------
-    patients
-        Shape (n,): number of each image's patient, or None where images are independent.
-    weights
-        Shape (n,): sampling weights, or None where images count alike.
-    """
-
-    replicates: int
-    seed: int
-    patients: IntArray | None
-    weights: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +101,7 @@ def measure_calls(
     both = np.unique(labels).size == 2
     drawn = None
     if both and (resampling.patients is not None or prevalence is not None):
-        drawn = bootstrap_rates(
-            labels,
-            called,
-            resampling.patients,
-            weights=resampling.weights,
-            replicates=resampling.replicates,
-            seed=resampling.seed,
-        )
+        drawn = bootstrap_rates(labels, called, resampling)
     ill, weights = labels == 1, resampling.weights
     clustered = drawn if resampling.patients is not None else None
 

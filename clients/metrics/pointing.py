@@ -52,8 +52,8 @@ class Pointing:
 
     def __str__(self) -> str:
         return (
-            f"Heatmap peak in a box: {self.hits} of {self.images}, {self.rate.value:.3f} "
-            f"[{self.rate.low:.3f}, {self.rate.high:.3f}]; by chance {self.by_chance:.3f}"
+            f"Heatmap peak in a box: {self.hits} of {self.images}, {self.rate}; "
+            f"by chance {self.by_chance:.3f}"
         )
 
 

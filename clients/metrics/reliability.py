@@ -4,8 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.metrics.intervals import FloatArray, IntArray, Interval, draws, percentile_interval
-from clients.metrics.operating import Resampling
+from clients.metrics.intervals import (
+    FloatArray,
+    IntArray,
+    Interval,
+    Resampling,
+    draws,
+    percentile_interval,
+)
 from clients.metrics.proportions import share_interval
 from service.findings.calibration import BINS, bin_of, expected_calibration_error
 
@@ -97,11 +103,8 @@ def measure_probabilities(
     surplus = np.zeros((labels.size, BINS))
     surplus[np.arange(labels.size), bin_of(probabilities)] = probabilities - labels
     sums = np.column_stack([surplus, squares, losses])
-    drawn = draws(
-        labels, resampling.patients, replicates=resampling.replicates, seed=resampling.seed
-    )
-    parts = [times @ sums / times.sum(axis=1, keepdims=True) for times in drawn]
-    means = np.concatenate(parts)
+    drawn = draws(labels, resampling)
+    means = np.concatenate([times @ sums / times.sum(axis=1, keepdims=True) for times in drawn])
     ece = expected_calibration_error(labels, probabilities)
     errors = np.abs(means[:, :BINS]).sum(axis=1)
     return ProbabilityMeasures(

@@ -11,12 +11,12 @@ from clients.metrics.intervals import (
     FloatArray,
     IntArray,
     Interval,
+    Resampling,
     draws,
     histograms,
     pairs_won,
     percentile_interval,
 )
-from clients.metrics.operating import Resampling
 
 
 def area_within(
@@ -55,11 +55,5 @@ def area_within(
     value = float(area(times[np.newaxis])[0])
     if np.isnan(value):
         return None
-    drawn = draws(
-        labels,
-        resampling.patients,
-        weights=weights,
-        replicates=resampling.replicates,
-        seed=resampling.seed,
-    )
-    return percentile_interval(value, np.concatenate([area(times) for times in drawn]))
+    drawn = [area(times) for times in draws(labels, resampling)]
+    return percentile_interval(value, np.concatenate(drawn))

@@ -240,9 +240,7 @@ def _square(axes: Axes, x: str, y: str) -> None:
 
 
 def _area(name: str, value: Interval | None) -> str:
-    return (
-        name if value is None else f"{name} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
-    )
+    return name if value is None else f"{name} {value}"
 
 
 def _complement(value: Interval) -> Interval:

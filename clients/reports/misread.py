@@ -1,6 +1,6 @@
 """The images a model reads worst, with heatmaps: to see what it does not see.
 
-score -> [worst] -> a PNG sheet, a table of its files
+score -> [misread] -> a PNG sheet, a table of its files
 """
 
 import io
@@ -28,7 +28,7 @@ class NothingToShow(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class MisreadGroup:
     """The worst images of one class in one stratum, worst first."""
 
     title: str
@@ -42,7 +42,7 @@ class Row:
         return "pneumonia" if self.label else "no pneumonia"
 
 
-def worst(scores: pd.DataFrame, *, by: str | None, count: int) -> list[Row]:
+def misread(scores: pd.DataFrame, *, by: str | None, count: int) -> list[MisreadGroup]:
     """Choose the positives with the lowest and the negatives with the highest probability.
 
     Parameters
@@ -66,7 +66,7 @@ def worst(scores: pd.DataFrame, *, by: str | None, count: int) -> list[Row]:
             order = of_class.sort_values("probability", ascending=bool(label)).head(count)
             if len(order):
                 rows.append(
-                    Row(
+                    MisreadGroup(
                         title=str(title),
                         label=label,
                         names=tuple(order["path"]),
@@ -76,7 +76,7 @@ def worst(scores: pd.DataFrame, *, by: str | None, count: int) -> list[Row]:
     return rows
 
 
-def listing(rows: list[Row]) -> str:
+def listing(rows: list[MisreadGroup]) -> str:
     """Name the files of a sheet in its order, a line each."""
     lines = [
         [name, row.title, row.truth, f"{probability:.2f}"]
@@ -86,7 +86,7 @@ def listing(rows: list[Row]) -> str:
     return aligned([["file", "stratum", "truth", "probability"], *lines])
 
 
-def draw(rows: list[Row], dataset: Dataset, reader: Reader, out: Path) -> None:
+def draw(rows: list[MisreadGroup], dataset: Dataset, reader: Reader, out: Path) -> None:
     """Write the sheet: for each row what the network sees, and under it the same with the heatmap.
 
     Captions give the stratum, the truth, the probability of the scores and the file.
@@ -105,7 +105,7 @@ def draw(rows: list[Row], dataset: Dataset, reader: Reader, out: Path) -> None:
     sheet.save(out, "PNG", optimize=True)
 
 
-def _strip(row: Row, files: list[Path], reader: Reader) -> Image.Image:
+def _strip(row: MisreadGroup, files: list[Path], reader: Reader) -> Image.Image:
     strip = Image.new("RGB", (TILE * len(files), CAPTION + 2 * TILE), "white")
     pen = ImageDraw.Draw(strip)
     for place, (file, name) in enumerate(zip(files, row.names, strict=True)):

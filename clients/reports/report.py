@@ -39,7 +39,7 @@ class Drawing(NamedTuple):
     caption: str
 
 
-class Row(NamedTuple):
+class MeasuresRow(NamedTuple):
     """A line of a table of measures."""
 
     label: str
@@ -66,7 +66,7 @@ def evaluation_page(
         title=DEFAULT_TITLE,
         facts=_facts(scored, measures[0], method),
         measures=measures,
-        rows=[Row(row.title, row) for row in measures],
+        rows=[MeasuresRow(row.title, row) for row in measures],
         figures=_figures(scored, measures, method),
         within=method.within,
         prevalence=method.prevalence,

@@ -82,7 +82,7 @@ def _cells(row: Measures) -> list[str]:
 
 def format_interval(value: Interval | None) -> str:
     """Three digits, with the interval's ends in brackets; ``-`` where there is none."""
-    return "-" if value is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    return "-" if value is None else str(value)
 
 
 def format_number(value: float | None) -> str:

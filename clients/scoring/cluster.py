@@ -10,7 +10,6 @@ import socket
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +20,7 @@ from ray.exceptions import RayError
 
 from clients.datasets.items import Item
 from clients.scoring.local import LocalEngine
-from clients.scoring.score import EMBEDDING, ModelIdentity, Score, ScoringError, score_columns
+from clients.scoring.score import EMBEDDING, Score, ScoringError, score_columns
 from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.settings import Settings
@@ -55,7 +54,8 @@ class RayEngine:
         self, bundle: Bundle, settings: Settings, *, address: str, embeddings: bool = False
     ) -> None:
         reader = Reader(bundle, limits=settings.limits, threads=1)  # a broken model ends here
-        self.model = ModelIdentity.of(bundle.manifest)
+        self.model = bundle.manifest.identity
+        self.operating_point = bundle.manifest.default_operating_point
         self.calibration = reader.calibration.sha256
         self.embedding_size = reader.embedding_size if embeddings else None
         self._settings = settings
@@ -70,12 +70,7 @@ class RayEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         ray.shutdown()
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:

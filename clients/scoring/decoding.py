@@ -5,12 +5,12 @@ Such a process is one of service.inference.worker_pool. It imports no model, no 
 table library.
 """
 
-import hashlib
 import time
 from dataclasses import dataclass
 
 from clients.datasets.demographics import sex_and_age_band
 from service.errors import ReadingError
+from service.files import sha256
 from service.imaging.decode import Limits
 from service.imaging.prepare import Prepared, prepare
 from service.imaging.standardise import InputSpec
@@ -40,11 +40,6 @@ class Decoded:
     age_band: str | None = None
 
 
-def digest(content: bytes) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def decode_file(file: str, limits: Limits, spec: InputSpec) -> Decoded:
     """Read one file and make it the network's input; never raises for what the file holds."""
     try:
@@ -52,18 +47,18 @@ def decode_file(file: str, limits: Limits, spec: InputSpec) -> Decoded:
             content = stream.read()
     except OSError:
         return Decoded(error=UNREADABLE_FILE)
-    sha256 = digest(content)
+    digest = sha256(content)
     start = time.perf_counter()
     try:
         prepared = prepare(content, limits, spec)
     except ReadingError as refusal:
-        return Decoded(sha256=sha256, error=refusal.code)
+        return Decoded(sha256=digest, error=refusal.code)
     except Exception:  # noqa: BLE001  one file in 100,000 must not stop the run
-        return Decoded(sha256=sha256, error=DECODER_FAILED)
+        return Decoded(sha256=digest, error=DECODER_FAILED)
     milliseconds = (time.perf_counter() - start) * 1000
     sex, band = sex_and_age_band(content)
     return Decoded(
-        sha256=sha256,
+        sha256=digest,
         prepared=prepared,
         milliseconds=milliseconds,
         patient_sex=sex,

@@ -9,17 +9,16 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from types import TracebackType
 from typing import Self
 
 from clients.datasets.items import Item
 from clients.scoring.decoders import Decoders
 from clients.scoring.decoding import Decoded
 from clients.scoring.flow import in_flight
-from clients.scoring.score import ModelIdentity, Score
+from clients.scoring.score import Score
 from service.errors import UnfamiliarImage
 from service.model.bundle import Bundle
-from service.model.reader import Entry, Reader
+from service.model.reader import Outcome, Reader
 from service.model.session import cores
 from service.settings import Settings
 
@@ -59,19 +58,15 @@ class LocalEngine:
             bundle, limits=settings.limits, threads=threads, provider=settings.provider
         )
         self._decoders = Decoders(cores_used, limits=settings.limits, spec=bundle.manifest.input)
-        self.model = ModelIdentity.of(bundle.manifest)
+        self.model = bundle.manifest.identity
+        self.operating_point = bundle.manifest.default_operating_point
         self.calibration = self._reader.calibration.sha256
         self.embedding_size = self._reader.embedding_size if embeddings else None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._decoders.close()
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
@@ -88,16 +83,16 @@ class LocalEngine:
     def _scores(self, batch: Sequence[Decoded]) -> list[Score]:
         prepared = [decoded.prepared for decoded in batch if decoded.prepared is not None]
         start = time.perf_counter()
-        entries = iter(self._reader.infer(prepared))
+        outcomes = iter(self._reader.infer(prepared))
         share = (time.perf_counter() - start) * 1000 / max(1, len(prepared))
         return [
             Score(sha256=decoded.sha256, error=decoded.error)
             if decoded.prepared is None
-            else self._row(decoded, next(entries), share)
+            else self._row(decoded, next(outcomes), share)
             for decoded in batch
         ]
 
-    def _row(self, decoded: Decoded, reading: Entry, inference_ms: float) -> Score:
+    def _row(self, decoded: Decoded, reading: Outcome, inference_ms: float) -> Score:
         if isinstance(reading, UnfamiliarImage):
             return Score(sha256=decoded.sha256, error=reading.code)
         peak_x, peak_y = reading.peak or (None, None)

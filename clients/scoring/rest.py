@@ -6,10 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from clients.datasets.demographics import sex_and_age_band
 from clients.datasets.items import Item
-from clients.scoring.decoding import UNREADABLE_FILE, digest
+from clients.scoring.decoding import UNREADABLE_FILE
 from clients.scoring.flow import in_flight
-from clients.scoring.score import ModelIdentity, Score, ScoringError
-from clients.sdk.client import ChestXrayClient, ImageRefused, ServiceFailed
+from clients.scoring.score import Score, ScoringError
+from clients.sdk.client import ChestXrayClient
+from clients.sdk.errors import ImageRefused, ServiceFailed
+from service.files import sha256
 
 CONCURRENCY = 4  # requests under way
 RETRIES = 8  # of a busy or restarting service: two minutes, or as long as it asks for
@@ -27,7 +29,8 @@ class RestEngine:
     def __init__(self, client: ChestXrayClient) -> None:
         self._client = client
         served = client.model()
-        self.model = ModelIdentity.of(served.manifest)
+        self.model = served.manifest.identity
+        self.operating_point = served.manifest.default_operating_point
         self.calibration = served.calibration.sha256 if served.calibration else None
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
@@ -49,16 +52,16 @@ class RestEngine:
             content = item.file.read_bytes()
         except OSError:
             return Score(error=UNREADABLE_FILE)
-        sha256 = digest(content)
+        digest = sha256(content)
         start = time.perf_counter()
         try:
             reading = self._client.predict(content)
         except ImageRefused as refusal:
-            return Score(sha256=sha256, error=refusal.code)
+            return Score(sha256=digest, error=refusal.code)
         except ServiceFailed as failure:
             if failure.status != 500:
                 raise
-            return Score(sha256=sha256, error=failure.code)
+            return Score(sha256=digest, error=failure.code)
         milliseconds = (time.perf_counter() - start) * 1000
         if reading.model.sha256 != self.model.sha256:
             raise ScoringError("the service changed its model during the run; start a new --out")
@@ -68,7 +71,7 @@ class RestEngine:
             )
         sex, age_band = sex_and_age_band(content)
         return Score(
-            sha256=sha256,
+            sha256=digest,
             probability=reading.probability,
             familiarity=reading.familiarity,
             call=reading.call,

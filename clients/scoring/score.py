@@ -7,10 +7,9 @@ digest, to a site's calibration and to the dataset's digest, so two runs cannot 
 """
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -21,7 +20,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clients.datasets.items import Dataset, Item
-from service.model.manifest import Manifest
+from service.files import replace_file, replacing
+from service.model.manifest import ModelIdentity
 
 PART_ROWS = 256  # images that an interruption can cost
 METADATA = b"nanocxr"
@@ -50,26 +50,6 @@ class ScoringError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelIdentity:
-    """Which model gives the scores, and the operating point that decides ``call``."""
-
-    name: str
-    version: str
-    sha256: str
-    operating_point: str
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """The identity of a model by its manifest."""
-        return cls(
-            name=manifest.name,
-            version=manifest.version,
-            sha256=manifest.sha256[manifest.graph],
-            operating_point=manifest.default_operating_point,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """What one image gave: a reading, or an error code and nothing else; a column each."""
 
@@ -90,12 +70,20 @@ class Score:
     embedding: NDArray[np.float32] | None = None
 
 
+Advance = Callable[[Score], object]  # called once for each image that is scored
+
+
 class Engine(Protocol):
     """Where images are read: in this process, by a service, on a cluster."""
 
     @property
     def model(self) -> ModelIdentity:
         """The model all scores of this engine come from."""
+        ...
+
+    @property
+    def operating_point(self) -> str:
+        """Name of the one that decides ``call``."""
         ...
 
     @property
@@ -121,9 +109,7 @@ class Summary:
     errors: int
 
 
-def score(
-    dataset: Dataset, engine: Engine, out: Path, *, advance: Callable[[Score], None]
-) -> Summary:
+def score(dataset: Dataset, engine: Engine, out: Path, *, advance: Advance) -> Summary:
     """Score what is not scored yet and write ``out`` when every image has a row.
 
     Parameters
@@ -141,7 +127,8 @@ def score(
         If ``out`` or its parts belong to another model, calibration or dataset, or the engine left
         images out.
     """
-    run: dict[str, Any] = {"model": asdict(engine.model), "dataset": dataset.sha256}
+    model = asdict(engine.model) | {"operating_point": engine.operating_point}
+    run: dict[str, Any] = {"model": model, "dataset": dataset.sha256}
     if engine.embedding_size is not None:
         run["embedding"] = engine.embedding_size
     if engine.calibration is not None:
@@ -160,7 +147,7 @@ def score(
 
 
 def _score_what_is_left(
-    dataset: Dataset, engine: Engine, parts: "_Parts", advance: Callable[[Score], None]
+    dataset: Dataset, engine: Engine, parts: "_Parts", advance: Advance
 ) -> None:
     """One row for every item that has none; a second score of an item is dropped."""
     done = done_names(parts.folder)
@@ -198,8 +185,7 @@ def _open_parts(folder: Path, run: dict[str, Any]) -> None:
         _check_same_run(json.loads(facts.read_text(encoding="utf-8")), run, folder)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(facts) as temporary:
-        temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    replace_file(facts, json.dumps(run, indent=2) + "\n")
 
 
 def _run_of(out: Path) -> Any:
@@ -271,14 +257,3 @@ def _merge(folder: Path, schema: pa.Schema, out: Path) -> None:
         for part in _parts(folder):
             writer.write_table(pq.read_table(part, schema=schema))
     merged.replace(out)
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Yield the name of a file beside ``target`` that takes its place only if all went well."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

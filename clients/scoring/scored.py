@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from clients.scoring.score import EMBEDDING, METADATA
 from service.findings.calibration import OperatingPoint
 from service.model.bundle import MANIFEST
-from service.model.manifest import Manifest
+from service.model.manifest import Manifest, ModelIdentity
+
+RUN = METADATA.decode()  # among the attributes of a table: the run that gave its rows
 
 
 class EvaluationError(ValueError):
@@ -24,45 +26,51 @@ class EvaluationError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelReference:
-    """The model that gave the scores; ``sha256`` is that of its graph."""
-
-    name: str
-    version: str
-    sha256: str
-    operating_point: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
     """Rows of a score file without embeddings, and the model where the file names it.
 
-    ``site_calibrated``: the manifest's thresholds are not those of these probabilities.
+    Attributes
+    ----------
+    operating_point
+        Name of the one that decided ``call``; None where the file does not tell.
+    site_calibrated
+        The manifest's thresholds are not those of these probabilities.
     """
 
     table: pd.DataFrame
-    model: ModelReference | None
+    model: ModelIdentity | None
+    operating_point: str | None = None
     site_calibrated: bool = False
 
 
-def open_scores(path: Path) -> Scored:
-    """Read a score file; raises EvaluationError where it is not Parquet."""
+def open_scores(path: Path, *, embeddings: bool = False) -> Scored:
+    """Read a score file, its embeddings only where asked for.
+
+    Raises
+    ------
+    EvaluationError
+        If it is not Parquet.
+    """
     try:
         schema = pq.read_schema(path)
-        columns = [name for name in schema.names if name != EMBEDDING]
+        columns = [name for name in schema.names if embeddings or name != EMBEDDING]
         table = pq.read_table(path, columns=columns).to_pandas()
     except pa.ArrowInvalid as error:
         raise EvaluationError(f"{path.name} is not a Parquet file of scores") from error
-    run = json.loads((schema.metadata or {}).get(METADATA, b"null"))
+    table.attrs[RUN] = json.loads((schema.metadata or {}).get(METADATA, b"null"))
+    return as_scored(table)
+
+
+def as_scored(table: pd.DataFrame) -> Scored:
+    """Say which model gave the rows of :func:`open_scores`; None where a table is of elsewhere."""
+    run = table.attrs.get(RUN)
     if run is None:
         return Scored(table=table, model=None)
-    keys = ("name", "version", "sha256", "operating_point")
+    model = run["model"]
     return Scored(
         table=table,
-        model=ModelReference(**{key: run["model"][key] for key in keys}),
+        model=ModelIdentity(**{key: model[key] for key in ("name", "version", "sha256")}),
+        operating_point=model["operating_point"],
         site_calibrated="calibration" in run,
     )
 
@@ -88,7 +96,7 @@ def read_embeddings(path: Path) -> NDArray[np.float32] | None:
 
 
 def operating_points(
-    model: ModelReference | None, folder: Path | None, default: Path
+    model: ModelIdentity | None, folder: Path | None, default: Path
 ) -> tuple[OperatingPoint, ...]:
     """Look the operating points up in the manifest of the model that gave the scores.
 
@@ -111,10 +119,10 @@ def operating_points(
     if folder is None and not (default / MANIFEST).is_file():
         return ()
     manifest = Manifest.load((folder or default) / MANIFEST)
-    same = model is not None and manifest.sha256[manifest.graph] == model.sha256
+    same = model is not None and manifest.identity.sha256 == model.sha256
     if folder is not None and not same:
         raise EvaluationError(
-            f"{folder} holds {manifest.name} {manifest.version}, and not the model that gave the "
-            f"scores ({model or 'not named in the file'})"
+            f"{folder} holds {manifest.identity}, and not the model that gave the scores "
+            f"({model or 'not named in the file'})"
         )
     return manifest.operating_points if same else ()

@@ -8,16 +8,16 @@ request its time.
 """
 
 import argparse
-import hashlib
 import hmac
 import logging
-import os
 import re
 import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+
+from service.files import PRIVATE, replace_file, sha256
 
 logger = logging.getLogger("nanocxr")
 
@@ -103,7 +103,7 @@ class KeyFile:
 
 def hash_of(key: str) -> str:
     """SHA-256 in hexadecimal, what the file holds of a key."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return sha256(key.encode())
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -160,14 +160,8 @@ def add_key(path: Path, name: str, days: int | None) -> str:
     if days is not None:
         line += f" {datetime.now(UTC).date() + timedelta(days=days)}"
     text = path.read_text() if path.exists() else "# name, SHA-256 of the key, last day (UTC)\n"
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + ("" if text.endswith("\n") else "\n") + line + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text += "" if text.endswith("\n") else "\n"
+    replace_file(path, f"{text}{line}\n", mode=PRIVATE)
     return key
 
 

@@ -54,8 +54,11 @@ class OperatingPoint:
     specificity: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise InvalidManifest(f"operating point threshold {self.threshold} is not in [0, 1]")
+        for field in ("threshold", "sensitivity", "specificity"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise InvalidManifest(
+                    f"operating point {field} {getattr(self, field)} is not in [0, 1]"
+                )
 
     def call(self, probability: float) -> Call:
         """``pneumonia`` at or above the threshold."""

@@ -1,6 +1,6 @@
-"""Where requests come in, within bounds on all of them together.
+"""Admit requests within bounds on all of them together, and take their files in.
 
-upload -> [desk] -> reading room -> schemas
+upload -> [admission] -> async reader -> schemas
 """
 
 import logging
@@ -12,11 +12,11 @@ from starlette.requests import Request
 from service import memory
 from service.auth.middleware import client_of
 from service.errors import ModelUnavailable, ServiceBusy
-from service.http.multipart import File, UploadLimits, UploadMemory, discard, read_files
+from service.http.multipart import File, UploadLimits, discard, read_files
 from service.http.places import Places
 from service.imaging.claim import MIB
 from service.imaging.decode import Limits
-from service.inference.async_reader import ReadingRoom
+from service.inference.async_reader import AsyncReader
 from service.memory import Budget, shared_out
 from service.model.reader import Reader
 from service.model.session import cores
@@ -32,8 +32,8 @@ ARRIVING_PER_REQUEST = 8
 logger = logging.getLogger("nanocxr")
 
 
-class Desk:
-    """Takes uploads in; close it after use.
+class Admission:
+    """Admits uploads; close it after use.
 
     Parameters
     ----------
@@ -46,29 +46,29 @@ class Desk:
     def __init__(self, reader: Reader | ModelUnavailable, settings: Settings) -> None:
         uploads, readings = shared_out(settings.memory or memory.limit(), cores())
         _warn_of_little(readings, settings.limits)
-        self._room: ReadingRoom | ModelUnavailable = (
-            ReadingRoom(reader, decode_seconds=settings.decode_seconds, budget=Budget(readings))
+        self._reader: AsyncReader | ModelUnavailable = (
+            AsyncReader(reader, decode_seconds=settings.decode_seconds, budget=Budget(readings))
             if isinstance(reader, Reader)
             else reader
         )
         self._settings = settings
-        self._memory = UploadMemory(min(uploads, settings.max_upload_bytes))
+        self._memory = Budget(min(uploads, settings.max_upload_bytes))
         most = settings.max_requests or REQUESTS_PER_CORE * cores()
         self._reading = Places(most)
         arriving = ARRIVING_PER_REQUEST * most
         self._arriving = Places(arriving, arriving // 2)
 
     def close(self) -> None:
-        """End what the reading room holds."""
-        if isinstance(self._room, ReadingRoom):
-            self._room.close()
+        """End the reader's processes and threads."""
+        if isinstance(self._reader, AsyncReader):
+            self._reader.close()
 
     @property
-    def room(self) -> ReadingRoom:
-        """Where files are read; raises ModelUnavailable where there is no model."""
-        if isinstance(self._room, ModelUnavailable):
-            raise self._room.with_traceback(None)
-        return self._room
+    def reader(self) -> AsyncReader:
+        """What reads the files; raises ModelUnavailable where there is no model."""
+        if isinstance(self._reader, ModelUnavailable):
+            raise self._reader.with_traceback(None)
+        return self._reader
 
     @asynccontextmanager
     async def files(
@@ -81,9 +81,9 @@ class Desk:
         ModelUnavailable, ServiceBusy
             After the body has been received and thrown away, as :func:`read_files` does it.
         """
-        if isinstance(self._room, ModelUnavailable):
+        if isinstance(self._reader, ModelUnavailable):
             await discard(request)
-            raise self._room.with_traceback(None)
+            raise self._reader.with_traceback(None)
         client = client_of(request.scope)
         try:
             self._reading.check(client)
@@ -94,9 +94,9 @@ class Desk:
         limits = UploadLimits(
             file_bytes=self._settings.limits.max_bytes, files=most or self._settings.max_batch
         )
-        with self._memory.share() as share:
+        with self._memory.lease() as lease:
             with self._arriving.take(client), stage("upload"):
-                files = await read_files(request, field, limits, share)
+                files = await read_files(request, field, limits, lease)
             with self._reading.take(client):
                 yield files
 

@@ -30,8 +30,8 @@ class BoundedConnection(H11Protocol):
         super().connection_made(transport)
         # uvicorn learns of every byte that is not taken, and sends no more until all are.
         transport.set_write_buffer_limits(high=0)
-        self._request = _Wait(self.loop, transport.close)
-        self._answer = _Wait(self.loop, self._give_up)
+        self._request = _Deadline(self.loop, transport.close)
+        self._answer = _Deadline(self.loop, self._give_up)
         self._request.begin(HEAD_SECONDS)
 
     def data_received(self, data: bytes) -> None:
@@ -74,7 +74,7 @@ class BoundedConnection(H11Protocol):
         self.transport.abort()  # close would wait for it
 
 
-class _Wait:
+class _Deadline:
     """Something that has to come to its end in time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, give_up: Callable[[], None]) -> None:

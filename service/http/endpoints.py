@@ -1,6 +1,6 @@
 """The HTTP endpoints: take the files, have them read, answer.
 
-upload -> desk -> [endpoints] -> schemas
+upload -> admission -> [endpoints] -> schemas
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,8 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from service.errors import InvalidParameter, ReadingError
-from service.http.admission import Desk
-from service.http.form import write_form
-from service.http.multipart import File
+from service.http.admission import Admission
+from service.http.multipart import File, write_form
 from service.http.openapi import PAGE, document
 from service.http.page import Page
 from service.http.problems import problem_of, refuse
@@ -42,7 +41,7 @@ class Leased(Response):
 
 
 def create_app() -> Starlette:
-    """Make the ASGI app; it takes its desk from ``app.state.desk``."""
+    """Make the ASGI app; it takes its admission from ``app.state.admission``."""
     routes = [
         Route("/predict", predict, methods=["POST"]),
         Route("/explain", explain, methods=["POST"]),
@@ -57,25 +56,25 @@ def create_app() -> Starlette:
     return Starlette(routes=routes, exception_handlers={ReadingError: refuse})
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+def _admission(request: Request) -> Admission:
+    admission: Admission = request.app.state.admission
+    return admission
 
 
 async def predict(request: Request) -> Response:
     """Read one radiograph."""
-    desk = _desk(request)
-    async with desk.files(request, "image", most=1) as files:
-        reading = await desk.room.read(_only(files))
+    admission = _admission(request)
+    async with admission.files(request, "image", most=1) as files:
+        reading = await admission.reader.read(_only(files))
     return _json(Prediction.from_reading(reading))
 
 
 async def explain(request: Request) -> Response:
     """Draw the heatmap of one radiograph."""
-    desk = _desk(request)
-    async with desk.files(request, "image", most=1) as files:
+    admission = _admission(request)
+    async with admission.files(request, "image", most=1) as files:
         bare, form = _flag(request, "bare"), _format(request)
-        reading, picture, lease = await desk.room.explain(_only(files), bare=bare, form=form)
+        reading, picture, lease = await admission.reader.explain(_only(files), bare=bare, form=form)
     headers = {
         "X-Probability": repr(reading.probability),
         "X-Call": reading.call,
@@ -87,9 +86,9 @@ async def explain(request: Request) -> Response:
 
 async def view(request: Request) -> Response:
     """Give the reading, the radiograph and the heat of one file, for the page to show."""
-    desk = _desk(request)
-    async with desk.files(request, "image", most=1) as files:
-        reading, grey, heat, lease = await desk.room.view(_only(files))
+    admission = _admission(request)
+    async with admission.files(request, "image", most=1) as files:
+        reading, grey, heat, lease = await admission.reader.view(_only(files))
     body, media_type = write_form(
         {
             "reading": (
@@ -108,18 +107,18 @@ async def view(request: Request) -> Response:
 
 async def predict_batch(request: Request) -> Response:
     """Read several radiographs; one refusal does not touch the others."""
-    desk = _desk(request)
-    async with desk.files(request, "images") as files:
+    admission = _admission(request)
+    async with admission.files(request, "images") as files:
         current().images = len(files)
         images = [file for file in files if isinstance(file, bytes)]
-        answers = iter(await desk.room.read_batch(images))
+        answers = iter(await admission.reader.read_batch(images))
     entries = [next(answers) if isinstance(file, bytes) else file for file in files]
     return JSONResponse([_entry(entry).model_dump(mode="json") for entry in entries])
 
 
 async def model(request: Request) -> Response:
     """Describe the served model."""
-    return _json(ModelInfo.from_reader(_desk(request).room.reader))
+    return _json(ModelInfo.from_reader(_admission(request).reader.reader))
 
 
 async def docs(request: Request) -> Response:

@@ -1,6 +1,6 @@
 """How much may be under way at once, of all clients and of one of them.
 
-upload -> [places] -> desk
+upload -> [places] -> admission
 """
 
 from collections import Counter

@@ -5,7 +5,7 @@ Needs no model and no onnxruntime: only the input that a manifest describes. Who
 files can therefore prepare them in processes of their own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -33,15 +33,7 @@ class RadiographFacts:
     @classmethod
     def of(cls, radiograph: Radiograph) -> "RadiographFacts":
         """Everything but pixels and warnings."""
-        return cls(
-            format=radiograph.format,
-            rows=radiograph.rows,
-            columns=radiograph.columns,
-            photometric=radiograph.photometric,
-            view=radiograph.view,
-            pixel_spacing_mm=radiograph.pixel_spacing_mm,
-            transfer_syntax=radiograph.transfer_syntax,
-        )
+        return cls(**{fact.name: getattr(radiograph, fact.name) for fact in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

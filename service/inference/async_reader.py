@@ -47,7 +47,7 @@ T = TypeVar("T")
 Prepare = Callable[[bytes, Limits, InputSpec], T]
 
 
-class ReadingRoom:
+class AsyncReader:
     """Reads for the requests of one event loop; close it after use.
 
     Parameters
@@ -71,15 +71,15 @@ class ReadingRoom:
             memory=reader.limits.decoding_memory,
             results=RESULTS,
         )
-        self._free = asyncio.Semaphore(processes)
-        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decoding")
-        self._batches = Batches(reader.infer, lanes=1, most=BATCH)
+        self._cores = asyncio.Semaphore(processes)
+        # One for each decoding process and one for inference: nobody waits for a thread.
+        self._threads = ThreadPoolExecutor(processes + 1, thread_name_prefix="reading")
+        self._batches = Batches(partial(self._in_thread, reader.infer), most=BATCH)
 
     def close(self) -> None:
         """End the processes and threads."""
         self._pool.close()
         self._threads.shutdown()
-        self._batches.close()
 
     async def read(self, data: bytes) -> Reading:
         """Read one file, as :meth:`Reader.read` does.
@@ -173,19 +173,21 @@ class ReadingRoom:
         try:
             with stage("wait"), QUEUE_LENGTH.track_inprogress():
                 async with asyncio.timeout(QUEUE_SECONDS):
-                    await self._free.acquire()
+                    await self._cores.acquire()
         except TimeoutError:
             raise ServiceBusy("Other readings took too long. Send it again later.") from None
         try:
-            # In the context of the request: it collects the stages of the task.
-            here = copy_context().run
-            limits, spec = self.reader.limits, self.reader.manifest.input
             admit = partial(lease.decide, seconds=QUEUE_SECONDS)
-            decode = partial(self._pool.run, task, data, limits, spec)
-            run = partial(here, decode, seconds=self._seconds, admit=admit)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+            run = partial(self._pool.run, seconds=self._seconds, admit=admit)
+            limits, spec = self.reader.limits, self.reader.manifest.input
+            return await self._in_thread(run, task, data, limits, spec)
         finally:
-            self._free.release()
+            self._cores.release()
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call it in the context of the request, which collects the stages."""
+        run = partial(copy_context().run, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
 
 def _pixels(prepared: Prepared) -> int:

@@ -1,46 +1,42 @@
-"""Inference for many requests at once: whatever waits when a lane is free goes together.
+"""Inference for many requests at once: whatever waits when an inference ends goes together.
 
 decode -> [batches] -> session -> calibrate
-Nothing waits for company: alone, a radiograph is inferred at once. What else
+Nothing waits for a batch to fill: alone, a radiograph is inferred at once. What else
 is in a batch moves a logit by rounding at most.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 
 from service.imaging.prepare import Prepared
-from service.model.reader import Entry, Reading, admitted
+from service.model.reader import Outcome, Reading, admitted
 from service.observe.metrics import BATCH_IMAGES, QUEUE_LENGTH
 from service.observe.stages import Stage, add
 
-Infer = Callable[[Sequence[Prepared]], list[Entry]]
-Answer = tuple[Entry, Stage]  # and the inference that gave it
+Infer = Callable[[Sequence[Prepared]], Awaitable[list[Outcome]]]
+Answer = tuple[Outcome, Stage]  # and the inference that gave it
 Waiting = tuple[Prepared, "asyncio.Future[Answer]"]
 
 
 class Batches:
-    """Shares inferences out among the requests of one event loop; close it after use.
+    """Shares inferences, one after the other, out among the requests of one event loop.
 
     Parameters
     ----------
     infer
-        Usually :meth:`service.model.reader.Reader.infer`; called in threads.
-    lanes
-        Inferences side by side.
+        Usually :meth:`service.model.reader.Reader.infer`, in a thread.
     most
         Radiographs in one inference.
     """
 
-    def __init__(self, infer: Infer, *, lanes: int, most: int) -> None:
+    def __init__(self, infer: Infer, *, most: int) -> None:
         self._infer = infer
         self._most = most
-        self._free = lanes
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="inference")
         self._waiting: deque[Waiting] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()  # or they could be collected half done
+        self._under_way: asyncio.Task[None] | None = None
 
     async def infer(self, prepared: Prepared) -> Reading:
         """Read one radiograph, in the next inference that has room; raises the gate's refusal."""
@@ -48,32 +44,28 @@ class Batches:
         asked = time.time_ns()
         self._waiting.append((prepared, answer))
         QUEUE_LENGTH.inc()
-        self._start()
+        if self._under_way is None:
+            self._under_way = asyncio.create_task(self._run(), context=Context())  # of no request
         entry, inference = await answer
         add([Stage("wait", asked, inference.start), inference])
         return admitted(entry)
 
-    def close(self) -> None:
-        """Wait for the inferences under way."""
-        self._threads.shutdown()
-
-    def _start(self) -> None:
-        while self._waiting and self._free:
-            size = min(self._most, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(size)]
-            QUEUE_LENGTH.dec(size)
-            BATCH_IMAGES.observe(size)
-            self._free -= 1
-            task = asyncio.create_task(self._run(batch))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
-
-    async def _run(self, batch: list[Waiting]) -> None:
-        loop, start = asyncio.get_running_loop(), time.time_ns()
+    async def _run(self) -> None:
+        """Infer until nobody waits."""
         try:
-            entries = await loop.run_in_executor(
-                self._threads, self._infer, [prepared for prepared, _ in batch]
-            )
+            while self._waiting:
+                size = min(self._most, len(self._waiting))
+                batch = [self._waiting.popleft() for _ in range(size)]
+                QUEUE_LENGTH.dec(size)
+                BATCH_IMAGES.observe(size)
+                await self._answer(batch)
+        finally:
+            self._under_way = None
+
+    async def _answer(self, batch: list[Waiting]) -> None:
+        start = time.time_ns()
+        try:
+            entries = await self._infer([prepared for prepared, _ in batch])
         except Exception as error:  # noqa: BLE001  every request of the batch is told
             for _, future in batch:
                 if not future.done():
@@ -83,6 +75,3 @@ class Batches:
             for (_, future), entry in zip(batch, entries, strict=True):
                 if not future.done():  # cancelled
                     future.set_result((entry, inference))
-        finally:
-            self._free += 1
-            self._start()

@@ -32,7 +32,7 @@ T = TypeVar("T")
 Admit = Callable[[Claim], Verdict]
 Known = Mapping[tuple[str, str], type]  # by module and name, as they are pickled
 
-KEEPING_SECONDS = 0.1  # how often dead processes are looked for, and late ones killed
+WATCH_SECONDS = 0.1  # how often dead processes are looked for, and late ones killed
 START_SECONDS = 120.0
 START_ATTEMPTS = 3  # it may be killed from outside before it is ready
 RESTART_SECONDS = 1.0
@@ -97,8 +97,8 @@ class Pool:
         for decoder in self._all:
             self._idle.put(decoder)
         self._closed = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="decoders", daemon=True)
-        self._keeper.start()
+        self._watcher = threading.Thread(target=self._watch, name="decoders", daemon=True)
+        self._watcher.start()
 
     def run(
         self,
@@ -138,14 +138,14 @@ class Pool:
     def close(self) -> None:
         """End the processes, whatever they are doing."""
         self._closed.set()
-        self._keeper.join()
+        self._watcher.join()
         for decoder in self._all:
             decoder.close()
 
-    def _keep(self) -> None:
-        while not self._closed.wait(KEEPING_SECONDS):
+    def _watch(self) -> None:
+        while not self._closed.wait(WATCH_SECONDS):
             for decoder in self._all:
-                decoder.keep()
+                decoder.check()
 
 
 class _Answers(pickle.Unpickler):
@@ -199,7 +199,7 @@ class _Decoder:
             raise DecodingError("a task failed; the log of its process says where")
         return answer.value
 
-    def keep(self) -> None:
+    def check(self) -> None:
         """Kill the process where it is late, replace it where it died while idle."""
         with self._timing:
             if time.monotonic() > self._due:

@@ -5,11 +5,11 @@ Each file is read once and its SHA-256 is taken of the very bytes that are used,
 exchanged between the check and the use.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import InvalidManifest, ModelCorrupt, ModelUnavailable
+from service.files import sha256
 from service.model.manifest import Manifest
 from service.model.signature import check_signature
 from service.model.site import SiteCalibration
@@ -43,11 +43,6 @@ class Bundle:
     card: str
     golden: bytes
     site: SiteCalibration | None = None
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the graph in hexadecimal: the model's identity."""
-        return self.manifest.sha256[self.manifest.graph]
 
     @classmethod
     def open(
@@ -116,7 +111,7 @@ def _content(path: Path) -> bytes:
 
 def _read(path: Path, expected: str) -> bytes:
     content = _content(path)
-    found = hashlib.sha256(content).hexdigest()
+    found = sha256(content)
     if found != expected.lower():
         raise ModelCorrupt(
             f"{path.name} has SHA-256 {found[:12]}..., the manifest says {expected[:12]}...: "

@@ -15,7 +15,7 @@ import numpy as np
 from service.errors import InvalidManifest, ModelUnavailable, UnfamiliarImage
 from service.imaging.radiograph import FloatImage
 from service.model.bundle import GOLDEN, Bundle
-from service.model.reader import Entry, Reader
+from service.model.reader import Outcome, Reader
 
 TOLERANCE = 1e-3  # of probability, and of the heatmap in units of the logit
 
@@ -97,7 +97,7 @@ def replay(reader: Reader, golden: Sequence[GoldenReading]) -> Agreement:
     return Agreement(images=len(golden), probability=float(probability), heatmap=float(heatmap))
 
 
-def _difference(golden: GoldenReading, found: Entry) -> tuple[float, float]:
+def _difference(golden: GoldenReading, found: Outcome) -> tuple[float, float]:
     """Of probability, and of the heatmap where it differs most."""
     if isinstance(found, UnfamiliarImage):
         return math.inf, math.inf

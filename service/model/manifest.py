@@ -7,7 +7,9 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from service.errors import InvalidManifest
 from service.findings.calibration import Calibration, OperatingPoint
@@ -15,6 +17,24 @@ from service.findings.gate import Gate
 from service.imaging.standardise import InputSpec
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which model: of a reading, of scores, of a site's calibration.
+
+    Attributes
+    ----------
+    sha256
+        Of the ONNX graph, hexadecimal.
+    """
+
+    name: str
+    version: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # where it is read from JSON
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +88,11 @@ class Manifest:
             raise InvalidManifest(f"no SHA-256 for the graph {self.graph!r}")
         if self.gate and self.gate.graph not in self.sha256:
             raise InvalidManifest(f"no SHA-256 for the gate {self.gate.graph!r}")
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        return ModelIdentity(name=self.name, version=self.version, sha256=self.sha256[self.graph])
 
     @property
     def operating_point(self) -> OperatingPoint:

@@ -18,19 +18,10 @@ from service.imaging.overlay import PictureFormat, draw_heatmap
 from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_with_picture
 from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
-from service.model.manifest import Manifest
+from service.model.manifest import Manifest, ModelIdentity
 from service.model.session import AUTO, GateSession, Session
 from service.model.shipped import default_model
 from service.model.site import SYNTHETIC, CalibrationIdentity
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelIdentity:
-    """Which model gave a reading; ``sha256`` is that of its graph."""
-
-    name: str
-    version: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +80,7 @@ class Reading:
         )
 
 
-Entry = Reading | UnfamiliarImage  # of a batch: one image's refusal does not touch the others
+Outcome = Reading | UnfamiliarImage  # of a batch: one refusal does not touch the others
 
 
 class Reader:
@@ -119,9 +110,7 @@ class Reader:
     ) -> None:
         self.manifest: Manifest = bundle.manifest
         self.card = bundle.card
-        self.model = ModelIdentity(
-            name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
-        )
+        self.model = bundle.manifest.identity
         site = bundle.site
         self.calibration: CalibrationIdentity = site.identity if site else SYNTHETIC
         self.scaling: Calibration = site.calibration if site else self.manifest.calibration
@@ -219,10 +208,10 @@ class Reader:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""
         return prepare(data, self.limits, self.manifest.input)
 
-    def infer(self, prepared: Sequence[Prepared]) -> list[Entry]:
+    def infer(self, prepared: Sequence[Prepared]) -> list[Outcome]:
         """Run the network once over all and calibrate; no inference where the list is empty.
 
-        Entry i is the reading of image i, or the gate's refusal.
+        Outcome i is the reading of image i, or the gate's refusal.
         """
         if not prepared:
             return []
@@ -277,8 +266,8 @@ class Reader:
         )
 
 
-def admitted(entry: Entry) -> Reading:
+def admitted(outcome: Outcome) -> Reading:
     """The reading; raises the refusal where it is one."""
-    if isinstance(entry, UnfamiliarImage):
-        raise entry
-    return entry
+    if isinstance(outcome, UnfamiliarImage):
+        raise outcome
+    return outcome

@@ -5,7 +5,6 @@ Temperature, bias and operating points of a model were fitted to synthetic image
 were fitted to its own labelled films, and take their place for that very model alone.
 """
 
-import hashlib
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.errors import CalibrationMismatch, InvalidCalibration
+from service.errors import CalibrationMismatch, InvalidCalibration, InvalidManifest
+from service.files import sha256
 from service.findings.calibration import Calibration, OperatingPoint
-from service.model.manifest import Manifest
+from service.model.manifest import Manifest, ModelIdentity
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Source = Literal["synthetic", "site"]
 
@@ -49,41 +48,23 @@ class CalibrationIdentity:
 SYNTHETIC = CalibrationIdentity(name="synthetic")
 
 
-class _Strict(BaseModel):
+class SiteFile(BaseModel):
+    """The file's content: nothing of a patient, and no path.
+
+    Attributes
+    ----------
+    model
+        That gave the scores.
+    operating_points
+        With what they reached on films that they were not chosen on.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-
-class CalibratedModel(_Strict):
-    """The model that gave the scores; ``sha256`` is that of its graph."""
-
-    name: str
-    version: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class Scaling(_Strict):
-    """``probability = sigmoid(logit / temperature + bias)``."""
-
-    temperature: Annotated[float, Field(gt=0)]
-    bias: float
-
-
-class Point(_Strict):
-    """A threshold, and what it reached on films that it was not chosen on."""
-
-    name: Annotated[str, Field(min_length=1)]
-    threshold: Share
-    sensitivity: Share
-    specificity: Share
-
-
-class SiteFile(_Strict):
-    """The file's content: nothing of a patient, and no path."""
-
     schema_version: Literal[1] = 1
-    model: CalibratedModel
-    calibration: Scaling
-    operating_points: Annotated[tuple[Point, ...], Field(min_length=1)]
+    model: ModelIdentity
+    calibration: Calibration
+    operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]
     films: Count
     positives: Count
     date: date
@@ -135,13 +116,9 @@ class SiteCalibration:
                 f"{manifest.default_operating_point!r}. Make it again with `cxr calibrate`."
             )
         return cls(
-            identity=CalibrationIdentity(
-                name="site", sha256=hashlib.sha256(content).hexdigest(), films=found.films
-            ),
-            calibration=Calibration(**found.calibration.model_dump()),
-            operating_points=tuple(
-                OperatingPoint(**p.model_dump()) for p in found.operating_points
-            ),
+            identity=CalibrationIdentity(name="site", sha256=sha256(content), films=found.films),
+            calibration=found.calibration,
+            operating_points=found.operating_points,
         )
 
 
@@ -151,18 +128,19 @@ def _parse(content: bytes, name: str) -> SiteFile:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise InvalidCalibration(
-            f"The calibration {name} is not readable: {where}: {first['msg']}. Make it again with "
-            "`cxr calibrate`."
-        ) from None
+        fault = f"{where}: {first['msg']}"
+    except InvalidManifest as error:
+        fault = str(error)
+    raise InvalidCalibration(
+        f"The calibration {name} is not readable: {fault}. Make it again with `cxr calibrate`."
+    )
 
 
-def _check_model(made_with: CalibratedModel, manifest: Manifest) -> None:
-    digest = manifest.sha256[manifest.graph]
-    if made_with.sha256 != digest:
+def _check_model(made_with: ModelIdentity, manifest: Manifest) -> None:
+    model = manifest.identity
+    if made_with.sha256 != model.sha256:
         raise CalibrationMismatch(
-            f"The calibration was made with {made_with.name} {made_with.version} (SHA-256 "
-            f"{made_with.sha256[:12]}...), the model is {manifest.name} {manifest.version} "
-            f"({digest[:12]}...). Score the site's films with this model and run `cxr calibrate` "
-            "again, or read without a calibration of the site."
+            f"The calibration was made with {made_with} (SHA-256 {made_with.sha256[:12]}...), the "
+            f"model is {model} ({model.sha256[:12]}...). Score the site's films with this model "
+            "and run `cxr calibrate` again, or read without a calibration of the site."
         )

@@ -64,6 +64,42 @@ MODEL_INFO = Gauge(
 )
 
 
+# BentoML's own, under its names and with its buckets.
+SERVICE = ("runner_name", "service_name", "service_version")
+ENDPOINT = (*SERVICE, "endpoint")
+SERVICE_REQUESTS = Counter(
+    "bentoml_service_request", "Requests answered.", (*ENDPOINT, "http_response_code")
+)
+SERVICE_SECONDS = Histogram(
+    "bentoml_service_request_duration_seconds",
+    "From the head of a request to its answer.",
+    (*ENDPOINT, "http_response_code"),
+    buckets=(
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.1,
+        0.25,
+        0.5,
+        1.0,
+        2.5,
+        5.0,
+        10.0,
+        30.0,
+        60.0,
+        120.0,
+        180.0,
+    ),
+)
+SERVICE_UNDER_WAY = Gauge(
+    "bentoml_service_request_in_progress", "Requests that are not answered yet.", ENDPOINT
+)
+SERVICE_LATEST = Gauge(
+    "bentoml_service_last_request_timestamp_seconds", "When the latest request came.", SERVICE
+)
+
+
 def remove_unused_folder() -> None:
     """Remove the folder that BentoML made for the files; of a temporary one nobody else would."""
     if FILES is not None:

@@ -1,24 +1,25 @@
-"""Around every request: its id, its line in the log, its metrics, its spans, and a veil.
+"""Around every request: its id, its line in the log, its metrics and its spans.
 
-    OuterMiddleware -> BentoML's metrics and tracing -> InnerMiddleware -> everything else
+    ObserveMiddleware -> everything else
 
-BentoML makes a metric's label, a span's name and attributes of the path, the query, Host,
-User-Agent and the address of the client. Any of them may name a patient, and paths that do not
-exist would make new time series without end. So the outer middleware shows BentoML the route
-instead of the path, and only the headers it needs; the inner one gives the request back as it came.
+BentoML's own middleware makes a metric's label, a span's name and attributes of the path, the
+query, Host, User-Agent and the address of the client. Any of them may name a patient, and paths
+that do not exist would make new time series without end. So it is left out (service/app.py), and
+requests are counted and traced here, by their route.
 """
 
 import logging
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from http import HTTPStatus
 from typing import Any
 
 from opentelemetry import context, trace
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,90 +33,137 @@ logger = logging.getLogger("nanocxr.access")
 UNMATCHED = "unmatched"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 PROBES = {"/livez", "/healthz", "/readyz", "/metrics"}
-# The headers that BentoML's middleware needs, and what they look like where they are honest.
-SHOWN = {
-    b"traceparent": re.compile(rb"[0-9a-f]{2}(-[0-9a-f]+){3}"),
-    b"content-length": re.compile(rb"\d{1,18}"),
-}
-ORIGINAL = "nanocxr.original"
+TRACEPARENT = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+){3}")
 
 
-class OuterMiddleware:
-    """Outside of everything: id, log, metrics; shows BentoML no more than the route."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        route = route_of(scope["app"].routes, scope) or UNMATCHED
-        veiled = veil(scope, route)
-        if scope["type"] != "http":
-            veiled[ORIGINAL] = (scope, receive)
-            await self._app(veiled, receive, send)
-            return
-        facts = RequestFacts(id=choose_id(Headers(scope=scope).get("x-request-id", "")))
-        answer = _Answer(facts, receive, send)
-        veiled[ORIGINAL] = (scope, answer.receive)
-        logs.seal()
-        with _observed(veiled, facts, answer):
-            await self._app(veiled, answer.receive, answer.send)
-
-
-class InnerMiddleware:
-    """Inside BentoML's: gives the request back as it came, and makes spans of its stages.
+class ObserveMiddleware:
+    """Gives a request its id; logs, counts and traces it.
 
     Parameters
     ----------
     app
         Everything else.
     tracer_provider
-        Gives BentoML's provider, which is made when the service starts.
+        BentoML's, which samples as its configuration says.
+    excluded
+        Whether BentoML's configuration wants no spans of a route.
+    service
+        Values of the labels :data:`service.observe.metrics.SERVICE`.
     """
 
-    def __init__(self, app: ASGIApp, tracer_provider: Callable[[], TracerProvider]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tracer_provider: TracerProvider,
+        excluded: Callable[[str], bool],
+        service: Sequence[str],
+    ) -> None:
         self._app = app
-        self._tracer_provider = tracer_provider
+        self._tracer = tracer_provider.get_tracer("nanocxr")
+        self._excluded = excluded
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        scope, receive = scope.get(ORIGINAL, (scope, receive))
-        facts = CURRENT.get()
-        if facts is None:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        span = trace.get_current_span()
-        if not span.get_span_context().trace_flags.sampled:
-            await self._app(scope, receive, send)
-            return
-        facts.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+        headers = Headers(scope=scope)
+        facts = RequestFacts(
+            id=choose_id(headers.get("x-request-id", "")),
+            method=scope["method"] if scope["method"] in METHODS else "other",
+            route=route_of(scope["app"].routes, scope) or UNMATCHED,
+        )
+        answer = _Answer(facts, receive, send)
+        logs.seal()
+        with self._observed(facts, answer), self._traced(facts, answer, headers):
+            await self._app(scope, answer.receive, answer.send)
 
-        async def noting_send(message: Message) -> None:
-            if message["type"] == "http.response.start":  # the span ends with the answer
-                span.set_attributes({"nanocxr.request_id": facts.id, "nanocxr.code": facts.code})
-            await send(message)
+    @contextmanager
+    def _observed(self, facts: RequestFacts, answer: "_Answer") -> Iterator[None]:
+        """Count, time and log what happens inside, in the context of this request and of no other.
 
+        On a connection that is kept open, uvicorn can call in the context of the request before:
+        its span would become the parent of this one's.
+        """
+        probe = facts.route in PROBES
+        token, parent = CURRENT.set(facts), context.attach(context.Context())
+        start = time.perf_counter()
         try:
-            await self._app(scope, receive, noting_send)
+            with (
+                collecting(facts.stages),
+                nullcontext() if probe else metrics.REQUESTS_UNDER_WAY.track_inprogress(),
+                self._counted_as_by_bentoml(facts, answer),
+            ):
+                yield
         finally:
-            tracer = self._tracer_provider().get_tracer("nanocxr")
+            seconds = time.perf_counter() - start
+            labels = facts.route, facts.method, str(int(answer.status)), facts.code
+            metrics.REQUESTS.labels(*labels).inc()
+            metrics.REQUEST_SECONDS.labels(facts.route).observe(seconds)
             for stage in facts.stages:
-                tracer.start_span(stage.name, start_time=stage.start).end(stage.end)
+                metrics.STAGE_SECONDS.labels(stage.name).observe(stage.seconds)
+            if not probe or answer.status >= HTTPStatus.BAD_REQUEST:
+                logger.info("answered", extra={"facts": line(facts, answer.status, seconds)})
+            facts.ended = True
+            context.detach(parent)
+            CURRENT.reset(token)
+
+    @contextmanager
+    def _counted_as_by_bentoml(self, facts: RequestFacts, answer: "_Answer") -> Iterator[None]:
+        """Keep the metrics of BentoML's own middleware, which dashboards may know, by the route."""
+        if facts.route == "/metrics":
+            yield
+            return
+        endpoint, start = (*self._service, facts.route), time.perf_counter()
+        if facts.route not in PROBES:
+            metrics.SERVICE_LATEST.labels(*self._service).set_to_current_time()
+        try:
+            with metrics.SERVICE_UNDER_WAY.labels(*endpoint).track_inprogress():
+                yield
+        finally:
+            status = str(int(answer.status))
+            seconds = time.perf_counter() - start
+            metrics.SERVICE_REQUESTS.labels(*endpoint, status).inc()
+            metrics.SERVICE_SECONDS.labels(*endpoint, status).observe(seconds)
+
+    @contextmanager
+    def _traced(self, facts: RequestFacts, answer: "_Answer", headers: Headers) -> Iterator[None]:
+        """Make a span of the request, and one of each of its stages.
+
+        Of the caller's headers only a well-formed ``traceparent`` is looked at; no exception is
+        recorded, as its text may quote a value.
+        """
+        if self._excluded(facts.route):
+            yield
+            return
+        with self._tracer.start_as_current_span(
+            f"{facts.method} {facts.route}",
+            _caller(headers.get("traceparent", "")),
+            SpanKind.SERVER,
+            {"http.method": facts.method, "http.target": facts.route},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            if span.is_recording():
+                facts.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+            try:
+                yield
+            finally:
+                span.set_attribute("http.status_code", int(answer.status))
+                span.set_attribute("nanocxr.request_id", facts.id)
+                span.set_attribute("nanocxr.code", facts.code)
+                if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    span.set_status(StatusCode.ERROR)
+                for stage in facts.stages if span.is_recording() else ():
+                    self._tracer.start_span(stage.name, start_time=stage.start).end(stage.end)
 
 
-def veil(scope: Scope, route: str) -> Scope:
-    """What BentoML may see of a request: enough to count and to trace it."""
-    headers = [
-        (name, value)
-        for name, value in scope["headers"]
-        if name in SHOWN and SHOWN[name].fullmatch(value)
-    ]
-    method = {"method": method_of(scope)} if "method" in scope else {}
-    hidden = {"path": route, "raw_path": route.encode(), "query_string": b"", "client": None}
-    return {**scope, **hidden, **method, "headers": headers}
+def _caller(traceparent: str) -> context.Context | None:
+    """The caller's trace, where there is one to continue."""
+    if TRACEPARENT.fullmatch(traceparent) is None:
+        return None
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent})
 
 
 def route_of(routes: list[BaseRoute], scope: Scope) -> str | None:
@@ -133,11 +181,6 @@ def route_of(routes: list[BaseRoute], scope: Scope) -> str | None:
             return template
         other_method = other_method or template
     return other_method
-
-
-def method_of(scope: Scope) -> str:
-    """The method, one of a fixed number; whoever calls may invent some."""
-    return scope["method"] if scope["method"] in METHODS else "other"
 
 
 class _Answer:
@@ -161,44 +204,14 @@ class _Answer:
         await self._send(message)
 
 
-@contextmanager
-def _observed(veiled: Scope, facts: RequestFacts, answer: _Answer) -> Iterator[None]:
-    """Count, time and log what happens inside, in the context of this request and of no other.
-
-    On a connection that is kept open, uvicorn can call in the context of the request before: its
-    span would become the parent of this one's.
-    """
-    route, probe = veiled["path"], veiled["path"] in PROBES
-    token, parent = CURRENT.set(facts), context.attach(context.Context())
-    start = time.perf_counter()
-    try:
-        with (
-            collecting(facts.stages),
-            nullcontext() if probe else metrics.REQUESTS_UNDER_WAY.track_inprogress(),
-        ):
-            yield
-    finally:
-        seconds = time.perf_counter() - start
-        labels = route, veiled["method"], str(int(answer.status)), facts.code
-        metrics.REQUESTS.labels(*labels).inc()
-        metrics.REQUEST_SECONDS.labels(route).observe(seconds)
-        for stage in facts.stages:
-            metrics.STAGE_SECONDS.labels(stage.name).observe(stage.seconds)
-        if not probe or answer.status >= HTTPStatus.BAD_REQUEST:
-            logger.info("answered", extra={"facts": line(veiled, facts, answer.status, seconds)})
-        facts.ended = True
-        context.detach(parent)
-        CURRENT.reset(token)
-
-
-def line(veiled: Scope, facts: RequestFacts, status: int, seconds: float) -> dict[str, Any]:
+def line(facts: RequestFacts, status: int, seconds: float) -> dict[str, Any]:
     """The line of the log. A probability beside an id would be a result of a patient."""
     totals: defaultdict[str, float] = defaultdict(float)
     for stage in facts.stages:
         totals[stage.name] += stage.seconds
     fields = {
-        "method": veiled["method"],
-        "route": veiled["path"],
+        "method": facts.method,
+        "route": facts.route,
         "status": int(status),
         "code": facts.code,
         "duration_ms": round(seconds * 1000, 2),

@@ -25,6 +25,8 @@ class RequestFacts:
     ----------
     id
         The caller's ``X-Request-Id`` where it can be taken, else a new one.
+    method, route
+        Each one of a fixed number; whoever calls may invent some.
     trace_id
         Hexadecimal, where the trace is sampled.
     code
@@ -43,6 +45,8 @@ class RequestFacts:
     """
 
     id: str
+    method: str = ""
+    route: str = ""
     trace_id: str | None = None
     code: str = "ok"
     bytes_in: int = 0

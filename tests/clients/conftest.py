@@ -15,4 +15,4 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clients.sdk.client.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("clients.sdk.retry.FIRST_WAIT_SECONDS", 0.001)

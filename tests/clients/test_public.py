@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 import clients
+from clients import api
 from clients.sdk import client as sdk
-from clients.sdk import results
+from clients.sdk import errors
+from service import schemas
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.sources import ROOT
@@ -22,6 +25,7 @@ SECTION = (
     .partition("\n## From Python\n")[2]
     .partition("\n## ")[0]
 )
+SAMPLES = re.findall(r"```python\n(.+?)```", SECTION, re.DOTALL)
 
 
 def public_classes(module: ModuleType) -> set[str]:
@@ -32,6 +36,13 @@ def public_classes(module: ModuleType) -> set[str]:
     }
 
 
+def classes_in(hint: Any) -> set[type]:
+    """Classes of this project in a type hint."""
+    if isinstance(hint, type) and hint.__module__.startswith(("clients.", "service.")):
+        return {hint}
+    return set().union(*map(classes_in, get_args(hint)))
+
+
 def loaded_after(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(*sys.modules)"
     done = subprocess.run(
@@ -40,8 +51,23 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_every_public_class_of_the_sdk_is_there_and_no_other_name() -> None:
-    assert set(clients.__all__) == public_classes(sdk) | public_classes(results)
+def test_every_client_error_result_and_function_is_there() -> None:
+    results = {
+        result.__name__
+        for name, method in vars(clients.ChestXrayClient).items()
+        if name[0] != "_"
+        for result in classes_in(get_type_hints(method)["return"])
+    }
+    facts = {
+        part.__name__
+        for result in (schemas.Prediction, schemas.Problem)
+        for field in result.model_fields.values()
+        for part in classes_in(field.annotation)
+    }
+    assert "Prediction" in results
+    assert "ImageFacts" in facts
+    expected = public_classes(sdk) | public_classes(errors) | results | facts | set(api.__all__)
+    assert expected - {"OperatingPointFacts"} == set(clients.__all__)
     for name in clients.__all__:
         assert getattr(clients, name).__name__ == name
 
@@ -87,6 +113,19 @@ def test_sample_in_the_documentation_runs(
     server.on("/predict", answer)
     (tmp_path / "chest.dcm").write_bytes(b"pixels")
     monkeypatch.chdir(tmp_path)
-    (sample,) = re.findall(r"```python\n(.+?)```", SECTION, re.DOTALL)
-    exec(sample.replace("http://localhost:3000", server.url), {})
+    exec(SAMPLES[0].replace("http://localhost:3000", server.url), {})
     assert capsys.readouterr().out == printed
+
+
+def test_sample_of_asyncio_runs(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.on("/predict", Answer.json(bodies.reading(0.75)))
+    for name in ("chest.dcm", "other.dcm"):
+        (tmp_path / name).write_bytes(b"pixels")
+    monkeypatch.chdir(tmp_path)
+    exec(SAMPLES[1].replace("http://localhost:3000", server.url), {})
+    assert capsys.readouterr().out == "0.75 pneumonia\n" * 2

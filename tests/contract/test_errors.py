@@ -5,7 +5,7 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +17,14 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydicom.uid import MPEG2MPML
+from starlette.testclient import TestClient
 
 from service import errors
 from service.auth.keys import add_key
 from service.errors import ReadingError
 from service.http import multipart as upload
 from service.http.problems import FRAMEWORK, STATUS
+from service.memory import Budget
 from service.model.signature import SIGNATURE
 from tests.factories import chest, dicom_bytes, png_bytes
 from tests.processes import has_work, ready_decoders, suspended, wait_until
@@ -120,13 +122,13 @@ class Scene:
 
     def busy(self) -> Any:
         """All the memory for uploads is held by another request."""
-        initialise = upload.UploadMemory.__init__
+        initialise = Budget.__init__
 
-        def full(memory: upload.UploadMemory, budget: int) -> None:
-            initialise(memory, budget)
-            memory.held = budget
+        def full(budget: Budget, total: float) -> None:
+            initialise(budget, total)
+            budget.held = int(total)
 
-        self.patch.setattr(upload.UploadMemory, "__init__", full)
+        self.patch.setattr(Budget, "__init__", full)
         return self.predict(form(part(PNG)))
 
     def slow(self) -> Any:
@@ -193,17 +195,33 @@ def test_nothing_is_left_out() -> None:
     assert {*IMAGES, *BODIES, *OTHERWISE} == RAISED
 
 
-@pytest.mark.parametrize("error", sorted(RAISED, key=attrgetter("code")))
-def test_every_error_is_provoked_through_http(
+def in_order(found: Iterable[type[ReadingError]]) -> list[type[ReadingError]]:
+    return sorted(found, key=attrgetter("code"))
+
+
+class TestErrorsOfTheRequest:
+    """Provoked one after the other: none may keep the service from the next."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def client(cls, tiny_model: Path) -> Iterator[TestClient]:
+        with serving(tiny_model) as client:
+            yield client
+
+    @pytest.mark.parametrize("error", in_order(IMAGES.keys() | BODIES.keys()))
+    def test_every_one_is_provoked_through_http(
+        self, error: type[ReadingError], client: TestClient
+    ) -> None:
+        body = BODIES[error] if error in BODIES else form(part(IMAGES[error]()))
+        response = client.post("/predict", content=body, headers={"Content-Type": FORM})
+        assert problem(response) == (STATUS[error], error.code)
+
+
+@pytest.mark.parametrize("error", in_order(OTHERWISE))
+def test_every_other_error_is_provoked_through_http(
     error: type[ReadingError], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = Scene(tiny_model, tmp_path, monkeypatch)
-    if error in IMAGES:
-        response = scene.predict(form(part(IMAGES[error]())))
-    elif error in BODIES:
-        response = scene.predict(BODIES[error])
-    else:
-        response = OTHERWISE[error](scene)
+    response = OTHERWISE[error](Scene(tiny_model, tmp_path, monkeypatch))
     assert problem(response) == (STATUS[error], error.code)
 
 

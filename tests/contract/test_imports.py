@@ -28,7 +28,7 @@ ONLY_IN = {
     }
     | {"service/auth/middleware.py", "service/observe/middleware.py"},
     "prometheus_client": {"service/observe/metrics.py"},
-    "opentelemetry": {"service/observe/middleware.py"},
+    "opentelemetry": {"service/app.py", "service/observe/middleware.py"},
 }
 
 

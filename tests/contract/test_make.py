@@ -1,4 +1,4 @@
-"""`make serve` proves the model once after setting up, and does not start where that fails."""
+"""What `make serve` and `make test` run, and when they stop."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def script(path: Path, text: str) -> None:
 def project(tmp_path: Path) -> Path:
     """The Makefile beside a .venv-serve that is set up, whose commands only say their names."""
     (tmp_path / "requirements").mkdir()
-    for file in ("Makefile", "pyproject.toml", "requirements/serve.txt"):
+    for file in ("Makefile", "pyproject.toml", "requirements/dev.txt", "requirements/serve.txt"):
         shutil.copy(ROOT / file, tmp_path / file)
     programs = tmp_path / ".venv-serve" / "bin"
     programs.mkdir(parents=True)
@@ -30,16 +30,20 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def serve(project: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+def make(project: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
-        ["make", "serve"],
+        ["make", *words],
         cwd=project,
         env=clean | variables,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def serve(project: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return make(project, "serve", **variables)
 
 
 def test_proves_the_model_that_it_serves_and_starts(project: Path) -> None:
@@ -67,3 +71,17 @@ def test_proves_once_after_each_time_it_is_set_up(project: Path) -> None:
     later = time.time() + 1  # than the stamp of the proof, on coarse file systems too
     os.utime(project / ".venv-serve" / ".ready", (later, later))
     assert "proof" in serve(project).stdout
+
+
+@pytest.mark.parametrize("failing", ["", "not alone", "alone and"])
+def test_both_runs_of_the_tests_end_and_each_may_fail(project: Path, failing: str) -> None:
+    programs = project / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    fails = f'case "$4" in "{failing}"*) exit 1;; esac' if failing else ""
+    script(programs / "python", f'echo "$OMP_NUM_THREADS: $*"; {fails}')
+    (project / ".venv" / ".ready").touch()
+    done = make(project, "test", "--assume-old=browser")
+    first, second = [line for line in done.stdout.splitlines() if "-m pytest" in line]
+    assert first.endswith("-m pytest -m not alone and not container -n 2 --dist loadfile")
+    assert second.endswith("-m pytest -m alone and not container")
+    assert (done.returncode != 0) == bool(failing)

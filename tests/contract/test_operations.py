@@ -11,7 +11,8 @@ from service.observe.request import RequestFacts
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
-METRICS = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+DEFINED = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+METRICS = [metric for metric in DEFINED if not metric._name.startswith("bentoml_")]
 SUFFIXES = {"counter": "_total", "histogram": "", "gauge": ""}
 ROW = re.compile(r"^\| `(nanocxr_\w+)(?:\{([\w,]+)\})?` \| (\w+) \|", re.MULTILINE)
 
@@ -33,6 +34,12 @@ def test_page_names_no_other_metric() -> None:
     assert set(re.findall(r"nanocxr_\w+", PAGE)) <= names | derived
 
 
+def test_metrics_under_names_of_bentoml_are_listed() -> None:
+    names = [described(metric)[0] for metric in DEFINED if metric not in METRICS]
+    assert names
+    assert set(re.findall(r"bentoml_service_\w+", PAGE)) == set(names)
+
+
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric._name)
 def test_name_follows_the_conventions(metric: MetricWrapperBase) -> None:
     name, _, kind = described(metric)
@@ -51,9 +58,15 @@ def test_fields_of_the_log_are_described() -> None:
     table = PAGE.partition("### Fields")[2].partition("\n##")[0]
     rows = re.findall(r"^\| `(\w+)`", table, re.MULTILINE)
     everything = middleware.line(
-        {"method": "POST", "path": "/"},
         RequestFacts(
-            id="x", images=2, format="PNG", rows=1, columns=1, stages=[stages.Stage("infer", 0, 1)]
+            id="x",
+            method="POST",
+            route="/",
+            images=2,
+            format="PNG",
+            rows=1,
+            columns=1,
+            stages=[stages.Stage("infer", 0, 1)],
         ),
         200,
         0.1,

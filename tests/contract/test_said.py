@@ -12,20 +12,25 @@ from starlette.testclient import TestClient
 
 from service.model.golden import TOLERANCE
 from service.model.manifest import Manifest
-from tests.e2e.conftest import sample
+from service.version import VERSION
 from tests.serving import serving
 from tests.sources import ROOT
 
 MODEL = ROOT / "models" / "default" / "1"
-FILM = "RG1_J2KI.dcm"
+# A command that is to run as it is written, and the reply below it.
 SHOWN = re.compile(
-    rf"@{re.escape(FILM)} http://localhost:3000/predict.*?(^\{{.+?^\}}$)", re.M | re.S
+    r"curl -F image=@(examples/\S+) http://localhost:3000/predict\n.*?(^\{.+?^\}$)", re.M | re.S
 )
 NUMBERS = {4: "four"}
 
 
 def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def flowing(name: str) -> str:
+    """The text of a page, wherever its lines break."""
+    return " ".join(text(name).split())
 
 
 def agrees(said: Any, found: Any) -> bool:
@@ -44,10 +49,10 @@ def client() -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
-def test_reading_that_is_shown_is_that_of_the_shipped_model(client: TestClient, page: str) -> None:
-    (shown,) = SHOWN.findall(text(page))
-    answer = client.post("/predict", files={"image": sample(FILM)})
-    assert agrees(json.loads(shown), answer.json()), answer.text
+def test_reading_that_is_shown_is_that_of_the_shipped_film(client: TestClient, page: str) -> None:
+    ((film, reply),) = SHOWN.findall(text(page))
+    answer = client.post("/predict", files={"image": (ROOT / film).read_bytes()})
+    assert agrees(json.loads(reply), answer.json()), answer.text
 
 
 DESCRIPTIONS = {
@@ -64,11 +69,34 @@ DESCRIPTIONS = {
 def test_descriptions_count_the_networks_that_read(place: str) -> None:
     companions = Manifest.load(MODEL / "manifest.json").provenance["companions"]
     said = " ".join(DESCRIPTIONS[place].split())
-    assert f"by a committee of {NUMBERS[len(companions) + 1]} networks" in said
+    assert f"by an ensemble of {NUMBERS[len(companions) + 1]} networks" in said
     assert "ResNet" not in said
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+def test_pages_give_the_areas_of_the_model_card(page: str) -> None:
+    rows = re.findall(
+        r"^\| (?:kermany|nih-weak|rsna) \| \d+ \| \d+ \| ([\d.]+) \(([\d.]+) to ([\d.]+)\)",
+        text("models/default/1/MODEL_CARD.md"),
+        re.MULTILINE,
+    )
+    assert len(rows) == 3
+    said = flowing(page).replace("*", "")
+    for area, low, high in rows:
+        assert f"{area} [{low}, {high}]" in said
+
+
 def test_pages_say_the_same_of_hostile_files() -> None:
-    said = re.compile(r"20,000 damaged and malicious files.+?slowest (?:after )?([\d.]+) s", re.S)
-    (readme,), (security,) = map(said.findall, (text("README.md"), text("docs/security.md")))
-    assert readme == security
+    said = re.compile(r"20,000 damaged and malicious files.+?slowest (?:after )?([\d.]+) s")
+    (measured,), (security,) = (
+        said.findall(flowing(page)) for page in ("docs/performance.md", "docs/security.md")
+    )
+    assert measured == security
+
+
+def test_latest_release_in_the_changelog_is_this_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", text("CHANGELOG.md"), re.MULTILINE)
+    (unreleased, undated), (latest, day), *_ = headings
+    assert (unreleased, undated) == ("Unreleased", "")
+    assert latest == VERSION
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", day)

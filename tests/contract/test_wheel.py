@@ -129,7 +129,7 @@ def test_version_names_package_model_and_runtime(run: Run, installed: Path) -> N
     done = run(installed / "bin" / "cxr", "--version")
     assert done.stdout.splitlines() == [
         f"nanocxr {VERSION}",
-        f"model default 1, SHA-256 {Bundle.open(SHIPPED).sha256[:12]}",
+        f"model default 1, SHA-256 {Bundle.open(SHIPPED).manifest.identity.sha256[:12]}",
         f"onnxruntime {runtime().version}, {runtime().provider}",
     ], done.stderr
 

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from playwright.sync_api import Browser
 from pydicom.data import get_testdata_file
 
 from tests.e2e.browser import Screen, chromium, screen
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "models" / "default" / "1"
@@ -120,12 +120,6 @@ def patient() -> tuple[bytes, bytes]:
     golden = json.loads((SHIPPED / "golden.json").read_text())["readings"]
     films = [base64.b64decode(entry["image"]) for entry in golden]
     return films[0], films[-1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_ready(

@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.conftest import ROOT, free_port, wait_until_ready
+from tests.e2e.conftest import ROOT, wait_until_ready
 from tests.e2e.otlp import Receiver, receiving
+from tests.ports import free_port
 
 TRACING = """\
 services:

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import ROOT, SERVE, SHIPPED, Server, free_port, running
+from tests.e2e.conftest import ROOT, SERVE, SHIPPED, Server, running
 from tests.factories import png_bytes
+from tests.ports import free_port
 from tests.processes import descendants, serving_process, wait_until, wait_until_gone
 
 pytestmark = [
@@ -113,7 +114,9 @@ class TestFull:
         assert reads(full)
         wait_until(lambda: counted() == before + 1)  # counted when it is answered
 
+    @pytest.mark.parametrize("full", ["while it serves"], indirect=True)
     def test_process_that_dies_is_replaced(self, full: Server) -> None:
+        """By one that starts on a full disk; where the first did too, nothing else is tried."""
         first = serving_process(full.process.pid)
         first.kill()
         wait_until(lambda: reads(full))

@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.sdk.client import AccessDenied, ChestXrayClient
+from clients import AccessDenied, ChestXrayClient
 from service.auth.keys import add_key
-from tests.e2e.conftest import ROOT, Server, free_port, running
+from tests.e2e.conftest import ROOT, Server, running
 from tests.factories import png_bytes
+from tests.ports import free_port
 from tests.serving import problem
 
 pytestmark = pytest.mark.e2e

@@ -45,6 +45,7 @@ def limited(folder: Path, cores: int) -> Iterator[tuple[Server, MemoryGroup]]:
             yield server, group
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("cores", [1, 2])
 def test_nothing_is_killed(cores: int, tmp_path: Path, patient: tuple[bytes, bytes]) -> None:
     film = largest_film(patient[1])

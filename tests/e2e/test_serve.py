@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clients import ChestXrayClient, ImageRefused
 from clients.datasets.open import open_dataset
 from clients.scoring.local import LocalEngine
 from clients.scoring.rest import RestEngine
-from clients.sdk.client import ChestXrayClient, ImageRefused
 from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.processor import this_processor

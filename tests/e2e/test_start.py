@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from service.settings import MOST
-from tests.e2e.conftest import ROOT, free_port, running, started, wait_until_ready
+from tests.e2e.conftest import ROOT, running, started, wait_until_ready
 from tests.e2e.test_guard import SECONDS, environment
 from tests.factories import png_bytes
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

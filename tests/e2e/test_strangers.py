@@ -3,7 +3,7 @@
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.e2e
 SLOW = 50
 STRANGER = "127.0.0.2"  # loopback is a whole network
 HEAD = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+UNFINISHED = f"{HEAD}Content-Length: 999999\r\n\r\n--x"
 
 
 @contextmanager
@@ -42,7 +43,19 @@ def predict(server: Server, source: str) -> int:
         return client.post(f"{server.url}/predict", files={"image": png_bytes()}).status_code
 
 
+@pytest.fixture(scope="module")
+def ends(server: Server) -> dict[str, bytes]:
+    """What comes to those who send a part of a request and no more: they wait at the same time."""
+    sent = ("", HEAD, UNFINISHED)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connected(server)) for _ in sent]
+        for client, words in zip(clients, sent, strict=True):
+            client.sendall(words.encode())
+        return dict(zip(sent, map(read_to_end, clients), strict=True))
+
+
 class TestSlowBodies:
+    @pytest.mark.alone
     def test_take_no_place_of_those_that_are_read(self, tmp_path: Path) -> None:
         with running(tmp_path, CXR_MAX_REQUESTS="16") as server:
             with dripping(server.url, SLOW) as slow:
@@ -52,6 +65,7 @@ class TestSlowBodies:
             assert load.statuses == {200: 80}
             assert slow.begun >= SLOW
 
+    @pytest.mark.alone
     def test_of_one_client_leave_places_to_others(self, tmp_path: Path) -> None:
         with running(tmp_path, CXR_MAX_REQUESTS="1") as server:
             slow = dripping(server.url, ARRIVING_PER_REQUEST, source=STRANGER, bytes_a_turn=8192)
@@ -60,10 +74,8 @@ class TestSlowBodies:
                 wait_until(lambda: predict(server, STRANGER) == 503)
                 assert [predict(server, "127.0.0.1") for _ in range(3)] == [200] * 3
 
-    def test_are_refused_and_their_connection_is_closed(self, server: Server) -> None:
-        with connected(server) as client:
-            client.sendall(f"{HEAD}Content-Length: 999999\r\n\r\n--x".encode())
-            answer = read_to_end(client)
+    def test_are_refused_and_their_connection_is_closed(self, ends: dict[str, bytes]) -> None:
+        answer = ends[UNFINISHED]
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"\r\nconnection: close\r\n" in answer.lower()
         assert b"upload_timeout" in answer
@@ -71,10 +83,10 @@ class TestSlowBodies:
 
 class TestConnections:
     @pytest.mark.parametrize("sent", ["", HEAD])
-    def test_without_the_head_of_a_request_are_closed(self, server: Server, sent: str) -> None:
-        with connected(server) as client:
-            client.sendall(sent.encode())
-            assert read_to_end(client) == b""
+    def test_without_the_head_of_a_request_are_closed(
+        self, ends: dict[str, bytes], sent: str
+    ) -> None:
+        assert ends[sent] == b""
 
     def test_with_two_lengths_of_a_body_are_closed(self, server: Server) -> None:
         smuggled = "GET /model HTTP/1.1\r\nHost: x\r\n\r\n"

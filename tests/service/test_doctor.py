@@ -41,7 +41,10 @@ class TestAgreeingModel:
         assert (done.returncode, done.stderr) == (0, "")
         facts = dict(re.findall(r"^(\S+) +(.*)$", done.stdout, re.MULTILINE))
         assert facts["nanocxr"] == VERSION
-        assert facts["model"] == f"golden 1, SHA-256 {Bundle.open(golden_model).sha256}"
+        assert (
+            facts["model"]
+            == f"golden 1, SHA-256 {Bundle.open(golden_model).manifest.identity.sha256}"
+        )
         assert facts["provider"] == "CPUExecutionProvider"
         assert facts["processor"] == str(this_processor())
         assert facts["cores"] == str(cores())

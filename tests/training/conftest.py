@@ -14,6 +14,14 @@ from training.release.export import export
 from training.release.package import package
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_resamples() -> Iterator[None]:
+    """50 instead of 1,000: no test looks at the ends of an interval, and each model has five."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.release.measures.RESAMPLES", 50)
+        yield
+
+
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("tiny")

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from service.errors import ReadingError
+from service.files import replace_file
 from service.imaging.decode import Limits, decode
-from training.generate.manifest import Row, replace_file
+from training.generate.manifest import Row
 
 SHOWN = 24  # kept images of each label
 REJECTS_SHOWN = 120
@@ -103,7 +104,7 @@ def write_report(
         sheet="".join(_contact_sheet(out, kept, *named) for named in CLASSES),
         rejected=f"<p>{len(shown)} of {len(rejected)}, as delivered.</p>" + _tiles(tiles),
     )
-    replace_file(target, page.encode())
+    replace_file(target, page)
     return target
 
 

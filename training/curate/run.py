@@ -17,7 +17,6 @@ Every file is complete or absent, and a record is written after its image: an in
 on where it stopped. The source is read only.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from service.errors import ReadingError
+from service.files import replace_file, sha256
 from service.imaging.decode import Limits, decode
 from service.imaging.dicom.grayscale import COLOUR_WARNING
 from service.imaging.radiograph import FloatImage
@@ -46,7 +46,6 @@ from training.generate.manifest import (
     Row,
     claim,
     read_lines,
-    replace_file,
     write_manifest,
 )
 from training.generate.request import GreyImage
@@ -136,7 +135,7 @@ def _claimed(source: Path, model: Path | None) -> dict[str, object]:
     sha256 = ""
     if model is not None:
         manifest = Manifest.load(model / "manifest.json")
-        sha256 = manifest.sha256[manifest.graph]
+        sha256 = manifest.identity.sha256
     return {"curated": generation, "rules": RULES, "model": sha256}
 
 
@@ -188,7 +187,7 @@ def _curate_one(source: Path, out: Path, row: Row, places: Mapping[Size, Sequenc
     """Record of one image, which is cropped and written unless that is done."""
     stem = Path(str(row["path"])).stem
     path = out / "images" / f"{stem}.json"
-    painted = hashlib.sha256(repr(sorted(places.items())).encode()).hexdigest()[:12]
+    painted = sha256(repr(sorted(places.items())).encode())[:12]
     if path.exists():
         record: Row = json.loads(path.read_text(encoding="utf-8"))
         complete = not record["path"] or (out / str(record["path"])).exists()
@@ -197,7 +196,7 @@ def _curate_one(source: Path, out: Path, row: Row, places: Mapping[Size, Sequenc
     facts: Row = {"raw_path": row["path"], "raw_sha256": row["sha256"], "places": painted}
     record = row | facts | _crop_one(source, out, row, places)
     content = json.dumps(record, indent=2, sort_keys=True) + "\n"
-    replace_file(path, content.encode())
+    replace_file(path, content)
     return record
 
 
@@ -234,7 +233,7 @@ def _crop_one(source: Path, out: Path, row: Row, places: Mapping[Size, Sequence[
     return facts | {
         "path": f"images/{name}",
         "mask": f"masks/{name}" if row["mask"] else "",
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256(content),
         "fingerprint": fingerprint(cropped.pixels),
         "reason": "",
         "detail": "",

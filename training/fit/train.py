@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from service.files import replacing
 from service.model.session import cores
 from training.config import Config
 from training.fit.dataset import (
@@ -126,6 +127,6 @@ def _record(run: Path, training: Training, loss: float, held_out: tuple[Any, Any
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    # A file, not its name: torch writes the name into it, and the digest would change.
+    with replacing(path) as part, part.open("wb") as file:
+        torch.save(state, file)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from service.files import sha256
 from service.findings.gate import Gate
 from service.model.bundle import CARD, Bundle
 from service.model.manifest import Manifest
@@ -26,7 +27,7 @@ from training.gate.examples import KINDS, draw_examples
 from training.gate.network import Scout, logits, weights
 from training.networks.lungs import served_input
 from training.release.card import with_refusals
-from training.release.export import sha256, write_graph
+from training.release.export import write_graph
 from training.release.package import seal
 
 GRAPH = "gate.onnx"

@@ -12,14 +12,14 @@ The record is written last, atomically: an image with a record is complete, and 
 again.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from service.files import replace_file, sha256
 from service.imaging.decode import Limits, decode
-from training.generate.manifest import Row, claim, replace_file, write_manifest
+from training.generate.manifest import Row, claim, write_manifest
 from training.generate.request import Fact
 
 # What has to be said with every image of a generator.
@@ -93,7 +93,7 @@ class Archive:
             "generator": generator,
             "generator_version": str(self._generation["version"]),
             "request": request,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": sha256(content),
             "rows": radiograph.pixels.shape[0],
             "columns": radiograph.pixels.shape[1],
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -101,7 +101,7 @@ class Archive:
         }
         replace_file(self.folder / name, content)
         record = json.dumps(row, indent=2, sort_keys=True) + "\n"
-        replace_file(self.folder / "images" / f"{request}.json", record.encode())
+        replace_file(self.folder / "images" / f"{request}.json", record)
         self._rows[request] = row
 
     def write_pairs(self, requests: Iterable[str]) -> Path | None:

@@ -10,7 +10,6 @@ Levels are dealt like cards, from one shuffled deck after another. Each level th
 often as the deck says, and pair ``n`` stays what it is when the data set grows.
 """
 
-import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from service.files import sha256
 from training.generate.request import Fact
 
 Level = TypeVar("Level")
@@ -113,7 +113,7 @@ class PromptRequest:
             "generation": generation,
         }
         text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return sha256(text.encode())[:20]
 
 
 def draw_requests(

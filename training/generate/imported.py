@@ -3,10 +3,10 @@
 [folder of images] -> archive -> dataset
 """
 
-import hashlib
 from pathlib import Path
 
 from service.errors import ReadingError
+from service.files import sha256
 from service.imaging.decode import Limits, decode
 from training.generate.archive import Archive
 from training.generate.manifest import DatasetMismatch
@@ -50,7 +50,7 @@ def import_folder(source: Path, into: Path, *, label: str, generator: str, model
     archive = Archive(into, {"generator": generator, "version": "imported", "model": model})
     for path in paths:
         content = path.read_bytes()
-        name = hashlib.sha256(content).hexdigest()[:20]
+        name = sha256(content)[:20]
         if name not in archive:
             archive.save(name, content, _facts(path, source, name, LABELS[label], generator, model))
         elif archive[name]["label"] != LABELS[label]:

@@ -3,14 +3,14 @@
 generate -> [joined] -> dataset
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from training.generate.manifest import MANIFEST, claim, replace_file
+from service.files import replace_file, sha256
+from training.generate.manifest import MANIFEST, claim
 
 
 def join(folder: Path, parts: Sequence[Path]) -> Path:
@@ -42,10 +42,7 @@ def join(folder: Path, parts: Sequence[Path]) -> Path:
             f"group {counts.idxmax()} is in two of the data sets: they were drawn alike; "
             "take another seed for one of them"
         )
-    manifests = {
-        os.path.relpath(part, folder): hashlib.sha256((part / MANIFEST).read_bytes()).hexdigest()
-        for part in parts
-    }
+    manifests = {os.path.relpath(part, folder): sha256(part / MANIFEST) for part in parts}
     claim(folder, {"joined": manifests})
     path = folder / MANIFEST
     replace_file(path, pd.concat(frames, ignore_index=True).to_parquet(index=False))

@@ -15,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+# Exported as well: `training.generate.ct` imports it from here, and its text is its version.
+from service.files import replace_file as replace_file  # noqa: PLC0414
 from training.generate.request import Fact
 
 MANIFEST = "manifest.parquet"
@@ -73,7 +75,7 @@ def claim(folder: Path, wanted: Mapping[str, object]) -> None:
     path = folder / GENERATION
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(path, (json.dumps(wanted, indent=2) + "\n").encode())
+        replace_file(path, json.dumps(wanted, indent=2) + "\n")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -97,10 +99,3 @@ def write_manifest(folder: Path, rows: list[Row]) -> Path:
     path = folder / MANIFEST
     replace_file(path, table.to_parquet(index=False))
     return path
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that either does not exist or is complete."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

@@ -15,13 +15,13 @@ A wording is a whole prompt, the same for both labels but for its ``{finding}``.
 refused in one wording is asked again in the next.
 """
 
-import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
+from service.files import sha256
 from training.generate.design import AGE_BANDS, PromptRequest, levels
 from training.generate.request import Fact
 
@@ -77,7 +77,7 @@ class Templates:
             wordings=wordings,
             words=table,
             age_bands=age_bands,
-            digest=hashlib.sha256(content).hexdigest()[:12],
+            digest=sha256(content)[:12],
         )
         templates.check(path.name)
         return templates

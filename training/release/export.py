@@ -12,7 +12,6 @@ views stay in float, and so does the tail that turns the last feature maps into 
 both outputs are read as numbers.
 """
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
+from service.files import sha256
 from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
 from training.fit.train import load_network
@@ -54,11 +54,6 @@ Images = NDArray[np.float32]
 def graph_path(run: Path, precision: str) -> Path:
     """Where a run keeps its graph of one precision, ``"float"`` or ``"int8"``."""
     return run / "export" / f"model.{precision}.onnx"
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def export(config: Config, run: Path) -> list[Path]:

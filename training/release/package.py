@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.files import replace_file, sha256
 from service.findings.calibration import Calibration, OperatingPoint
 from service.findings.fitting import choose_operating_points
 from service.model.bundle import Bundle
@@ -42,7 +43,7 @@ from training.release.calibrate import (
 )
 from training.release.card import NO_REMARKS, Remarks, model_card
 from training.release.ensemble import Scales, detail_of, fit_scales, graft, parts
-from training.release.export import graph_path, sha256
+from training.release.export import graph_path
 from training.release.measures import Interval, peaks_in_lesion, run_graph, summarise
 
 GRAPH = "model.onnx"
@@ -157,9 +158,7 @@ def rewrite_card(model: Path, remarks: Remarks) -> Path:
     """
     manifest = Bundle.open(model).manifest
     path = model / CARD
-    part = path.with_suffix(".part")
-    part.write_text(model_card(manifest, remarks), encoding="utf-8")
-    part.replace(path)
+    replace_file(path, model_card(manifest, remarks))
     seal(model, manifest)
     return path
 
@@ -374,7 +373,7 @@ def save_in_store(model: Path, *, overwrite: bool = False) -> str:
     labels = {
         "finding": "pneumonia",
         "precision": manifest.precision,
-        "sha256": manifest.sha256[manifest.graph][:12],
+        "sha256": manifest.identity.sha256[:12],
         "use": "research-only",
     }
     with bentoml.models.create(tag, labels=labels) as stored:

@@ -19,6 +19,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
+from service.files import sha256
 from service.imaging.decode import Limits
 from service.model.bundle import Bundle
 from service.model.golden import TOLERANCE, golden_readings, replay
@@ -31,7 +32,7 @@ from training.networks.lungs import load_lungs
 from training.networks.pneumonia import PneumoniaNet
 from training.release.age import AgeSign
 from training.release.ensemble import Scales, detail_of, parts
-from training.release.export import LARGEST_WEIGHT, graph_path, saturating_weights, sha256
+from training.release.export import LARGEST_WEIGHT, graph_path, saturating_weights
 from training.release.measures import auroc, run_graph
 
 LOGIT_TOLERANCE = 1e-4

@@ -38,7 +38,8 @@ def report(
     list of pydicom.Dataset
         With file meta information, to be written by ``save_as(path, enforce_file_format=True)``.
         The report comes last, as it names the others. Where there is no heat at all there is no
-        segmentation; where the film is not grey, no presentation state.
+        segmentation; where the film is not grey, no presentation state. Where the pixels have
+        another size than the header says, nothing is drawn on the header's.
 
     Raises
     ------
@@ -52,7 +53,8 @@ def report(
         pictures = list(_pictures(source, reading, heatmap, kinds))
     if "sr" not in kinds:
         return pictures
-    region = heatmap.outlines[0] if heatmap and heatmap.outlines else None
+    fitting = heatmap if heatmap and heatmap.grid.shape == source.size else None
+    region = fitting.outlines[0] if fitting and fitting.outlines else None
     made = structured_report(source, reading, device, region=region, others=pictures)
     return [*pictures, made]
 
@@ -63,6 +65,8 @@ def _pictures(
     device = Device.of(reading)
     if "sc" in kinds:
         yield secondary_capture(film, reading, heatmap, device)
+    if heatmap.grid.shape != film.size:
+        return
     if "gsps" in kinds and film.is_grey:
         yield presentation_state(film, reading, heatmap, device)
     if "seg" in kinds and heatmap.mask.any():

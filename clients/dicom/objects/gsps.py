@@ -44,6 +44,7 @@ from service.imaging.dicom.lut import Lut, read_lut
 SUMMARY = CodedConcept("111412", "DCM", "Narrative Summary")
 ORANGE = CIELabColor(80.0, 20.0, 70.0)
 BOX = (0.02, 0.02, 0.6, 0.12)  # of the displayed area: left, top, right, bottom
+LARGEST = 1e9  # of what is rescaled or windowed: pixels have 16 bits
 CENTRE = 0.5  # the first pixel's corner is 0, 0 in an outline, and its centre 1, 1 here
 
 
@@ -152,4 +153,4 @@ def _number(film: Film, keyword: str) -> float | None:
         number = float(film.text(keyword))
     except ValueError:
         return None
-    return number if np.isfinite(number) else None
+    return number if abs(number) < LARGEST else None

@@ -140,7 +140,8 @@ class TestCommand:
         variable: str,
     ) -> None:
         monkeypatch.setenv("CXR_MODEL", str(model))
-        served = bodies.model() | {"calibration": {"name": "site", "sha256": "c" * 64, "films": 9}}
+        site = {"name": "site", "sha256": "c" * 64, "films": 9, **bodies.FITTED}
+        served = bodies.model() | {"calibration": site}
         own = Manifest.load(model / "manifest.json").sha256["model.onnx"]
         served["manifest"]["sha256"]["model.onnx"] = digest or own
         server.on("/model", Answer.json(served))

@@ -15,8 +15,7 @@ from scipy.special import expit
 
 from clients.calibration.site import fit
 from clients.cli.main import cli
-from clients.metrics.intervals import FloatArray, IntArray
-from clients.metrics.operating import Resampling
+from clients.metrics.intervals import FloatArray, IntArray, Resampling
 from clients.metrics.reliability import (
     least_calibration_error,
     measure_probabilities,
@@ -55,7 +54,7 @@ def write(table: pd.DataFrame, file: Path, model: Path, **change: str) -> Path:
     identity = {
         "name": manifest.name,
         "version": manifest.version,
-        "sha256": manifest.sha256[manifest.graph],
+        "sha256": manifest.identity.sha256,
         "operating_point": manifest.default_operating_point,
     } | change
     rows = pa.Table.from_pandas(table, preserve_index=False)

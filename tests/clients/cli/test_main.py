@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from clients.cli.main import cli
 from clients.cli.terminal import NOTICE
-from clients.sdk.client import PROBABILITY_HEADER
+from clients.sdk.calls import PROBABILITY_HEADER
 from service.doctor import run as examine
 from service.model.reader import Reader
 from service.version import VERSION

@@ -1,4 +1,4 @@
-"""Contenders on the same images: matching, paired differences, and what the command writes."""
+"""Models on the same images: matching, paired differences, and what the command writes."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from clients.cli.main import cli
 from clients.comparison.compare import Comparison, Group, compare
-from clients.comparison.models import Contender, match, open_contenders
+from clients.comparison.models import ComparedModel, match, open_models
 from clients.datasets.open import open_dataset
 from clients.metrics.evaluate import Method
 from clients.scoring.scored import EvaluationError
@@ -46,15 +46,17 @@ def table(seed: int = 2, shift: float = 1.2) -> pd.DataFrame:
     return rows
 
 
-def contender(
+def model(
     label: str, rows: pd.DataFrame, embeddings: NDArray[np.float32] | None = None
-) -> Contender:
-    return Contender(label=label, source=Path(label), table=rows, model=None, embeddings=embeddings)
+) -> ComparedModel:
+    return ComparedModel(
+        label=label, source=Path(label), table=rows, identity=None, embeddings=embeddings
+    )
 
 
-def compared(*contenders: Contender, by: tuple[str, ...] = (), method: Method = METHOD) -> Group:
+def compared(*models: ComparedModel, by: tuple[str, ...] = (), method: Method = METHOD) -> Group:
     columns = list(by) + ([method.patient] if method.patient else [])
-    found: Comparison = compare(match(contenders, columns), by, method, {})
+    found: Comparison = compare(match(models, columns), by, method, {})
     return found.groups[0]
 
 
@@ -62,21 +64,21 @@ class TestMatch:
     def test_images_come_in_one_order_whatever_their_order_in_the_files(self) -> None:
         embeddings = np.arange(200, dtype=np.float32).reshape(100, 2)
         order = np.random.default_rng(1).permutation(100)
-        shuffled = contender("b", table().iloc[order], embeddings[order])
-        matched = match([contender("a", table(), embeddings), shuffled], [])
+        shuffled = model("b", table().iloc[order], embeddings[order])
+        matched = match([model("a", table(), embeddings), shuffled], [])
         assert matched.key == "sha256"
-        for found in matched.contenders:
+        for found in matched.models:
             by_path = table()["path"].argsort(kind="stable")
             assert found.table["path"].tolist() == table()["path"].iloc[by_path].tolist()
             np.testing.assert_array_equal(found.embeddings, embeddings[by_path])
 
     def test_files_are_recognised_by_content_when_they_lie_elsewhere(self) -> None:
         moved = table().assign(path=[f"elsewhere/{number}" for number in range(100)])
-        assert len(match([contender("a", table()), contender("b", moved)], []).table) == 100
+        assert len(match([model("a", table()), model("b", moved)], []).table) == 100
 
     def test_path_counts_where_an_image_is_there_twice(self) -> None:
         twice = table().assign(sha256="0" * 64)
-        matched = match([contender("a", table()), contender("b", twice)], [])
+        matched = match([model("a", table()), model("b", twice)], [])
         assert (matched.key, len(matched.table)) == ("path", 100)
 
     def test_images_that_one_lacks_or_refused_are_left_out_and_counted(self) -> None:
@@ -84,7 +86,7 @@ class TestMatch:
         fewer.loc[50, ["probability", "call", "error"]] = [np.nan, None, "corrupt_image"]
         unlabelled = table().astype({"label": "Int64"})
         unlabelled.loc[99, "label"] = pd.NA
-        matched = match([contender("a", unlabelled), contender("b", fewer)], [])
+        matched = match([model("a", unlabelled), model("b", fewer)], [])
         assert len(matched.table) == 95
         assert [(d.refused, d.not_in_all) for d in matched.dropped] == [(0, 4), (1, 1)]
 
@@ -92,24 +94,24 @@ class TestMatch:
         other = table()
         other.loc[[0, 99], "label"] = [0, 1]
         with pytest.raises(EvaluationError, match="2 images have another label in b than in a"):
-            match([contender("a", table()), contender("b", other)], [])
+            match([model("a", table()), model("b", other)], [])
 
     def test_nothing_in_common_is_refused(self) -> None:
         other = table().assign(sha256=[f"{number:064x}" for number in range(100, 200)])
         with pytest.raises(EvaluationError, match="no image has a reading by all"):
-            match([contender("a", table()), contender("b", other)], [])
+            match([model("a", table()), model("b", other)], [])
 
 
 class TestPairs:
     def test_identical_scores_differ_by_nothing(self) -> None:
-        (pair,) = compared(contender("a", table()), contender("b", table())).pairs
+        (pair,) = compared(model("a", table()), model("b", table())).pairs
         assert (pair.auroc.value, pair.auroc.low, pair.auroc.high) == (0, 0, 0)
         assert (pair.aupr.value, pair.aupr.low, pair.aupr.high) == (0, 0, 0)
         assert (pair.auroc_p_bootstrap, pair.auroc_p_delong, pair.aupr_p_bootstrap) == (1, 1, 1)
 
     def test_differences_are_scikit_learns_and_a_plain_one_is_seen(self) -> None:
         good, bad = table(shift=2.0), table(seed=3, shift=0.2)
-        (pair,) = compared(contender("a", good), contender("b", bad)).pairs
+        (pair,) = compared(model("a", good), model("b", bad)).pairs
         labels = good["label"]
         for measured, measure in (
             (pair.auroc, roc_auc_score),
@@ -124,7 +126,7 @@ class TestPairs:
         assert pair.aupr_p_bootstrap < 0.01
 
     def test_order_turns_the_sign_and_keeps_the_p_values(self) -> None:
-        a, b = contender("a", table(shift=1.5)), contender("b", table(seed=3, shift=1.0))
+        a, b = model("a", table(shift=1.5)), model("b", table(seed=3, shift=1.0))
         (forth,), (back,) = compared(a, b).pairs, compared(b, a).pairs
         assert forth.auroc.value == pytest.approx(-back.auroc.value)
         assert forth.auroc_p_delong == pytest.approx(back.auroc_p_delong)
@@ -133,28 +135,26 @@ class TestPairs:
     def test_pairing_narrows_the_interval_of_scores_that_agree(self) -> None:
         noise = np.random.default_rng(0).normal(scale=0.02, size=100)
         close = table().assign(probability=(table()["probability"] + noise).clip(0, 1))
-        group = compared(contender("a", table()), contender("b", close))
+        group = compared(model("a", table()), model("b", close))
         alone = group.measures.auroc
         (pair,) = group.pairs
         assert alone is not None
         assert pair.auroc.high - pair.auroc.low < 0.5 * (alone.high - alone.low)
 
     def test_every_pair_is_compared_once(self) -> None:
-        group = compared(*(contender(name, table(seed=n)) for n, name in enumerate("abc")))
+        group = compared(*(model(name, table(seed=n)) for n, name in enumerate("abc")))
         assert [(p.first, p.second) for p in group.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
 
     def test_patients_and_strata_of_the_first_count_for_all(self) -> None:
         known = table().assign(patient=[f"P{number // 4}" for number in range(100)])
         other = table(seed=3).drop(columns="source")
         method = Method(replicates=100, patient="patient")
-        group = compared(
-            contender("a", known), contender("b", other), by=("source",), method=method
-        )
+        group = compared(model("a", known), model("b", other), by=("source",), method=method)
         assert [entry.measures.patients for entry in group.entries] == [25, 25]
 
     def test_one_class_has_no_pairs(self) -> None:
         rows = table().assign(label=1)
-        assert compared(contender("a", rows), contender("b", rows)).pairs == ()
+        assert compared(model("a", rows), model("b", rows)).pairs == ()
 
 
 class TestSeparation:
@@ -166,9 +166,9 @@ class TestSeparation:
 
     def test_far_classes_are_found_and_mixed_ones_are_not(self) -> None:
         group = compared(
-            contender("far", table(), self.embeddings(20.0)),
-            contender("mixed", table(), self.embeddings(0.0)),
-            contender("none", table()),
+            model("far", table(), self.embeddings(20.0)),
+            model("mixed", table(), self.embeddings(0.0)),
+            model("none", table()),
         )
         far, mixed, none = (entry.separation for entry in group.entries)
         assert far is not None
@@ -180,8 +180,8 @@ class TestSeparation:
 
     def test_nine_images_are_too_few(self) -> None:
         rows = table().iloc[36:45]
-        few = contender("few", rows.reset_index(drop=True), self.embeddings(20.0)[36:45])
-        assert compared(few, contender("b", table())).entries[0].separation is None
+        few = model("few", rows.reset_index(drop=True), self.embeddings(20.0)[36:45])
+        assert compared(few, model("b", table())).entries[0].separation is None
 
 
 @pytest.fixture(scope="module")
@@ -271,8 +271,8 @@ class TestCommand:
         dataset = open_dataset(films / "labels.csv")
         other = films / "copy.parquet"
         pq.write_table(pq.read_table(scored).replace_schema_metadata(None), other)
-        opened = open_contenders([str(tiny_model), str(other)], dataset, settings())
-        now, then = match(opened, ()).contenders
+        opened = open_models([str(tiny_model), str(other)], dataset, settings())
+        now, then = match(opened, ()).models
         pd.testing.assert_series_equal(now.table["probability"], then.table["probability"])
         assert now.embeddings is not None
         assert then.embeddings is not None
@@ -302,7 +302,7 @@ class TestDefaultModel:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(EvaluationError, match=f"^{re.escape(str(default_model()))} has no"):
-            open_contenders(["first=default"], None, settings())
+            open_models(["first=default"], None, settings())
 
     def test_a_folder_of_that_name_comes_first(
         self, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -310,7 +310,7 @@ class TestDefaultModel:
         monkeypatch.chdir(tmp_path)
         shutil.copytree(tiny_model, tmp_path / "default")
         with pytest.raises(EvaluationError, match=r"^default has no"):
-            open_contenders(["default"], None, settings())
+            open_models(["default"], None, settings())
 
 
 class TestRefusals:

@@ -10,9 +10,14 @@ import pytest
 
 from clients.comparison.compare import Group
 from clients.metrics.evaluate import Method
-from clients.metrics.intervals import IntArray, bootstrap, delong_difference
+from clients.metrics.intervals import (
+    IntArray,
+    Resampling,
+    bootstrap,
+    delong_difference,
+)
 from clients.metrics.weighting import WeightError
-from tests.clients.comparison.test_compare import METHOD, compared, contender, run, table
+from tests.clients.comparison.test_compare import METHOD, compared, model, run, table
 from tests.clients.samples import two_normals
 
 
@@ -31,7 +36,7 @@ def rows(*, repeated: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def group(first: pd.DataFrame, second: pd.DataFrame, method: Method) -> Group:
-    return compared(contender("a", first), contender("b", second), method=method)
+    return compared(model("a", first), model("b", second), method=method)
 
 
 @pytest.mark.parametrize("patient", [None, "patient"])
@@ -63,10 +68,8 @@ def test_variance_of_a_weighted_difference_is_that_of_the_bootstrap() -> None:
     second = first + np.random.default_rng(1).normal(size=300)
     weights = np.exp(np.random.default_rng(8).normal(size=300))
     difference, variance = delong_difference(labels, first, second, weights=weights)
-    drawn = [
-        bootstrap(labels, scores, weights=weights, replicates=4000, seed=1).auroc
-        for scores in (first, second)
-    ]
+    resampling = Resampling(weights=weights, replicates=4000, seed=1)
+    drawn = [bootstrap(labels, scores, resampling).auroc for scores in (first, second)]
     assert variance**0.5 == pytest.approx((drawn[0] - drawn[1]).std(), rel=0.08)
     assert difference == pytest.approx((drawn[0] - drawn[1]).mean(), abs=0.01)
     assert variance > 1.3 * delong_difference(labels, first, second)[1]
@@ -75,7 +78,7 @@ def test_variance_of_a_weighted_difference_is_that_of_the_bootstrap() -> None:
 def test_clusters_which_count_images_alike_are_left_out() -> None:
     first, second = rows(repeated=False)
     points = np.random.default_rng(5).normal(size=(100, 8)).astype(np.float32)
-    both = contender("a", first, points), contender("b", second, points)
+    both = model("a", first, points), model("b", second, points)
     assert compared(*both).entries[0].separation is not None
     weighted = compared(*both, method=replace(METHOD, weights="w"))
     assert [entry.separation for entry in weighted.entries] == [None, None]

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 from pydicom.datadict import tag_for_keyword
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, EnhancedSRStorage
 
 from clients.dicom import FilmError
 from clients.dicom.film import Film
@@ -26,7 +26,7 @@ class TestFilm:
     def test_impossible_spacing_is_none(self, spacing: object) -> None:
         assert Film.of(film(PixelSpacing=spacing)).spacing is None
 
-    @pytest.mark.parametrize("orientation", [None, "L", ["L", ""]])
+    @pytest.mark.parametrize("orientation", [None, "L", ["L", ""], ["left", "F"], ["X", "F"]])
     def test_half_an_orientation_is_none(self, orientation: object) -> None:
         assert Film.of(film(PatientOrientation=orientation)).orientation == []
 
@@ -44,6 +44,11 @@ class TestFilm:
         assert element in data
         with pytest.raises(FilmError, match=f"{keyword} {re.escape(tag)} is missing"):
             Film.of(data.replace(element, element[:3] + b"\x77UI"))
+
+    @pytest.mark.parametrize("other", [EnhancedSRStorage, CTImageStorage, "1.2.3"])
+    def test_other_objects_are_no_films(self, other: str) -> None:
+        with pytest.raises(FilmError, match=r"\(0008,0016\) is none of a radiograph"):
+            Film.of(film(SOPClassUID=other))
 
     def test_uid_that_is_text_is_not_quoted(self) -> None:
         with pytest.raises(FilmError) as refusal:

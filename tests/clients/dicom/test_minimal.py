@@ -22,12 +22,12 @@ from tests.films.grey import grey_stages
 from tests.films.structure import structure
 from tests.tiny_model import SPEC
 
-EVERY = 12  # of the files that state one film in hundreds of ways: seconds, not minutes
+EVERY = 16  # of the files that state one film in hundreds of ways: seconds, not minutes
 
 
 def versions() -> Iterator[Version]:
     """One film with many display pipelines and structures, and two syntaxes beside them."""
-    small = chest(96, 96, bits=8)
+    small = chest(64, 64, bits=8)
     yield from list(grey_stages(small))[::EVERY]
     yield from structure(small)
 

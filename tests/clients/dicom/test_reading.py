@@ -1,6 +1,8 @@
 """Readings and commands against a really running service with the tiny model."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,6 +157,18 @@ class TestReportCommand:
         assert result.exit_code == 1
         assert "No answer" in result.stderr
         assert "Traceback" not in result.output
+
+    def test_without_the_extra_says_its_name(self, tmp_path: Path) -> None:
+        (tmp_path / "film.dcm").write_bytes(FILM)
+        code = (
+            "import sys; sys.modules['highdicom'] = None; from clients.cli.main import cli; "
+            f"cli(['report', {str(tmp_path / 'film.dcm')!r}, '--out', {str(tmp_path)!r}])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "install nanocxr with its extra `dicom`" in done.stderr
 
     def test_without_any_kind_is_wrong_usage(self, tmp_path: Path) -> None:
         (tmp_path / "film.dcm").write_bytes(FILM)

@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from clients.metrics.intervals import (
     FloatArray,
     IntArray,
+    Resampling,
     bootstrap,
     bootstrap_p_value,
     delong,
@@ -165,13 +166,13 @@ class TestPatients:
         labels, scores = two_normals(40, 40, shift=1.0, seed=6)
         patients = np.tile(np.arange(80), 3)
 
-        def width(*known: IntArray) -> float:
+        def width(known: IntArray | None = None) -> float:
             many = np.tile(labels, 3), np.tile(scores, 3)
-            drawn = bootstrap(*many, *known, replicates=1000, seed=1).auroc
+            drawn = bootstrap(*many, Resampling(patients=known, replicates=1000, seed=1)).auroc
             interval = percentile_interval(0.0, drawn)
             return interval.high - interval.low
 
-        once = bootstrap(labels, scores, replicates=1000, seed=1).auroc
+        once = bootstrap(labels, scores, Resampling(replicates=1000, seed=1)).auroc
         whole = percentile_interval(0.0, once)
         assert width(patients) == pytest.approx(whole.high - whole.low)
         assert width() < 0.7 * width(patients)
@@ -180,7 +181,8 @@ class TestPatients:
         # Patient 0 has both classes, 1 and 2 one positive each, 3 to 5 negatives.
         labels = np.array([1, 0, 1, 1, 0, 0, 0, 0])
         patients = np.array([0, 0, 1, 2, 3, 4, 5, 5])
-        times = np.concatenate(list(draws(labels, patients, replicates=500, seed=2)))
+        resampling = Resampling(patients=patients, replicates=500, seed=2)
+        times = np.concatenate(list(draws(labels, resampling)))
         assert times.shape == (500, 8)
         np.testing.assert_array_equal(times[:, 0], 1)
         np.testing.assert_array_equal(times[:, 0], times[:, 1])
@@ -197,8 +199,9 @@ class TestPatients:
             noise = np.random.default_rng(seed).normal(scale=0.01, size=250)
             many, patients = np.repeat(labels, 5), np.repeat(np.arange(50), 5)
             shared = np.repeat(scores, 5) + noise
-            for unit, argument in (("patients", (patients,)), ("images", ())):
-                drawn = bootstrap(many, shared, *argument, replicates=200, seed=seed).auroc
+            for unit, known in (("patients", patients), ("images", None)):
+                resampling = Resampling(patients=known, replicates=200, seed=seed)
+                drawn = bootstrap(many, shared, resampling).auroc
                 interval = percentile_interval(0.0, drawn)
                 covered[unit] += interval.low <= 0.76025 <= interval.high
         assert covered["patients"] / 150 > 0.88
@@ -221,7 +224,7 @@ class TestBootstrap:
     @pytest.mark.parametrize("decimals", [12, 1])
     def test_replicates_equal_scikit_learn_on_the_same_draws(self, decimals: int) -> None:
         labels, scores = two_normals(23, 40, shift=1.0, seed=5, decimals=decimals)
-        resampled = bootstrap(labels, scores, replicates=20, seed=9)
+        resampled = bootstrap(labels, scores, Resampling(replicates=20, seed=9))
         rng = np.random.default_rng(9)
         above = scores[labels == 1][rng.integers(0, 23, size=(20, 23))]
         below = scores[labels == 0][rng.integers(0, 40, size=(20, 40))]
@@ -234,14 +237,14 @@ class TestBootstrap:
     def test_memory_chunks_do_not_lose_replicates(self, monkeypatch: pytest.MonkeyPatch) -> None:
         labels, scores = two_normals(10, 10, shift=1.0, seed=5)
         monkeypatch.setattr("clients.metrics.intervals.CELLS_AT_ONCE", 60)
-        assert bootstrap(labels, scores, replicates=10, seed=1).auroc.shape == (10,)
+        assert bootstrap(labels, scores, Resampling(replicates=10, seed=1)).auroc.size == 10
 
     def test_interval_covers_the_true_area_about_95_times_in_100(self) -> None:
         # Two normals one standard deviation apart: AUROC = Phi(1 / sqrt(2)) = 0.76025.
         covered = 0
         for seed in range(300):
             labels, scores = two_normals(60, 60, shift=1.0, seed=seed)
-            replicates = bootstrap(labels, scores, replicates=400, seed=seed).auroc
+            replicates = bootstrap(labels, scores, Resampling(replicates=400, seed=seed)).auroc
             interval = percentile_interval(0.0, replicates)
             covered += interval.low <= 0.76025 <= interval.high
         assert 0.90 <= covered / 300 <= 0.98

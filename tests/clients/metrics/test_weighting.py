@@ -17,7 +17,13 @@ from sklearn.metrics import (
 
 from clients.cli.main import cli
 from clients.metrics.evaluate import Measures, Method, evaluate
-from clients.metrics.intervals import IntArray, bootstrap, delong, draws
+from clients.metrics.intervals import (
+    IntArray,
+    Resampling,
+    bootstrap,
+    delong,
+    draws,
+)
 from clients.metrics.weighting import WeightError, sampling_weights
 from tests.clients.samples import frame, two_normals
 
@@ -120,8 +126,8 @@ class TestWeightedIntervals:
     def test_replicates_equal_scikit_learn_on_the_same_draws(self) -> None:
         labels, scores = two_normals(23, 40, shift=1.0, seed=5, decimals=1)
         weights = np.random.default_rng(1).uniform(0.001, 0.9, size=63)
-        resampled = bootstrap(labels, scores, weights=weights, replicates=20, seed=9)
-        (times,) = draws(labels, None, replicates=20, seed=9)
+        resampled = bootstrap(labels, scores, Resampling(weights=weights, replicates=20, seed=9))
+        (times,) = draws(labels, Resampling(replicates=20, seed=9))
         for number, drawn in enumerate(times * weights):
             assert resampled.auroc[number] == pytest.approx(
                 roc_auc_score(labels, scores, sample_weight=drawn)
@@ -135,7 +141,8 @@ class TestWeightedIntervals:
         labels, scores = two_normals(150, 150, shift=1.0, seed=7)
         weights = np.exp(np.random.default_rng(8).normal(size=300))
         _, variance = delong(labels, scores, patients, weights)
-        drawn = bootstrap(labels, scores, patients, weights=weights, replicates=4000, seed=1).auroc
+        resampling = Resampling(patients=patients, weights=weights, replicates=4000, seed=1)
+        drawn = bootstrap(labels, scores, resampling).auroc
         assert variance**0.5 == pytest.approx(drawn.std(), rel=0.08)
         assert variance > 1.3 * delong(labels, scores, patients)[1]
 

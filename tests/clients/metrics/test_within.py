@@ -5,8 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from clients.metrics.intervals import FloatArray, IntArray, bootstrap, draws, percentile_interval
-from clients.metrics.operating import Resampling
+from clients.metrics.intervals import (
+    FloatArray,
+    IntArray,
+    Resampling,
+    bootstrap,
+    draws,
+    percentile_interval,
+)
 from clients.metrics.within import area_within
 from tests.clients.samples import two_normals
 
@@ -46,7 +52,7 @@ class TestAreaWithin:
         labels, scores, views = sample()
         found = area_within(labels, scores, views, resampling())
         assert found is not None
-        times = np.concatenate(list(draws(labels, None, replicates=300, seed=1)))
+        times = np.concatenate(list(draws(labels, resampling())))
         drawn = [mean_of_strata(labels, scores, views, row) for row in times]
         expected = percentile_interval(found.value, np.array(drawn))
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
@@ -55,7 +61,7 @@ class TestAreaWithin:
         labels, scores, _ = sample()
         found = area_within(labels, scores, pd.Series([None] * 100), resampling())
         assert found is not None
-        drawn = bootstrap(labels, scores, replicates=300, seed=1).auroc
+        drawn = bootstrap(labels, scores, resampling()).auroc
         expected = percentile_interval(roc_auc_score(labels, scores), drawn)
         assert (found.value, found.low, found.high) == pytest.approx(
             (expected.value, expected.low, expected.high)

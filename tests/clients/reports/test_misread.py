@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
 from clients.cli.main import cli
-from clients.reports.misread import CAPTION, TILE, NothingToShow, _fitting, worst
+from clients.reports.misread import CAPTION, TILE, NothingToShow, _fitting, misread
 from tests.factories import chest, png_bytes
 
 SCORES = pd.DataFrame(
@@ -23,13 +23,13 @@ SCORES = pd.DataFrame(
 
 class TestChoice:
     def test_worst_comes_first_and_images_without_label_or_reading_never(self) -> None:
-        positives, negatives = worst(SCORES, by=None, count=2)
+        positives, negatives = misread(SCORES, by=None, count=2)
         assert (positives.label, positives.names) == (1, ("b", "a"))
         assert (negatives.label, negatives.names) == (0, ("c", "d"))
         assert positives.probabilities == (0.2, 0.9)
 
     def test_each_stratum_has_its_own_rows(self) -> None:
-        rows = worst(SCORES, by="source", count=1)
+        rows = misread(SCORES, by="source", count=1)
         assert [(row.title, row.label, row.names) for row in rows] == [
             ("x", 1, ("b",)),
             ("x", 0, ("c",)),
@@ -38,7 +38,7 @@ class TestChoice:
 
     def test_scores_without_labels_are_refused(self) -> None:
         with pytest.raises(NothingToShow):
-            worst(SCORES.assign(label=None), by=None, count=1)
+            misread(SCORES.assign(label=None), by=None, count=1)
 
 
 class TestCommand:

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from clients.datasets.open import Dataset, Item, open_dataset
-from clients.scoring.decoding import UNREADABLE_FILE, digest
+from clients.scoring.decoding import UNREADABLE_FILE
 from clients.scoring.local import LocalEngine
 from clients.scoring.score import Score, parts_folder, score
 from service.errors import DecoderCrashed
+from service.files import sha256
 from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.settings import Settings
@@ -51,7 +52,7 @@ class TestNumbers:
         for item in dataset.items:
             content = item.file.read_bytes()
             expected, row = reader.read(content), found[item.name]
-            assert row.sha256 == digest(content)
+            assert row.sha256 == sha256(content)
             assert row.probability == pytest.approx(expected.probability, abs=1e-5)
             assert row.logit == pytest.approx(expected.logit, abs=1e-5)
             assert (row.call, row.view) == (expected.call, expected.radiograph.view)
@@ -71,7 +72,7 @@ class TestNumbers:
             first, second, third = scores(opened, open_dataset(tmp_path / "images")).values()
         expected = Reader.open(gated_model, threads=1).read(FAMILIAR).familiarity
         assert first.familiarity == third.familiarity == pytest.approx(expected)
-        assert second == Score(sha256=digest(UNFAMILIAR), error="unfamiliar_image")
+        assert second == Score(sha256=sha256(UNFAMILIAR), error="unfamiliar_image")
 
     def test_sex_and_age_band_come_from_the_header(self, tiny_model: Path, tmp_path: Path) -> None:
         dataset = open_dataset(write_images(tmp_path / "images", 2))
@@ -100,7 +101,7 @@ class TestNumbers:
             "good": None,
             "gone": UNREADABLE_FILE,
         }
-        assert found["lateral"].sha256 == digest(contents["lateral"])
+        assert found["lateral"].sha256 == sha256(contents["lateral"])
         assert found["lateral"].probability is None
 
 

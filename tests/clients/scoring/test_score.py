@@ -9,29 +9,31 @@ import pandas as pd
 import pytest
 
 from clients.datasets.open import Dataset, Item, open_dataset
-from clients.scoring.decoding import digest
 from clients.scoring.rest import RestEngine
 from clients.scoring.score import (
-    ModelIdentity,
     Score,
     ScoringError,
     done_names,
     parts_folder,
     score,
 )
-from clients.sdk.client import AccessDenied, ChestXrayClient, ServiceBusy
+from clients.sdk.client import ChestXrayClient
+from clients.sdk.errors import AccessDenied, ServiceBusy
+from service.files import sha256
+from service.model.manifest import ModelIdentity
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.factories import dicom_bytes
 from tests.processes import wait_until
 
-MODEL = ModelIdentity(name="default", version="1", sha256="a" * 64, operating_point="balanced")
+MODEL = ModelIdentity(name="default", version="1", sha256="a" * 64)
 
 
 class CountingEngine:
     """Scores by the length of the name; fails at the image it is told to fail at."""
 
     embedding_size = None
+    operating_point = "balanced"
 
     def __init__(
         self,
@@ -114,7 +116,7 @@ class TestRun:
     @pytest.mark.parametrize("fail_at", [None, 2])
     def test_other_model_or_dataset_is_refused(self, tmp_path: Path, fail_at: int | None) -> None:
         dataset, out = listed(tmp_path, 4), tmp_path / "scores.parquet"
-        other = ModelIdentity(name="x", version="2", sha256="b" * 64, operating_point="y")
+        other = ModelIdentity(name="x", version="2", sha256="b" * 64)
         try:
             score(dataset, CountingEngine(fail_at=fail_at), out, advance=ignore)
         except ConnectionError:
@@ -172,8 +174,8 @@ class TestRestEngine:
         with ChestXrayClient(server.url) as client:
             engine = RestEngine(client)
             ((item, found),) = engine.score(dataset.items)
-        assert engine.model == MODEL
-        assert found.sha256 == digest(item.file.read_bytes())
+        assert (engine.model, engine.operating_point) == (MODEL, "balanced")
+        assert found.sha256 == sha256(item.file)
         assert (found.probability, found.call) == (0.75, "pneumonia")
         assert (found.width, found.height, found.logit, found.error) == (40, 30, None, None)
         assert found.milliseconds is not None
@@ -264,7 +266,7 @@ class TestRestEngine:
         self, server: Server, tmp_path: Path
     ) -> None:
         site = {"name": "site", "sha256": "c" * 64, "films": 200}
-        server.on("/model", Answer.json(bodies.model() | {"calibration": site}))
+        server.on("/model", Answer.json(bodies.model() | {"calibration": site | bodies.FITTED}))
         server.on(
             "/predict",
             Answer.json(bodies.reading() | {"calibration": site}),

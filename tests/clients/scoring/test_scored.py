@@ -1,6 +1,7 @@
 """Score files name their model; thresholds come from that model's folder and from no other."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,11 @@ from clients.cli.main import cli
 from clients.scoring.score import METADATA
 from clients.scoring.scored import (
     EvaluationError,
-    ModelReference,
     open_scores,
     operating_points,
     read_embeddings,
 )
-from service.model.manifest import Manifest
+from service.model.manifest import Manifest, ModelIdentity
 from tests.clients.samples import frame, two_normals
 from tests.tiny_model import POINT
 
@@ -27,28 +27,25 @@ NOWHERE = Path("no-model-here")
 
 def write_scores(
     file: Path, model: Path, *, calibration: str | None = None, **columns: pa.Array
-) -> ModelReference:
+) -> ModelIdentity:
     """Forty scored images, as if the model of a folder had given them."""
     manifest = Manifest.load(model / "manifest.json")
-    identity = {
-        "name": manifest.name,
-        "version": manifest.version,
-        "sha256": manifest.sha256[manifest.graph],
-        "operating_point": manifest.default_operating_point,
-    }
+    point = {"operating_point": manifest.default_operating_point}
+    named = asdict(manifest.identity) | point
     rows = pa.Table.from_pandas(frame(*two_normals(20, 20, shift=1.0, seed=1)))
     for name, values in columns.items():
         rows = rows.append_column(name, values)
     site = {} if calibration is None else {"calibration": calibration}
-    run = json.dumps({"model": identity, "dataset": "0" * 64, **site}).encode()
+    run = json.dumps({"model": named, "dataset": "0" * 64, **site}).encode()
     pq.write_table(rows.replace_schema_metadata({METADATA: run}), file)
-    return ModelReference(**identity)
+    return manifest.identity
 
 
 class TestModel:
     def test_is_read_from_the_file(self, tmp_path: Path, tiny_model: Path) -> None:
         written = write_scores(tmp_path / "s.parquet", tiny_model)
-        assert open_scores(tmp_path / "s.parquet").model == written
+        found = open_scores(tmp_path / "s.parquet")
+        assert (found.model, found.operating_point) == (written, POINT.name)
         assert str(written) == "tiny 1"
 
     def test_its_folder_gives_the_operating_points(self, tmp_path: Path, tiny_model: Path) -> None:
@@ -59,7 +56,7 @@ class TestModel:
     def test_another_folder_is_refused_where_named_and_passed_over_where_not(
         self, tmp_path: Path, tiny_model: Path
     ) -> None:
-        other = ModelReference(name="x", version="2", sha256="0" * 64, operating_point="balanced")
+        other = ModelIdentity(name="x", version="2", sha256="0" * 64)
         with pytest.raises(EvaluationError, match="not the model that gave the scores"):
             operating_points(other, tiny_model, NOWHERE)
         assert operating_points(other, None, tiny_model) == ()

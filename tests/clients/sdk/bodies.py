@@ -5,6 +5,8 @@ from typing import Any
 SHA256 = "a" * 64
 POINT = {"name": "balanced", "threshold": 0.5, "sensitivity": 0.9, "specificity": 0.9}
 
+FITTED = {"temperature": 3.0, "bias": -0.5, "operating_points": [POINT]}  # of a calibration in use
+
 
 def reading(probability: float = 0.75, sha256: str = SHA256) -> dict[str, Any]:
     return {

@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,21 +162,23 @@ class TestClient:
 class TestFraming:
     BOTH = {"Transfer-Encoding": "chunked", "Content-Length": "5"}
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def client(cls, tiny_model: Path) -> Iterator[Any]:
+        with serving(tiny_model, CXR_CORS_ORIGINS=ORIGIN) as client:
+            yield client
+
     @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
     @pytest.mark.parametrize("path", ["/predict", "/livez", "/ui/", "/nope"])
-    def test_two_lengths_of_a_body_are_refused(
-        self, tiny_model: Path, method: str, path: str
-    ) -> None:
+    def test_two_lengths_of_a_body_are_refused(self, client: Any, method: str, path: str) -> None:
         preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
-        with serving(tiny_model, CXR_CORS_ORIGINS=ORIGIN) as client:
-            answer = client.request(method, path, content=b"a" * 5, headers=self.BOTH | preflight)
+        answer = client.request(method, path, content=b"a" * 5, headers=self.BOTH | preflight)
         assert problem(answer) == (400, "malformed_body")
         assert answer.headers["Connection"] == "close"
 
     @pytest.mark.parametrize("name", BOTH)
-    def test_one_is_enough(self, tiny_model: Path, name: str) -> None:
-        with serving(tiny_model) as client:
-            answer = client.get("/model", headers={name: self.BOTH[name]})
+    def test_one_is_enough(self, client: Any, name: str) -> None:
+        answer = client.get("/model", headers={name: self.BOTH[name]})
         assert answer.status_code == 200
         assert "Connection" not in answer.headers
 

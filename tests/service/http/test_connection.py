@@ -186,13 +186,13 @@ class TestKept:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         waits = []
-        begin = connection._Wait.begin
+        begin = connection._Deadline.begin
 
-        def noting(wait: connection._Wait, seconds: float) -> None:
+        def noting(wait: connection._Deadline, seconds: float) -> None:
             begin(wait, seconds)
             waits.append(wait)
 
-        monkeypatch.setattr(connection._Wait, "begin", noting)
+        monkeypatch.setattr(connection._Deadline, "begin", noting)
         with serving() as served, connected(served) as client:
             client.sendall(ASK)
             read_answer(client, LARGE)

@@ -28,8 +28,9 @@ from tests.tiny_model import CARD, FAMILIAR, UNFAMILIAR
 DICOM, PNG, LATERAL = dicom_bytes(), png_bytes(), dicom_bytes(view="LL")
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def client(tiny_model: Path) -> Iterator[TestClient]:
+    """One service for all tests of a class; those that start another one are in another class."""
     with serving(tiny_model) as client:
         yield client
 
@@ -64,16 +65,6 @@ class TestPredict:
             "intended_use": INTENDED_USE,
         }
 
-    def test_familiarity_is_told_and_what_is_unfamiliar_gets_none(self, gated_model: Path) -> None:
-        expected = Reader.open(gated_model).read(FAMILIAR).familiarity
-        with serving(gated_model) as client:
-            read, refused = client.post(
-                "/predict_batch", files=[("images", FAMILIAR), ("images", UNFAMILIAR)]
-            ).json()
-        assert read["familiarity"] == pytest.approx(expected)
-        assert refused["code"] == "unfamiliar_image"
-        assert "probability" not in refused
-
     def test_warnings_are_told(self, client: TestClient) -> None:
         answer = client.post("/predict", files={"image": dicom_bytes(view=None)}).json()
         assert answer["warnings"]
@@ -97,6 +88,18 @@ class TestPredict:
     def test_two_images_are_refused(self, client: TestClient) -> None:
         response = client.post("/predict", files=[("image", PNG), ("image", PNG)])
         assert problem(response) == (413, "too_many_images")
+
+
+class TestFamiliarity:
+    def test_familiarity_is_told_and_what_is_unfamiliar_gets_none(self, gated_model: Path) -> None:
+        expected = Reader.open(gated_model).read(FAMILIAR).familiarity
+        with serving(gated_model) as client:
+            read, refused = client.post(
+                "/predict_batch", files=[("images", FAMILIAR), ("images", UNFAMILIAR)]
+            ).json()
+        assert read["familiarity"] == pytest.approx(expected)
+        assert refused["code"] == "unfamiliar_image"
+        assert "probability" not in refused
 
 
 class TestExplain:
@@ -187,19 +190,6 @@ class TestPredictBatch:
         assert entries[1]["probability"] == pytest.approx(alone["probability"], abs=1e-6)
         assert entries[3]["input"]["format"] == "PNG"
 
-    def test_file_over_the_limit_does_not_touch_the_others(self, tiny_model: Path) -> None:
-        with serving(tiny_model, CXR_MAX_BYTES=len(DICOM)) as client:
-            files = [("images", bytes(len(DICOM) + 1)), ("images", DICOM)]
-            first, second = client.post("/predict_batch", files=files).json()
-        assert (first["status"], first["code"]) == (413, "too_many_bytes")
-        assert second["input"]["format"] == "DICOM"
-
-    def test_more_files_than_the_limit_are_refused(self, tiny_model: Path) -> None:
-        with serving(tiny_model, CXR_MAX_BATCH=2) as client:
-            assert client.post("/predict_batch", files=[("images", PNG)] * 2).status_code == 200
-            response = client.post("/predict_batch", files=[("images", PNG)] * 3)
-            assert problem(response) == (413, "too_many_images")
-
 
 class TestModel:
     def test_manifest_and_card(self, client: TestClient, tiny_model: Path) -> None:
@@ -263,6 +253,35 @@ class TestLoad:
         decoders = ready_decoders(predicting(client))
         assert asyncio.run(scenario()).status_code == 200
 
+    def test_many_at_once_get_the_bits_that_each_gets_alone(self, client: TestClient) -> None:
+        contents = [png_bytes(chest(seed=seed)) for seed in range(12)]
+
+        async def together() -> list[httpx.Response]:
+            async with asgi_client(client.app) as http:
+                return await asyncio.gather(
+                    *(http.post("/predict", files={"image": content}) for content in contents)
+                )
+
+        alone = [client.post("/predict", files={"image": content}) for content in contents]
+        answers = [response.json()["probability"] for response in asyncio.run(together())]
+        assert answers == [response.json()["probability"] for response in alone]
+        assert len(set(answers)) > 1
+
+
+class TestLimits:
+    def test_file_over_the_limit_does_not_touch_the_others(self, tiny_model: Path) -> None:
+        with serving(tiny_model, CXR_MAX_BYTES=len(DICOM)) as client:
+            files = [("images", bytes(len(DICOM) + 1)), ("images", DICOM)]
+            first, second = client.post("/predict_batch", files=files).json()
+        assert (first["status"], first["code"]) == (413, "too_many_bytes")
+        assert second["input"]["format"] == "DICOM"
+
+    def test_more_files_than_the_limit_are_refused(self, tiny_model: Path) -> None:
+        with serving(tiny_model, CXR_MAX_BATCH=2) as client:
+            assert client.post("/predict_batch", files=[("images", PNG)] * 2).status_code == 200
+            response = client.post("/predict_batch", files=[("images", PNG)] * 3)
+            assert problem(response) == (413, "too_many_images")
+
     def test_request_over_the_limit_is_told_at_once_to_come_again(self, tiny_model: Path) -> None:
         async def scenario(app: Any) -> tuple[httpx.Response, httpx.Response, httpx.Response]:
             async with asgi_client(app) as http:
@@ -280,24 +299,10 @@ class TestLoad:
         assert refused.headers["Retry-After"] == "1"
         assert (first.status_code, again.status_code) == (200, 200)
 
-    def test_many_at_once_get_the_bits_that_each_gets_alone(self, client: TestClient) -> None:
-        contents = [png_bytes(chest(seed=seed)) for seed in range(12)]
-
-        async def together() -> list[httpx.Response]:
-            async with asgi_client(client.app) as http:
-                return await asyncio.gather(
-                    *(http.post("/predict", files={"image": content}) for content in contents)
-                )
-
-        alone = [client.post("/predict", files={"image": content}) for content in contents]
-        answers = [response.json()["probability"] for response in asyncio.run(together())]
-        assert answers == [response.json()["probability"] for response in alone]
-        assert len(set(answers)) > 1
-
 
 class TestDeadDecoders:
     def test_file_that_costs_its_process_is_refused_and_the_service_goes_on(
-        self, client: TestClient
+        self, tiny_model: Path
     ) -> None:
         async def scenario() -> httpx.Response:
             async with asgi_client(client.app) as http:
@@ -307,11 +312,12 @@ class TestDeadDecoders:
                     decoder.kill()
                 return await reading
 
-        decoders = ready_decoders(predicting(client))
-        with suspended(decoders):
-            assert problem(asyncio.run(scenario())) == (422, "decoder_crashed")
-        assert client.post("/predict", files={"image": PNG}).status_code == 200
-        wait_until(lambda: len(own_decoders()) == len(decoders))
+        with serving(tiny_model) as client:
+            decoders = ready_decoders(predicting(client))
+            with suspended(decoders):
+                assert problem(asyncio.run(scenario())) == (422, "decoder_crashed")
+            assert client.post("/predict", files={"image": PNG}).status_code == 200
+            wait_until(lambda: len(own_decoders()) == len(decoders))
 
     def test_decoding_that_takes_too_long_is_ended(self, tiny_model: Path) -> None:
         with serving(tiny_model, CXR_DECODE_SECONDS=5) as client:

@@ -19,7 +19,8 @@ from service.errors import (
     UploadTimeout,
 )
 from service.http import multipart as upload
-from service.http.multipart import File, UploadLimits, UploadMemory, discard, read_files
+from service.http.multipart import File, UploadLimits, discard, read_files
+from service.memory import Budget
 from tests.serving import FORM, form, part, part_with
 
 NAMED = 'Content-Disposition: form-data; name="image"'
@@ -53,13 +54,13 @@ def files_of(
     chunks: Sequence[bytes],
     *,
     limits: UploadLimits = LIMITS,
-    memory: UploadMemory | None = None,
+    memory: Budget | None = None,
     **headers: str,
 ) -> list[File]:
-    memory = memory or UploadMemory(1_000_000)
+    memory = memory or Budget(1_000_000)
     request = Sender(chunks).request(**headers)
-    with memory.share() as share:
-        return asyncio.run(read_files(request, "image", limits, share))
+    with memory.lease() as lease:
+        return asyncio.run(read_files(request, "image", limits, lease))
 
 
 class TestFiles:
@@ -122,11 +123,11 @@ class TestFiles:
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("a temporary file was made")
 
-        for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp"):
+        for name in ("TemporaryFile", "NamedTemporaryFile", "mkstemp"):
             monkeypatch.setattr(tempfile, name, refuse)
         content = bytes(3_000_000)
         limits = UploadLimits(file_bytes=len(content), files=1)
-        memory = UploadMemory(4_000_000)
+        memory = Budget(4_000_000)
         assert files_of([form(part(content))], limits=limits, memory=memory) == [content]
 
 
@@ -233,16 +234,16 @@ class TestRefusals:
     def test_connection_that_breaks(self) -> None:
         sender = Sender([form(part(b"x"))[:20], b""], ends=False)
         sender.receive = _then_disconnect(sender.receive, 2)  # type: ignore[method-assign]
-        with UploadMemory(1000).share() as share, pytest.raises(MalformedBody, match="closed"):
-            asyncio.run(read_files(sender.request(), "image", LIMITS, share))
+        with Budget(1000).lease() as lease, pytest.raises(MalformedBody, match="closed"):
+            asyncio.run(read_files(sender.request(), "image", LIMITS, lease))
 
     @pytest.mark.parametrize("bound", ["UPLOAD_SECONDS", "WINDOW_SECONDS"])
     def test_client_that_stops_sending(self, bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(upload, bound, 0.05)
         sender = Sender([form(part(b"x"))[:20]], ends=False)
-        with UploadMemory(1000).share() as share, pytest.raises(UploadTimeout):
-            asyncio.run(read_files(sender.request(), "image", LIMITS, share))
-        assert share.held == 0
+        with Budget(1000).lease() as lease, pytest.raises(UploadTimeout):
+            asyncio.run(read_files(sender.request(), "image", LIMITS, lease))
+        assert lease.held == 0
 
 
 class Clock:
@@ -276,7 +277,7 @@ class TestWindow:
                 await asyncio.sleep(0)
                 yield bytes(length)
 
-        return sum([len(chunk) async for chunk in upload._brisk(body())])
+        return sum([len(chunk) async for chunk in upload._in_pace(body())])
 
     @pytest.mark.parametrize(
         "pieces",
@@ -288,7 +289,7 @@ class TestWindow:
             [],
         ],
     )
-    def test_brisk_body_arrives(self, pieces: Sequence[tuple[float, int]]) -> None:
+    def test_body_in_pace_arrives(self, pieces: Sequence[tuple[float, int]]) -> None:
         assert asyncio.run(self._received(pieces)) == sum(length for _, length in pieces)
 
     @pytest.mark.parametrize(
@@ -315,7 +316,7 @@ class TestWindow:
                     await asyncio.sleep(0)
                     yield b"x"
 
-            async for chunk in upload._brisk(body()):
+            async for chunk in upload._in_pace(body()):
                 clock.ahead += 99.0
                 total += len(chunk)
             return total
@@ -363,25 +364,25 @@ class TestLimits:
     def test_announced_length_is_refused_before_anything_is_asked_for(self) -> None:
         sender = Sender([b"x"] * 3)
         request = sender.request(content_length="999999999", expect="100-continue")
-        with UploadMemory(10**9).share() as share, pytest.raises(TooManyBytes):
-            asyncio.run(read_files(request, "image", LIMITS, share))
+        with Budget(10**9).lease() as lease, pytest.raises(TooManyBytes):
+            asyncio.run(read_files(request, "image", LIMITS, lease))
         assert len(sender.left) == 3
 
     @pytest.mark.parametrize("length", ["999999999", "nonsense"])
     def test_body_over_the_limit_is_received_and_thrown_away(self, length: str) -> None:
         sender = Sender([form(part(bytes(400)))] * 100)
-        memory = UploadMemory(10**9)
+        memory = Budget(10**9)
         request = sender.request(content_length=length)
-        with memory.share() as share, pytest.raises(TooManyBytes):
-            asyncio.run(read_files(request, "image", LIMITS, share))
+        with memory.lease() as lease, pytest.raises(TooManyBytes):
+            asyncio.run(read_files(request, "image", LIMITS, lease))
         assert sender.left == []
         assert memory.held == 0
 
     def test_memory_is_held_until_the_request_is_answered(self) -> None:
-        memory = UploadMemory(1000)
+        memory = Budget(1000)
         request = Sender([form(part(bytes(600)))]).request()
-        with memory.share() as share:
-            asyncio.run(read_files(request, "image", LIMITS, share))
+        with memory.lease() as lease:
+            asyncio.run(read_files(request, "image", LIMITS, lease))
             assert memory.held == 600
             with pytest.raises(ServiceBusy):
                 files_of([form(part(bytes(600)))], memory=memory)
@@ -390,9 +391,9 @@ class TestLimits:
         assert files_of([form(part(bytes(600)))], memory=memory) == [bytes(600)]
 
     def test_file_over_the_limit_gives_its_memory_back(self) -> None:
-        memory = UploadMemory(10_000)
+        memory = Budget(10_000)
         body = form(part(bytes(5000)), part(bytes(10)))
         chunks = [body[i : i + 100] for i in range(0, len(body), 100)]
-        with memory.share() as share:
-            asyncio.run(read_files(Sender(chunks).request(), "image", LIMITS, share))
+        with memory.lease() as lease:
+            asyncio.run(read_files(Sender(chunks).request(), "image", LIMITS, lease))
             assert memory.held == 10

@@ -11,7 +11,7 @@ from service.schemas import INTENDED_USE
 from tests.serving import serving
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(tiny_model: Path) -> Iterator[TestClient]:
     with serving(tiny_model) as client:
         yield client

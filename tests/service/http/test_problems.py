@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ from starlette.testclient import TestClient
 
 from service.errors import ModelUnavailable, ReadingError
 from service.http.problems import ProblemMiddleware, problem_of, refuse
-from service.inference.async_reader import ReadingRoom
+from service.inference.async_reader import AsyncReader
 from tests.serving import problem, serving
 
 
 class TestFrameworkErrors:
-    @pytest.fixture
-    def client(self, tiny_model: Path) -> Any:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def client(cls, tiny_model: Path) -> Iterator[TestClient]:
         with serving(tiny_model) as client:
             yield client
 
@@ -37,10 +39,10 @@ class TestUnexpectedErrors:
     def test_body_and_log_hold_no_value_of_the_file(
         self, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def broken(_: ReadingRoom, data: bytes) -> None:
+        def broken(_: AsyncReader, data: bytes) -> None:
             raise RuntimeError(f"{data!r} is not a number")
 
-        monkeypatch.setattr(ReadingRoom, "read", broken)
+        monkeypatch.setattr(AsyncReader, "read", broken)
         with serving(tiny_model) as client:
             caplog.set_level(logging.DEBUG)
             response = client.post("/predict", files={"image": b"Doe^Jane"})

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import imagecodecs
@@ -62,6 +63,7 @@ for path in json.loads(sys.stdin.read()):
 """
 
 
+@cache
 def film(bits: int, samples: int = 1) -> Pixels:
     """With noise that compresses as badly as that of a film, or worse."""
     noise = np.random.default_rng(0).integers(0, 1 << (bits - 2), (ROWS, COLUMNS))

@@ -4,49 +4,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import REGISTRY
+from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.util.http import ExcludeList
+from prometheus_client import REGISTRY, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from service.observe.middleware import InnerMiddleware, OuterMiddleware
+from service.observe.middleware import ObserveMiddleware
 from service.observe.request import CURRENT, current
 from service.observe.stages import stage
 
 NAME = "DOE"
 ID = "0123456789abcdef" * 2
-
-
-class Spy:
-    """Stands where BentoML's own middleware stands, and keeps what it sees."""
-
-    seen: list[Scope] = []
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            self.seen.append(scope)
-        await self._app(scope, receive, send)
-
-
-class Traced:
-    """What BentoML's OpenTelemetry middleware does, for every request sampled."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with PROVIDER.get_tracer("server").start_as_current_span("server"):
-            await self._app(scope, receive, send)
 
 
 PROVIDER, SPANS = TracerProvider(), InMemorySpanExporter()
@@ -92,11 +68,12 @@ def client() -> Iterator[TestClient]:
             Mount("/inner", inner),
         ]
     )
-    app.add_middleware(InnerMiddleware, tracer_provider=lambda: PROVIDER)
-    app.add_middleware(Traced)
-    app.add_middleware(Spy)
-    app.add_middleware(OuterMiddleware)
-    Spy.seen = []
+    app.add_middleware(
+        ObserveMiddleware,
+        tracer_provider=PROVIDER,
+        excluded=ExcludeList(["refuse"]).url_disabled,
+        service=("runner", "service", "version"),
+    )
     SPANS.clear()
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
@@ -113,25 +90,7 @@ def _info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "nanocxr.access")
 
 
-class TestVeil:
-    def test_bentoml_sees_the_route_and_the_endpoint_sees_the_request(
-        self, client: TestClient
-    ) -> None:
-        headers = {"User-Agent": NAME, "X-Patient": NAME, "traceparent": NAME}
-        answer = client.post(f"/echo?{NAME}", content=b"12345", headers=headers)
-        path, query, agent, size, _ = answer.json()
-        assert (path, query, agent, size) == ("/echo", NAME, NAME, 5)
-        (scope,) = Spy.seen
-        shown = {k: v for k, v in scope.items() if k in SHOWN_KEYS}
-        assert NAME not in repr(shown)
-        assert scope["headers"] == [(b"content-length", b"5")]
-        assert scope["client"] is None
-
-    def test_trace_of_the_caller_is_shown(self, client: TestClient) -> None:
-        parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
-        client.post("/echo", headers={"traceparent": parent})
-        assert (b"traceparent", parent.encode()) in Spy.seen[0]["headers"]
-
+class TestRoute:
     @pytest.mark.parametrize(
         ("method", "path", "route"),
         [
@@ -145,22 +104,31 @@ class TestVeil:
             ("GET", f"/inner/{NAME}", "/inner/{path}"),
         ],
     )
-    def test_route(self, client: TestClient, method: str, path: str, route: str) -> None:
+    def test_is_counted_logged_and_traced_instead_of_the_path(
+        self,
+        client: TestClient,
+        caplog: pytest.LogCaptureFixture,
+        method: str,
+        path: str,
+        route: str,
+    ) -> None:
         client.request(method, path)
-        assert (Spy.seen[0]["path"], Spy.seen[0]["raw_path"]) == (route, route.encode())
+        assert line(caplog)["route"] == route
+        assert server_span().name == f"{method} {route}"
+        assert NAME not in repr(caplog.records) + generate_latest().decode()
 
-    def test_invented_method(self, client: TestClient) -> None:
+    def test_invented_method(self, client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
         assert client.request(NAME, "/echo").status_code == 405
-        assert Spy.seen[0]["method"] == "other"
+        assert line(caplog)["method"] == "other"
+        assert server_span().name == "other /echo"
+
+    def test_request_reaches_the_endpoint_as_it_came(self, client: TestClient) -> None:
+        answer = client.post(f"/echo?{NAME}", content=b"12345", headers={"User-Agent": NAME})
+        assert answer.json()[:4] == ["/echo", NAME, NAME, 5]
 
     def test_websocket(self, client: TestClient) -> None:
         with client.websocket_connect(f"/talk?{NAME}") as socket:
             assert socket.receive_text() == "/talk"
-        assert Spy.seen[0]["path"] == "/talk"
-        assert Spy.seen[0]["query_string"] == b""
-
-
-SHOWN_KEYS = {"path", "raw_path", "query_string", "headers", "client", "method", "server"}
 
 
 class TestLine:
@@ -214,11 +182,72 @@ class TestMetrics:
         assert REGISTRY.get_sample_value("nanocxr_requests_under_way") == before
 
 
+def bentoml(name: str, **labels: str) -> float:
+    labels |= {"runner_name": "runner", "service_name": "service", "service_version": "version"}
+    return REGISTRY.get_sample_value(f"bentoml_service_{name}", labels) or 0
+
+
+class TestMetricsOfBentoml:
+    """As its own middleware keeps them; that one would take the path for a label."""
+
+    def test_request_is_counted_and_timed_by_route_and_status(self, client: TestClient) -> None:
+        labels = {"endpoint": "/inner/{path}", "http_response_code": "404"}
+        counted, timed = "request_total", "request_duration_seconds_count"
+        before = bentoml(counted, **labels), bentoml(timed, **labels)
+        client.get(f"/inner/{NAME}")
+        after = bentoml(counted, **labels), bentoml(timed, **labels)
+        assert after == (before[0] + 1, before[1] + 1)
+
+    def test_failed_request_is_not_in_progress_any_more(self, client: TestClient) -> None:
+        client.get("/fail")
+        assert bentoml("request_in_progress", endpoint="/fail") == 0
+        assert bentoml("request_total", endpoint="/fail", http_response_code="500") > 0
+
+    def test_latest_request_is_no_probe(self, client: TestClient) -> None:
+        latest = "last_request_timestamp_seconds"
+        client.get("/refuse")
+        before = bentoml(latest)
+        assert before > 0
+        client.get("/livez")
+        assert bentoml(latest) == before
+
+
+def server_span() -> ReadableSpan:
+    (span,) = [one for one in SPANS.get_finished_spans() if one.kind is SpanKind.SERVER]
+    return span
+
+
 class TestSpans:
     def test_stages_are_children_of_the_request(self, client: TestClient) -> None:
         client.post("/echo", headers={"X-Request-Id": ID})
-        spans = {span.name: span for span in SPANS.get_finished_spans()}
-        server, decode = spans["server"], spans["decode"]
+        server = server_span()
+        (decode,) = [span for span in SPANS.get_finished_spans() if span.name == "decode"]
         assert decode.parent is not None
+        assert server.context is not None
         assert decode.parent.span_id == server.context.span_id
-        assert dict(server.attributes or {}) == {"nanocxr.request_id": ID, "nanocxr.code": "ok"}
+        assert dict(server.attributes or {}) == {
+            "http.method": "POST", "http.target": "/echo", "http.status_code": 200,
+            "nanocxr.request_id": ID, "nanocxr.code": "ok",
+        }  # fmt: skip
+
+    def test_trace_of_the_caller_is_continued(self, client: TestClient) -> None:
+        client.post("/echo", headers={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"})
+        parent = server_span().parent
+        assert parent is not None
+        assert (f"{parent.trace_id:x}", f"{parent.span_id:x}") == ("ab" * 16, "cd" * 8)
+
+    @pytest.mark.parametrize("header", [NAME, f"00-{NAME}-{'cd' * 8}-01", ""])
+    def test_malformed_trace_of_the_caller_is_none(self, client: TestClient, header: str) -> None:
+        client.post("/echo", headers={"traceparent": header})
+        assert server_span().parent is None
+
+    def test_nothing_of_the_request_or_of_an_exception_is_in_them(self, client: TestClient) -> None:
+        headers = {"User-Agent": NAME, "tracestate": f"doe={NAME}", "baggage": f"doe={NAME}"}
+        client.get(f"/fail?{NAME}", headers=headers)
+        span = server_span()
+        assert NAME not in span.to_json()
+        assert span.status.status_code is StatusCode.ERROR
+
+    def test_route_that_the_configuration_leaves_out_has_none(self, client: TestClient) -> None:
+        client.get("/refuse")
+        assert SPANS.get_finished_spans() == ()

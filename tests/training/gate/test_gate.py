@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from service.errors import UnfamiliarImage
+from service.files import sha256
 from service.imaging.standardise import InputSpec
 from service.model.manifest import Manifest
 from service.model.reader import Reader
@@ -29,7 +30,6 @@ from training.gate.pictures import PAINTERS
 from training.gate.pictures import SIDE as PICTURE
 from training.generate.phantom.render import draw_pair, source_digest
 from training.release.card import BY_HEADER, REFUSALS
-from training.release.export import sha256
 
 DEFAULT = Path(__file__).resolve().parents[3] / "models/default/1"
 SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)

@@ -170,7 +170,7 @@ class TestResume:
 
     def test_no_unfinished_file_is_left(self, tmp_path: Path) -> None:
         squares(tmp_path)
-        assert not list(tmp_path.rglob("*.part"))
+        assert not list(tmp_path.rglob(".*"))
 
 
 class TestRefusals:

@@ -59,6 +59,15 @@ def learned(packaged: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Co
     return config, run
 
 
+@pytest.fixture(scope="module")
+def joined(learned: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The joined graph of the int8 networks."""
+    config, run = learned
+    path = tmp_path_factory.mktemp("joined") / "joined.onnx"
+    graft(load_lungs(run), SCALES, parts(config, run, "int8"), path)
+    return path.read_bytes()
+
+
 class TestLungNet:
     def test_finds_the_lungs_of_patients_it_has_not_seen(
         self, learned: tuple[Config, Path]
@@ -163,20 +172,16 @@ class TestGraft:
         np.testing.assert_allclose(joined.heatmap, maps, atol=1e-5)
 
     def test_same_parts_give_the_same_bytes(
-        self, learned: tuple[Config, Path], tmp_path: Path
+        self, learned: tuple[Config, Path], joined: bytes, tmp_path: Path
     ) -> None:
         config, run = learned
-        for name in ("one", "two"):
-            graft(load_lungs(run), SCALES, parts(config, run, "int8"), tmp_path / name)
-        assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+        graft(load_lungs(run), SCALES, parts(config, run, "int8"), tmp_path / "again.onnx")
+        assert (tmp_path / "again.onnx").read_bytes() == joined
 
     def test_keeps_the_networks_precision(
-        self, learned: tuple[Config, Path], tmp_path: Path
+        self, learned: tuple[Config, Path], joined: bytes
     ) -> None:
-        config, run = learned
-        networks = parts(config, run, "int8")
-        graft(load_lungs(run), SCALES, networks, tmp_path / "joined.onnx")
-        joined = (tmp_path / "joined.onnx").read_bytes()
+        networks = parts(*learned, "int8")
         apart = [_count(network.graph, "QuantizeLinear") for network in networks]
         assert _count(joined, "QuantizeLinear") == sum(apart)
         assert min(apart) > 0

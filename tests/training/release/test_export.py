@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
+from service.files import sha256
 from service.model.session import Session, session_options
 from tests.training.model_run import Run, write_weights
 from training.fit.train import load_network
@@ -19,7 +20,6 @@ from training.release.export import (
     quantise,
     range_images,
     saturating_weights,
-    sha256,
 )
 
 IMAGES = np.random.default_rng(1).random((5, 1, 64, 64), dtype=np.float32)

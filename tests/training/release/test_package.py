@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from service.files import sha256
 from service.model.bundle import Bundle
 from service.model.golden import golden_readings, replay
 from service.model.manifest import Manifest
@@ -19,7 +20,7 @@ from tests.sources import ROOT
 from tests.training.model_run import Run
 from training.cli.main import cli
 from training.release.card import NO_REMARKS, model_card
-from training.release.export import graph_path, sha256
+from training.release.export import graph_path
 from training.release.package import ModelExistsError, package, plain
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from service.errors import ModelCorrupt
+from service.files import sha256
 from service.model.manifest import Manifest
 from tests.sources import ROOT, files
 from tests.training.model_run import Run
 from training.fit.dataset import load_splits, load_tensors
 from training.fit.train import load_network
-from training.release.export import export_float, graph_path, sha256
+from training.release.export import export_float, graph_path
 from training.release.measures import run_graph
 from training.release.verify import (
     check_golden,

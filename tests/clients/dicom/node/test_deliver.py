@@ -27,7 +27,7 @@ from clients.dicom.node.deliver import Later, NotTaken
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import film
-from tests.e2e.conftest import free_port
+from tests.ports import free_port
 
 REFUSAL = Problem(status=422, code="not_frontal", detail="a lateral")
 SR_FORMS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)

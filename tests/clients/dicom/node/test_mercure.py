@@ -11,7 +11,8 @@ from pydicom import dcmread
 from clients.dicom.mercure import main
 from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import film
-from tests.e2e.conftest import Server, free_port
+from tests.e2e.conftest import Server
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -37,8 +37,9 @@ from tests.clients.dicom.node.peers import (
     until,
 )
 from tests.clients.dicom.tools import tool
-from tests.e2e.conftest import Server, free_port, sample
+from tests.e2e.conftest import Server, sample
 from tests.e2e.marked import NAME, NEEDLES, marked
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -45,7 +45,7 @@ from clients.dicom.node.spool import Kept, Spool
 from clients.dicom.objects.common import MANUFACTURER, SERIES, encoded
 from tests.clients.dicom.node.peers import echo, film, send
 from tests.clients.dicom.node.streams import closed, damaged, request_unit, sent, store_units
-from tests.e2e.conftest import free_port
+from tests.ports import free_port
 from tests.processes import wait_until
 
 LIMITS = Limits(free_mib=0, silent_seconds=2)

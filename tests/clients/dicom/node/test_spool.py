@@ -14,7 +14,8 @@ import pytest
 from clients.dicom.node.spool import Film, Kept, Spool, SpoolError, State, only_one
 from tests.clients.dicom.node.peers import film, send
 from tests.clients.dicom.tools import tool
-from tests.e2e.conftest import ROOT, free_port
+from tests.e2e.conftest import ROOT
+from tests.ports import free_port
 from tests.processes import wait_until
 
 UID = "2.25.1"

@@ -16,7 +16,7 @@ from clients.dicom.node.spool import Spool
 from clients.dicom.node.web import Web
 from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import film
-from tests.e2e.conftest import free_port
+from tests.ports import free_port
 from tests.sockets import read_to_end
 
 TYPE = 'multipart/related; type="application/dicom"; boundary=film'

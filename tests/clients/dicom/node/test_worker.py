@@ -15,7 +15,8 @@ from clients.dicom.node.worker import MAX_DEATHS, Worker, pause, wanted
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import film
-from tests.e2e.conftest import Server, free_port
+from tests.e2e.conftest import Server
+from tests.ports import free_port
 from tests.processes import wait_until
 
 

@@ -116,7 +116,12 @@ class TestPresentationState:
 
     @pytest.mark.parametrize(
         "unusable",
-        [{"WindowWidth": "0"}, {"WindowCenter": None}, {"WindowWidth": None}],
+        [
+            {"WindowWidth": "0"},
+            {"WindowWidth": "1e300"},
+            {"WindowCenter": None},
+            {"WindowWidth": None},
+        ],
     )
     def test_has_no_window_where_the_film_has_none_that_works(
         self, read: Read, unusable: dict[str, Any]

@@ -191,6 +191,11 @@ class TestWhatThereIs:
         empty = Heatmap(levels=png_bytes(np.zeros((256, 240), np.uint8)), overlay=read[1].overlay)
         assert by_kind(NAMED, read[0], empty).keys() == {"sr", "sc", "gsps"}
 
+    def test_heatmap_of_another_size_is_not_drawn_on_the_film(self, read: Read) -> None:
+        made = by_kind(film(chest(300, 200)), *read)
+        assert made.keys() == {"sr", "sc"}
+        assert "GraphicType=POLYLINE" not in texts(made["sr"])
+
     def test_refused_film_has_a_report_alone(self, read: Read) -> None:
         assert by_kind(NAMED, REFUSAL, read[1]).keys() == {"sr"}
         assert report(NAMED, REFUSAL, None, KINDS - {"sr"}) == []

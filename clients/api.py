@@ -1,0 +1,193 @@
+"""What ``cxr score`` and ``cxr evaluate`` do, as functions; the commands call the same.
+
+dataset -> [score] -> table -> [evaluate] -> measures
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import pandas as pd
+
+from clients.calibration.adjusted import add_adjusted, calibrated_on
+from clients.calibration.prior import Calibrated
+from clients.datasets.items import Dataset, DatasetError
+from clients.datasets.open import Layout, open_dataset
+from clients.metrics.evaluate import REPLICATES, Measures, Method
+from clients.metrics.evaluate import evaluate as measure_strata
+from clients.scoring.engines import EngineOptions, open_engine
+from clients.scoring.score import Advance, ScoringError, Summary, done_names, parts_folder
+from clients.scoring.score import score as score_items
+from clients.scoring.scored import (
+    EvaluationError,
+    Scored,
+    as_scored,
+    open_scores,
+    operating_points,
+)
+from service.settings import Settings
+
+__all__ = ["DatasetError", "EvaluationError", "Measures", "ScoringError", "evaluate", "score"]
+
+Watch = Callable[[int], AbstractContextManager[Advance]]  # given how many images are done already
+
+
+def score_to(
+    out: Path, dataset: Dataset, options: EngineOptions, watch: Watch, *, prior: bool
+) -> tuple[Summary, Calibrated | None]:
+    """Score a dataset into the Parquet file ``out``.
+
+    Returns
+    -------
+    Summary, Calibrated or None
+        The second is for :func:`add_adjusted`, where ``prior`` asks for it.
+    """
+    done = len(done_names(parts_folder(out)))
+    with open_engine(options) as engine, watch(done) as advance:
+        # Looked up before the images are read: what is missing ends the run at once.
+        calibrated = calibrated_on(engine, options.model, options.calibration) if prior else None
+        summary = score_items(dataset, engine, out, advance=advance)
+    return summary, calibrated
+
+
+def score(  # noqa: PLR0913  an argument for each option of the command
+    dataset: Path | str,
+    *,
+    out: Path | str | None = None,
+    layout: Layout | None = None,
+    all_classes: bool = False,
+    model: Path | str | None = None,
+    url: str | None = None,
+    ray_address: str | None = None,
+    calibration: Path | str | None = None,
+    embeddings: bool = False,
+    prior: Literal["em"] | None = None,
+) -> pd.DataFrame:
+    """Read every image of a dataset: one row an image, as ``cxr score`` writes them.
+
+    What speaks against the dataset or the estimate of its prevalence is a warning.
+
+    Parameters
+    ----------
+    dataset
+        Folder of images, or a CSV or Parquet file with a column ``path`` and optionally ``label``.
+    out
+        Parquet file to keep; an interrupted run goes on there. None: nothing is kept.
+    layout, all_classes
+        As for :func:`clients.datasets.open.open_dataset`.
+    model
+        Folder of the model that reads on this computer, or on the cluster at ``ray_address``; by
+        default that of ``CXR_MODEL``, or the one of nanocxr.
+    url
+        Address of a running service that reads instead.
+    calibration
+        File of ``cxr calibrate`` to read with.
+    embeddings
+        Whether to add the column ``embedding``.
+    prior
+        "em": estimate the prevalence, and add the column ``probability_adjusted``.
+
+    Raises
+    ------
+    DatasetError, EvaluationError, ScoringError, ChestXrayError
+        If the dataset cannot be listed, the prevalence not estimated, the run not go on, or the
+        service not be asked.
+    ValueError
+        If ``url`` is given with ``model``, ``ray_address``, ``calibration`` or ``embeddings``.
+    """
+    options = EngineOptions(
+        url=url,
+        ray_address=ray_address,
+        model=None if model is None else Path(model),
+        calibration=None if calibration is None else Path(calibration),
+        embeddings=embeddings,
+    )
+    listed = open_dataset(Path(dataset), layout=layout, all_classes=all_classes)
+    _warn(listed.warnings)
+    with TemporaryDirectory() as folder:
+        target = Path(folder, "scores.parquet") if out is None else Path(out)
+        _, calibrated = score_to(target, listed, options, _unwatched, prior=prior is not None)
+        if calibrated is not None:
+            _warn(add_adjusted(target, calibrated).warnings)
+        return open_scores(target, embeddings=embeddings).table
+
+
+def _unwatched(_done: int) -> AbstractContextManager[Advance]:
+    return nullcontext(lambda _: None)
+
+
+def _warn(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        warnings.warn(sentence, stacklevel=2)
+
+
+def evaluate_scored(
+    scored: Scored, by: Sequence[str], method: Method, model: Path | None
+) -> tuple[list[Measures], Method]:
+    """Measure scores at the operating points of the model that gave them, where it is known.
+
+    Returns
+    -------
+    list of Measures, Method
+        All images, then the strata; and ``method`` with those points.
+    """
+    points = (
+        ()
+        if scored.site_calibrated
+        else operating_points(scored.model, model, Settings.from_env().model)
+    )
+    method = replace(method, points=points, call_name=scored.operating_point or method.call_name)
+    return measure_strata(scored.table, by, method), method
+
+
+def evaluate(  # noqa: PLR0913  an argument for each option of the command
+    scores: pd.DataFrame | Path | str,
+    *,
+    by: str | Sequence[str] = (),
+    patient: str | None = None,
+    prevalence: float | None = None,
+    weights: str | None = None,
+    within: str | None = None,
+    model: Path | str | None = None,
+    replicates: int = REPLICATES,
+) -> list[Measures]:
+    """Measure scores as ``cxr evaluate`` does, with 95 % confidence intervals.
+
+    Parameters
+    ----------
+    scores
+        What :func:`score` returned, or a file of ``cxr score``.
+    by
+        Column, or several: also measure each of its values. ``a,b``: their combinations.
+    patient, prevalence, weights, within, replicates
+        As for :class:`clients.metrics.evaluate.Method`.
+    model
+        Folder of the model that gave the scores, for its operating points; by default that of
+        ``CXR_MODEL``, or the one of nanocxr, if it is that model.
+
+    Returns
+    -------
+    list of Measures
+        All images, then the strata; ``pandas.DataFrame`` takes it.
+
+    Raises
+    ------
+    EvaluationError
+        If a column is missing, no row has a label, or ``model`` is not the one of the scores.
+    """
+    method = Method(
+        replicates=replicates,
+        patient=patient,
+        prevalence=prevalence,
+        weights=weights,
+        within=within,
+    )
+    scored = as_scored(scores) if isinstance(scores, pd.DataFrame) else open_scores(Path(scores))
+    folder = None if model is None else Path(model)
+    columns = [by] if isinstance(by, str) else by
+    measures, _ = evaluate_scored(scored, columns, method, folder)
+    return measures

@@ -1,0 +1,87 @@
+"""What a client raises.
+
+ChestXrayError
+├── ServiceUnreachable    no connection, or no answer in time
+├── ServiceBusy           429 or 503, still so after the last retry
+├── AccessDenied          401 or 403: the API key is missing or not valid
+├── ImageRefused          4xx: ``status``, stable ``code``, ``detail``; the image must change
+└── ServiceFailed         5xx, or an answer that is not this service's; ``status``, ``code``
+"""
+
+import httpx
+
+from clients.sdk.problems import describe
+
+BUSY = (429, 503)
+DENIED = (401, 403)
+ABOUT_THE_IMAGE = (413, 415, 422)  # whoever in front of the service says so
+
+
+class ChestXrayError(Exception):
+    """Base of everything a client raises."""
+
+
+class ServiceUnreachable(ChestXrayError):
+    """No connection, or no complete answer in time."""
+
+
+class _ErrorAnswer(ChestXrayError):
+    """An answer that is an error."""
+
+    def __init__(self, message: str, *, status: int, code: str, detail: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class ServiceBusy(_ErrorAnswer):
+    """429 or 503 after the last retry."""
+
+
+class AccessDenied(_ErrorAnswer):
+    """401 or 403; the service wants another API key, or is set up to refuse everybody."""
+
+
+class ImageRefused(_ErrorAnswer):
+    """The service answered, and the image is not one it reads."""
+
+
+class ServiceFailed(_ErrorAnswer):
+    """The service, or something in front of it, is broken or is another service."""
+
+
+def unreachable(error: httpx.HTTPError, address: httpx.URL) -> ServiceUnreachable:
+    """Tell of a request without an answer."""
+    # The message of asyncio's time-out is empty.
+    timed_out = isinstance(error, httpx.TimeoutException)
+    reason = "timed out" if timed_out else str(error) or type(error).__name__
+    return ServiceUnreachable(f"No answer from {address}: {reason}. Is the service running there?")
+
+
+def foreign(answer: httpx.Response, fact: str) -> ServiceFailed:
+    """Tell of a successful answer that this service does not give."""
+    return ServiceFailed(
+        f"The answer of {answer.url} is not this service's: {fact}. Is the address right?",
+        status=answer.status_code,
+        code="foreign_answer",
+        detail=fact,
+    )
+
+
+def refusal(answer: httpx.Response) -> ChestXrayError:
+    """Tell of an answer that is an error, whoever gave it."""
+    status = answer.status_code
+    known, detail = describe(answer.content)
+    code = known or f"http_{status}"
+    kind: type[_ErrorAnswer] = ServiceFailed
+    message = f"{code}: {detail}"
+    if status in BUSY:
+        kind, message = ServiceBusy, f"The service is busy ({status}): {detail}"
+    elif status in DENIED:
+        kind = AccessDenied
+    elif 400 <= status < 500 and (known or status in ABOUT_THE_IMAGE):
+        kind = ImageRefused
+    else:
+        message = f"{answer.url} answered {status}: {detail}"
+    return kind(message, status=status, code=code, detail=detail)

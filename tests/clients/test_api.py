@@ -1,0 +1,111 @@
+"""`score` and `evaluate` from Python give what the commands write."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from clients import DatasetError, EvaluationError, evaluate, score
+from clients.cli.main import cli
+from clients.metrics.evaluate import to_json
+from tests.clients.folders import write_images
+from tests.clients.sdk import bodies
+from tests.clients.sdk.http_server import Answer, Server
+from tests.clients.test_public import SAMPLES
+from tests.tiny_model import POINT
+
+CLOCK = ["milliseconds"]
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture
+def labels(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight labelled images of two sites, and the model that reads them by default."""
+    monkeypatch.setenv("CXR_MODEL", str(tiny_model))
+    write_images(tmp_path / "films", 8)
+    rows = [f"films/{n:05d},{n % 2},{'north' if n < 4 else 'south'}" for n in range(8)]
+    file = tmp_path / "labels.csv"
+    file.write_text("\n".join(["path,label,site", *rows]) + "\n")
+    return file
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("path").reset_index(drop=True).drop(columns=CLOCK)
+
+
+class TestScore:
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_table_is_that_of_the_command(self, labels: Path, tmp_path: Path, kept: bool) -> None:
+        written, out = tmp_path / "command.parquet", tmp_path / "function.parquet"
+        run("score", labels, "--out", written, "--embeddings")
+        table = score(labels, out=out if kept else None, embeddings=True)
+        pd.testing.assert_frame_equal(in_order(table), in_order(pd.read_parquet(written)))
+        assert out.exists() == kept
+
+    def test_service_reads_where_its_address_is_given(self, server: Server, labels: Path) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading(0.75)))
+        assert score(str(labels), url=server.url)["probability"].tolist() == [0.75] * 8
+
+    def test_service_has_a_model_of_its_own(self, labels: Path) -> None:
+        with pytest.raises(ValueError, match="url excludes"):
+            score(labels, url="http://h", model="models/default/1")
+
+    @pytest.mark.filterwarnings("ignore:test/.* holds:UserWarning")  # the other classes
+    def test_missing_part_of_a_known_dataset_is_a_warning(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        write_images(tmp_path / "test" / "NORMAL", 1)
+        (tmp_path / "test" / "NORMAL" / "00000").rename(tmp_path / "test/NORMAL/IM-0001-0001.png")
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        with pytest.warns(UserWarning, match="holds 1 images, not 234"):
+            score(tmp_path, url=server.url)
+
+    def test_folder_without_images_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError):
+            score(tmp_path)
+
+
+class TestEvaluate:
+    def test_measures_are_those_of_the_command_from_table_and_file(
+        self, labels: Path, tmp_path: Path
+    ) -> None:
+        out, numbers = tmp_path / "scores.parquet", tmp_path / "numbers.json"
+        table = score(labels, out=out)
+        options = ("--by", "site", "--prevalence", 0.1, "--replicates", 50)
+        run("evaluate", out, *options, "--json", numbers)
+        for scores in (table, out, str(out)):
+            found = evaluate(scores, by="site", prevalence=0.1, replicates=50)
+            assert json.loads(json.dumps(to_json(found))) == json.loads(numbers.read_text())
+            assert [point.name for point in found[0].operating_points] == [POINT.name]
+            assert found[0].operating_points[0].threshold == POINT.threshold
+
+    def test_table_of_elsewhere_is_measured_by_its_calls(self, labels: Path) -> None:
+        table = pd.DataFrame(score(labels).to_dict("list"))
+        (point,) = evaluate(table, replicates=20)[0].operating_points
+        assert (point.name, point.threshold) == ("call", None)
+
+    def test_model_that_did_not_give_the_scores_is_refused(
+        self, labels: Path, gated_model: Path
+    ) -> None:
+        table = score(labels)
+        table.attrs["nanocxr"]["model"]["sha256"] = "0" * 64
+        with pytest.raises(EvaluationError, match="not the model that gave the scores"):
+            evaluate(table, model=gated_model)
+
+    def test_sample_in_the_documentation_runs(
+        self, labels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(labels.parent)
+        exec(SAMPLES[2], {})
+        header, *rows = capsys.readouterr().out.splitlines()
+        assert header.split() == ["stratum", "images", "auroc"]
+        assert len(rows) == 3
