@@ -68,9 +68,10 @@ One association a film, which proposes the classes that are sent alone; the own 
 |---|---|---|
 {sent}
 
-A report is sent as the first of {reports} that the
-archive takes, each under a UID of its own. Patient and study, accession number and referring physician are the film's. Series of the node have Manufacturer `{manufacturer}`, a Series
-Description that begins with `{series}`, and Content Qualification RESEARCH.
+A report is sent as the first of the reports above that the archive takes, each under a UID of its own.
+
+Patient and study, accession number and referring physician are the film's. Series of the node have Manufacturer
+`{manufacturer}`, a Series Description that begins with `{series}`, and Content Qualification RESEARCH.
 
 | Status of the archive | What the node does |
 |---|---|
@@ -140,7 +141,6 @@ def render() -> str:
         encodings=named(classes.ENCODINGS),
         statuses="\n".join(f"| `0x{code:04X}` | {when} |" for code, when in STATUSES.items()),
         sent="\n".join(named([one], syntax.name) for one, syntax in classes.SENT.items()),
-        reports=", ".join(one.name for one in classes.REPORTS),
         manufacturer=MANUFACTURER,
         series=SERIES,
         stored=codes(deliver.STORED),

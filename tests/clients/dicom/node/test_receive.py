@@ -281,10 +281,13 @@ class TestHostile:
             yield connection
 
     def test_unit_that_claims_gigabytes_ends_its_connection(
-        self, port: int, connected: socket.socket
+        self, listen: Callable[..., int]
     ) -> None:
-        connected.sendall(struct.pack(">BxL", 4, 0xFFFFFFF0))
-        assert closed(connected)
+        """At once, not when the sender falls silent."""
+        port = listen(limits=Limits(free_mib=0, silent_seconds=3600))
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(struct.pack(">BxL", 1, 0xFFFFFFF0))
+            assert closed(connection)
         assert echo(port)
 
     def test_message_longer_than_a_film_ends_its_association(
