@@ -25,6 +25,7 @@ from service.settings import SettingError
 
 FOLDERS = ("incoming", "films", "unfinished", "outbox")
 KEY_CHARACTERS = 16
+LOOK_SECONDS = 0.1  # at a lock that another process has
 HOUR, DAY = 3600.0, 86_400.0
 
 SCHEMA = """
@@ -525,8 +526,17 @@ def only_one(file: Path, *, wait: bool) -> Iterator[None]:
         If another process holds it, and ``wait`` is false.
     """
     with file.open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise SpoolError(f"another node works in {file.parent}; stop it first") from None
+        while not _locked(held.fileno()):
+            if not wait:
+                raise SpoolError(f"another node works in {file.parent}; stop it first")
+            time.sleep(LOOK_SECONDS)
         yield
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock a file, unless another process has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
@@ -92,8 +93,10 @@ class Worker:
             threads = [threading.Thread(target=self._repeat, args=(turn,)) for turn in turns]
             for thread in threads:
                 thread.start()
-            for thread in threads:
-                thread.join()
+            # Python runs a signal's handler in this thread, which sleeps on where another thread
+            # has got the signal: so it wakes up by itself.
+            while any(thread.is_alive() for thread in threads):
+                time.sleep(IDLE_SECONDS)
 
     def _repeat(self, turn: Callable[[], bool]) -> None:
         """Take turns until the worker stops; one that fails in an unknown way ends all."""

@@ -229,6 +229,11 @@ class Node:
         self.process.wait()
         self.process = None
 
+    def workers(self) -> list[psutil.Process]:
+        """What reads and delivers."""
+        assert self.process is not None
+        return list(psutil.Process(self.process.pid).children())
+
     def command(self, name: str, *words: str) -> Result:
         """Run one of its commands."""
         return CliRunner().invoke(cli, ["node", name, "--config", str(self.config), *words])
@@ -246,8 +251,7 @@ class Node:
 
 def kill_worker(running: Node) -> None:
     """Kill what reads and delivers, without a warning."""
-    assert running.process is not None
-    for worker in psutil.Process(running.process.pid).children():
+    for worker in running.workers():
         worker.kill()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
+import psutil
 import pytest
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset, dcmread
@@ -40,6 +41,7 @@ from tests.clients.dicom.tools import tool
 from tests.e2e.conftest import Server, sample
 from tests.e2e.marked import NAME, NEEDLES, marked
 from tests.ports import free_port
+from tests.processes import wait_until_gone
 
 pytestmark = pytest.mark.e2e
 
@@ -153,6 +155,7 @@ class TestKilled:
     def test_none_is_lost_and_none_is_there_twice(self, service: Server, tmp_path: Path) -> None:
         films = [film(200 + number) for number in range(self.FILMS)]
         choice = random.Random(1)
+        orphans: list[psutil.Process] = []
         with (
             archive(tmp_path / "orthanc") as pacs,
             node(tmp_path / "node", service.url, to_archive(pacs)) as running,
@@ -163,6 +166,7 @@ class TestKilled:
                 enough = kill * len(RESULTS) * self.FILMS // self.KILLS
                 until(partial(pacs.has, enough), running)
                 if choice.random() < 0.5:
+                    orphans += running.workers()
                     running.kill()
                     running.start()
                 else:
@@ -175,6 +179,7 @@ class TestKilled:
             for one in films:
                 assert pacs.classes(one.StudyInstanceUID) == RESULTS
             assert pacs.count() == everything
+            wait_until_gone(orphans)
 
 
 class TestArchive:
