@@ -174,9 +174,7 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
     # Only here are pydicom and Pillow needed; `cxr predict` runs where they are not installed.
     from clients.metrics.baselines import compare as compare_features  # noqa: PLC0415
 
-    table = pd.read_parquet(scores)
-    if by is not None and by not in table.columns:
-        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    table = _rows(scores, by)
     with one_line_errors():
         for line in compare_features(table, _every_image(dataset), by=by):
             click.echo(line)
@@ -207,23 +205,18 @@ def worst(
         cxr worst scores.parquet labels.csv --by source --out worst.png
     """  # noqa: D301  click needs the \b itself
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.reports.misread import NothingToShow, draw, listing, misread  # noqa: PLC0415
+    from clients.reports.misread import draw, listing, misread  # noqa: PLC0415
     from service.model.reader import Reader  # noqa: PLC0415
 
-    table = pd.read_parquet(scores)
-    if by is not None and by not in table.columns:
-        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    table = _rows(scores, by)
     with one_line_errors():
         settings = Settings.from_env()
         reader = Reader.open(
             model or settings.model, limits=settings.limits, key=settings.model_key
         )
-        try:
-            rows = misread(table, by=by, count=count)
-            with replacing(out) as temporary:
-                draw(rows, _every_image(dataset), reader, temporary)
-        except NothingToShow as reason:
-            raise click.ClickException(str(reason)) from reason
+        rows = misread(table, by=by, count=count)
+        with replacing(out) as temporary:
+            draw(rows, _every_image(dataset), reader, temporary)
     click.echo(listing(rows))
     click.echo(out)
 
@@ -277,6 +270,13 @@ class _Progress:
             self._errors += 1
             self._bar.set_postfix(errors=self._errors, refresh=False)
         self._bar.update()
+
+
+def _rows(scores: Path, by: str | None) -> pd.DataFrame:
+    table = pd.read_parquet(scores)
+    if by is not None and by not in table.columns:
+        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    return table
 
 
 def _every_image(dataset: Path) -> Dataset:

@@ -74,27 +74,24 @@ Advance = Callable[[Score], object]  # called once for each image that is scored
 
 
 class Engine(Protocol):
-    """Where images are read: in this process, by a service, on a cluster."""
+    """Where images are read: in this process, by a service, on a cluster.
 
-    @property
-    def model(self) -> ModelIdentity:
-        """The model all scores of this engine come from."""
-        ...
+    Attributes
+    ----------
+    model
+        All scores of this engine come from it.
+    operating_point
+        Name of the one that decides ``call``.
+    calibration
+        SHA-256 of the site's calibration behind the probabilities; None: the model's own.
+    embedding_size
+        Numbers in the embedding of each score; None where scores carry none.
+    """
 
-    @property
-    def operating_point(self) -> str:
-        """Name of the one that decides ``call``."""
-        ...
-
-    @property
-    def calibration(self) -> str | None:
-        """SHA-256 of the site's calibration behind the probabilities; None: the model's own."""
-        ...
-
-    @property
-    def embedding_size(self) -> int | None:
-        """Numbers in the embedding of each score; None where scores carry none."""
-        ...
+    model: ModelIdentity
+    operating_point: str
+    calibration: str | None
+    embedding_size: int | None
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
         """Score every item once, in any order; an image that is refused is a score too."""
