@@ -4,9 +4,8 @@ models -> match -> [compare] -> table, JSON, figures
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score
@@ -100,10 +99,6 @@ class Comparison:
     groups: tuple[Group, ...]
     localisation: dict[str, Localisation]
     weights: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
-        return asdict(self)
 
 
 def compare(
