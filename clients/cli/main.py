@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from clients.cli.terminal import (
 from clients.cli.version import show_version
 from clients.datasets.open import LAYOUTS, Dataset, Layout, layout_of, open_dataset
 from clients.scoring.engines import EngineOptions
-from clients.scoring.score import Score
+from clients.scoring.score import Advance, Score
 from clients.sdk.client import ChestXrayClient
 from service.files import replace_file, replacing
 from service.settings import Settings
@@ -253,23 +254,17 @@ def _warn(sentences: Sequence[str]) -> None:
 
 
 @contextmanager
-def _bar(images: int, done: int) -> Iterator["_Progress"]:
+def _bar(images: int, done: int) -> Iterator[Advance]:
+    """Moves on and counts the images without a reading."""
+    errors = count(1)
     with tqdm(total=images, initial=done, unit="image", disable=None) as bar:
-        yield _Progress(bar)
 
+        def advance(found: Score) -> None:
+            if found.error is not None:
+                bar.set_postfix(errors=next(errors), refresh=False)
+            bar.update()
 
-class _Progress:
-    """Moves the bar on and counts the images without a reading."""
-
-    def __init__(self, bar: "tqdm[None]") -> None:
-        self._bar = bar
-        self._errors = 0
-
-    def __call__(self, found: Score) -> None:
-        if found.error is not None:
-            self._errors += 1
-            self._bar.set_postfix(errors=self._errors, refresh=False)
-        self._bar.update()
+        yield advance
 
 
 def _rows(scores: Path, by: str | None) -> pd.DataFrame:

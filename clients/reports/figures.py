@@ -119,9 +119,8 @@ def roc_figure(
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="guessing")
     axes.plot(false, true, color=SERIES[0], linewidth=1.8, label=_area("AUROC", measures.auroc))
     for number, point in enumerate(measures.operating_points, start=1):
-        if point.sensitivity is None or point.specificity is None:
-            continue
-        _mark(axes, _complement(point.specificity), point.sensitivity, point.name, number)
+        if point.sensitivity and point.specificity:
+            _mark(axes, _complement(point.specificity), point.sensitivity, point.name, number)
     _square(axes, "1 - specificity", "sensitivity")
     axes.legend(loc="lower right")
     return figure
@@ -146,9 +145,8 @@ def precision_recall_figure(
         label=_area("AUPR", measures.aupr),
     )  # fmt: skip
     for number, point in enumerate(measures.operating_points, start=1):
-        if point.sensitivity is None or point.ppv is None:
-            continue
-        _mark(axes, point.sensitivity, point.ppv, point.name, number)
+        if point.sensitivity and point.ppv:
+            _mark(axes, point.sensitivity, point.ppv, point.name, number)
     _square(axes, "recall (sensitivity)", "precision (PPV)")
     axes.legend(loc="lower left")
     return figure
