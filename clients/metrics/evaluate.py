@@ -195,17 +195,22 @@ def patient_numbers(rows: pd.DataFrame, patient: str | None) -> IntArray | None:
     return numbers
 
 
+def resampling_of(rows: pd.DataFrame, method: Method) -> Resampling:
+    """How a method draws from rows; raises WeightError where one has no usable weight."""
+    return Resampling(
+        replicates=method.replicates,
+        seed=method.seed,
+        patients=patient_numbers(rows, method.patient),
+        weights=sampling_weights(rows, method.weights),
+    )
+
+
 def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Measures:
     """Measure one group of labelled rows."""
     read = rows[rows["error"].isna()]
     labels = read["label"].to_numpy(dtype=np.int64)
     probabilities = read["probability"].to_numpy(dtype=np.float64)
-    resampling = Resampling(
-        replicates=method.replicates,
-        seed=method.seed,
-        patients=patient_numbers(read, method.patient),
-        weights=sampling_weights(read, method.weights),
-    )
+    resampling = resampling_of(read, method)
     calls, *points = (
         measure_calls(
             labels, called, resampling, name=name, threshold=threshold, prevalence=method.prevalence
