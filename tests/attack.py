@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +85,12 @@ class Target:
             ThreadPoolExecutor(at_once) as pool,
         ):
 
-            def submit(item: tuple[int, tuple[str, bytes]]) -> "Future[Answered]":
+            def ask(item: tuple[int, tuple[str, bytes]]) -> Answered:
                 index, (name, data) = item
                 path = "/explain" if index % EXPLAIN_EVERY == EXPLAIN_EVERY - 1 else "/predict"
-                return pool.submit(_ask, client, path, name, data)
+                return _ask(client, path, name, data)
 
-            for _, future in in_flight(submit, enumerate(files), at_once):
+            for _, future in in_flight(pool, ask, enumerate(files), at_once):
                 yield future.result()
 
 

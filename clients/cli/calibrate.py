@@ -1,6 +1,7 @@
 """``cxr calibrate``: scores of a site's labelled films to a calibration of its own."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,16 +34,7 @@ RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )  # fmt: skip
 @PATIENT
 @REPLICATES_OPTION
-def calibrate(  # noqa: PLR0913  one argument an option
-    *,
-    scores: tuple[Path, ...],
-    label: str,
-    out: Path,
-    sensitivity: float,
-    specificity: float,
-    patient: str | None,
-    replicates: int,
-) -> None:
+def calibrate(scores: tuple[Path, ...], out: Path, **asked: Any) -> None:
     """Fit probabilities and thresholds to the labelled films of a site.
 
     SCORES are files of `cxr score`, all of one model. Written are a temperature and a bias, of the
@@ -63,13 +55,7 @@ def calibrate(  # noqa: PLR0913  one argument an option
         cxr calibrate scores.parquet --label label --out site.json
         cxr score more.csv --calibration site.json --out more.parquet
     """  # noqa: D301  click needs the \b itself
-    options = FitOptions(
-        label=label,
-        sensitivity=sensitivity,
-        specificity=specificity,
-        patient=patient,
-        replicates=replicates,
-    )
+    options = FitOptions(**asked)
     with one_line_errors():
         films = open_films(scores, options)
         found = fit_to_films(films, options)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -69,19 +70,15 @@ REPLICATES_OPTION = click.option(
     "CXR_MODEL, or the one of nanocxr, if it is that model].",
 )  # fmt: skip
 @REPLICATES_OPTION
-def evaluate(  # noqa: PLR0913  one argument an option
+def evaluate(
     *,
     scores: Path,
     by: tuple[str, ...],
     json_file: Path | None,
     report: Path | None,
     boxes: Path | None,
-    patient: str | None,
-    prevalence: float | None,
-    weights: str | None,
-    within: str | None,
     model: Path | None,
-    replicates: int,
+    **options: Any,
 ) -> None:
     """Print AUROC, AUPR and calibration of SCORES with 95 % confidence intervals.
 
@@ -107,18 +104,11 @@ def evaluate(  # noqa: PLR0913  one argument an option
         cxr evaluate scores.parquet --weights rsna_mix --within dataset_view
     """  # noqa: D301  click needs the \b itself
     with one_line_errors():
-        method = Method(
-            replicates=replicates,
-            patient=patient,
-            prevalence=prevalence,
-            weights=weights,
-            within=within,
-        )
         scored = open_scores(scores)
-        measures, method = evaluate_scored(scored, by, method, model)
+        measures, method = evaluate_scored(scored, by, Method(**options), model)
         pointing = None if boxes is None else point(scored.table, pd.read_csv(boxes))
     click.echo(to_table(measures, method))
-    if method.points or prevalence is not None:
+    if method.points or method.prevalence is not None:
         click.echo("\n" + operating_table(measures))
     if pointing is not None:
         click.echo(pointing)
@@ -161,10 +151,8 @@ def compare(  # noqa: PLR0913  one argument an option
     samples: Path | None,
     boxes: Path | None,
     by: tuple[str, ...],
-    patient: str | None,
-    weights: str | None,
     examples: int,
-    replicates: int,
+    **options: Any,
 ) -> None:
     """Compare models on the same images: figures, paired tests, and one HTML file.
 
@@ -190,7 +178,8 @@ def compare(  # noqa: PLR0913  one argument an option
         cxr compare a.parquet b.parquet --out comparison --by source
         cxr compare default untrained=models/random/1 --data labels.csv --out comparison
     """  # noqa: D301  click needs the \b itself
-    if weights is not None and boxes is not None:
+    method = Method(**options)
+    if method.weights is not None and boxes is not None:
         raise click.UsageError(
             "--boxes excludes --weights: heatmaps against boxes count images alike. Compare them "
             "in a run without --weights."
@@ -206,9 +195,8 @@ def compare(  # noqa: PLR0913  one argument an option
             from clients.comparison.table import comparison_text  # noqa: PLC0415
         columns = [name for joined in by for name in joined.split(",")]
         opened = open_models(models, dataset, Settings.from_env())
-        matched = match(opened, columns + ([patient] if patient else []))
+        matched = match(opened, columns + ([method.patient] if method.patient else []))
         pictures = Pictures(dataset=dataset, samples=shown, boxes=marked, examples=examples)
-        method = Method(replicates=replicates, patient=patient, weights=weights)
         comparison = write_comparison(out, matched, by, method, pictures)
     click.echo(comparison_text(comparison))
     click.echo(f"{out / 'report.html'}", err=True)

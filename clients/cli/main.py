@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from clients.cli.terminal import (
 from clients.cli.version import show_version
 from clients.datasets.open import LAYOUTS, Dataset, Layout, layout_of, open_dataset
 from clients.scoring.engines import EngineOptions
-from clients.scoring.score import Score
+from clients.scoring.score import Advance, Score
 from clients.sdk.client import ChestXrayClient
 from service.files import replace_file, replacing
 from service.settings import Settings
@@ -177,9 +178,7 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
     # Only here are pydicom and Pillow needed; `cxr predict` runs where they are not installed.
     from clients.metrics.baselines import compare as compare_features  # noqa: PLC0415
 
-    table = pd.read_parquet(scores)
-    if by is not None and by not in table.columns:
-        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    table = _rows(scores, by)
     with one_line_errors():
         for line in compare_features(table, _every_image(dataset), by=by):
             click.echo(line)
@@ -210,23 +209,18 @@ def worst(
         cxr worst scores.parquet labels.csv --by source --out worst.png
     """  # noqa: D301  click needs the \b itself
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.reports.misread import NothingToShow, draw, listing, misread  # noqa: PLC0415
+    from clients.reports.misread import draw, listing, misread  # noqa: PLC0415
     from service.model.reader import Reader  # noqa: PLC0415
 
-    table = pd.read_parquet(scores)
-    if by is not None and by not in table.columns:
-        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    table = _rows(scores, by)
     with one_line_errors():
         settings = Settings.from_env()
         reader = Reader.open(
             model or settings.model, limits=settings.limits, key=settings.model_key
         )
-        try:
-            rows = misread(table, by=by, count=count)
-            with replacing(out) as temporary:
-                draw(rows, _every_image(dataset), reader, temporary)
-        except NothingToShow as reason:
-            raise click.ClickException(str(reason)) from reason
+        rows = misread(table, by=by, count=count)
+        with replacing(out) as temporary:
+            draw(rows, _every_image(dataset), reader, temporary)
     click.echo(listing(rows))
     click.echo(out)
 
@@ -263,23 +257,24 @@ def _warn(sentences: Sequence[str]) -> None:
 
 
 @contextmanager
-def _bar(images: int, done: int) -> Iterator["_Progress"]:
+def _bar(images: int, done: int) -> Iterator[Advance]:
+    """Moves on and counts the images without a reading."""
+    errors = count(1)
     with tqdm(total=images, initial=done, unit="image", disable=None) as bar:
-        yield _Progress(bar)
+
+        def advance(found: Score) -> None:
+            if found.error is not None:
+                bar.set_postfix(errors=next(errors), refresh=False)
+            bar.update()
+
+        yield advance
 
 
-class _Progress:
-    """Moves the bar on and counts the images without a reading."""
-
-    def __init__(self, bar: "tqdm[None]") -> None:
-        self._bar = bar
-        self._errors = 0
-
-    def __call__(self, found: Score) -> None:
-        if found.error is not None:
-            self._errors += 1
-            self._bar.set_postfix(errors=self._errors, refresh=False)
-        self._bar.update()
+def _rows(scores: Path, by: str | None) -> pd.DataFrame:
+    table = pd.read_parquet(scores)
+    if by is not None and by not in table.columns:
+        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    return table
 
 
 def _every_image(dataset: Path) -> Dataset:

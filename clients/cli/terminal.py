@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from clients.datasets.items import DatasetError
-from clients.metrics.pointing import PointingError
 from clients.metrics.weighting import WeightError
 from clients.scoring.score import ScoringError
 from clients.scoring.scored import EvaluationError
@@ -35,8 +34,7 @@ def one_line_errors() -> Iterator[None]:
     except WeightError as error:
         raise click.BadParameter(str(error), param_hint="--weights") from error
     except (
-        ChestXrayError, DatasetError, EvaluationError, PointingError, ReadingError, ScoringError,
-        SettingError,
+        ChestXrayError, DatasetError, EvaluationError, ReadingError, ScoringError, SettingError
     ) as error:  # fmt: skip
         raise click.ClickException(str(error)) from error
 

@@ -4,16 +4,15 @@ models -> match -> [compare] -> table, JSON, figures
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score
 
 from clients.comparison.localisation import Localisation
 from clients.comparison.models import ComparedModel, Dropped, Matched
-from clients.metrics.evaluate import Measures, Method, measure, patient_numbers, strata
+from clients.metrics.evaluate import Measures, Method, measure, resampling_of, strata
 from clients.metrics.features import Separation, separate
 from clients.metrics.intervals import (
     FloatArray,
@@ -26,7 +25,6 @@ from clients.metrics.intervals import (
     normal_p_value,
     percentile_interval,
 )
-from clients.metrics.weighting import sampling_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +99,6 @@ class Comparison:
     localisation: dict[str, Localisation]
     weights: str | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
-        return asdict(self)
-
 
 def compare(
     matched: Matched,
@@ -146,31 +140,19 @@ def _group(
 ) -> Group:
     first = models[0].table.loc[chosen]
     labels = first["label"].to_numpy(np.int64)
-    resampling = Resampling(
-        replicates=method.replicates,
-        seed=method.seed,
-        patients=patient_numbers(first, method.patient),
-        weights=sampling_weights(first, method.weights),
-    )
     # Patients, weights and strata are the first one's; the others need not have the columns.
     shared = {name: first[name] for name in (method.patient, method.weights) if name is not None}
     entries = []
     for model in models:
-        rows = model.table.loc[chosen].assign(**shared)
-        embeddings = model.embeddings
-        entries.append(
-            ModelMeasures(
-                label=model.label,
-                measures=measure(rows, stratum, method),
-                separation=None
-                if embeddings is None or method.weights is not None
-                else separate(labels, embeddings[chosen], seed=method.seed),
-            )
-        )
+        measures = measure(model.table.loc[chosen].assign(**shared), stratum, method)
+        separation = None
+        if model.embeddings is not None and method.weights is None:
+            separation = separate(labels, model.embeddings[chosen], seed=method.seed)
+        entries.append(ModelMeasures(label=model.label, measures=measures, separation=separation))
     pairs: tuple[Pair, ...] = ()
     if np.unique(labels).size == 2:
         scores = {c.label: c.table.loc[chosen, "probability"].to_numpy(np.float64) for c in models}
-        pairs = _pairs(labels, scores, resampling)
+        pairs = _pairs(labels, scores, resampling_of(first, method))
     return Group(entries=tuple(entries), pairs=pairs)
 
 

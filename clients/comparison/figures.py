@@ -21,7 +21,7 @@ from clients.datasets.items import Item
 from clients.metrics.features import Separation, project
 from clients.metrics.intervals import FloatArray, IntArray, Interval
 from clients.metrics.pointing import Box
-from clients.reports.figures import HEALTHY, INK, MARKERS, PNEUMONIA, SERIES, new_figure
+from clients.reports.figures import HEALTHY, INK, MARKERS, PNEUMONIA, SERIES, new_figure, reach
 from service.imaging.decode import Limits, decode
 
 TILE = 256  # pixels of a radiograph's longer side in a grid
@@ -68,11 +68,9 @@ def localisation_figure(found: Mapping[str, Localisation]) -> Figure | None:
     peaks, heat = [], []
     for number, (label, localisation) in enumerate(found.items()):
         colour = SERIES[number % len(SERIES)]
-        if localisation.pointing is not None:
-            hits = localisation.pointing
+        if hits := localisation.pointing:
             peaks.append(Bar(label, colour, hits.rate, hits.by_chance))
-        if localisation.heat is not None:
-            share = localisation.heat
+        if share := localisation.heat:
             heat.append(Bar(label, colour, share.share, share.by_chance))
     named = (("heatmap peak in a box", peaks), ("share of the heat inside the boxes", heat))
     panels = [(title, bars) for title, bars in named if bars]
@@ -91,13 +89,11 @@ def localisation_figure(found: Mapping[str, Localisation]) -> Figure | None:
 def _bars(axes: Axes, bars: Sequence[Bar]) -> None:
     heights = np.arange(len(bars))[::-1]
     for height, (_, colour, value, guess) in zip(heights, bars, strict=True):
-        arms = [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
         axes.barh(height, value.value, height=0.72, color=colour, alpha=0.85)
-        axes.errorbar(value.value, height, xerr=arms, color=INK, capsize=3, linewidth=1.2)
+        axes.errorbar(value.value, height, xerr=reach(value), color=INK, capsize=3, linewidth=1.2)
         axes.text(max(value.high, guess) + 0.015, height, f"{value.value:.3f}", va="center")
         axes.plot([guess] * 2, [height - 0.5, height + 0.5], color=INK, linestyle="--", linewidth=1)
-    axes.set_xlim(0, 1.14)
-    axes.set_xticks(np.arange(0, 1.01, 0.2))
+    axes.set(xlim=(0, 1.14), xticks=np.arange(0, 1.01, 0.2))
     axes.set_yticks(heights, [bar.label for bar in bars])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.6, len(bars) - 0.4)
@@ -139,10 +135,8 @@ def _scatter(axes: Axes, plane: FloatArray, labels: IntArray) -> None:
     for (label, name), colour, marker in zip(CLASSES, (PNEUMONIA, HEALTHY), MARKERS, strict=False):
         x, y = plane[labels == label].T
         axes.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.65, linewidth=0, label=name)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(True)
 
 
 def gradcam_figure(
@@ -206,7 +200,5 @@ def _radiograph(content: bytes) -> tuple[Image.Image, float]:
 def _picture(axes: Axes, image: Image.Image, title: str) -> None:
     axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255)
     axes.set_title(title, fontsize=8, fontweight="normal", pad=3)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)

@@ -114,15 +114,9 @@ def heat_inside(
     for box in boxes:
         top, left = max(0, round(box.y)), max(0, round(box.x))
         marked[top : max(0, round(box.y + box.height)), left : max(0, round(box.x + box.width))] = 1
-    frame = (
-        geometry.left,
-        geometry.top,
-        geometry.left + geometry.width,
-        geometry.top + geometry.height,
-    )
     height, width = heatmap.shape
     covered = np.asarray(
-        Image.fromarray(marked).resize((width, height), Image.Resampling.BOX, box=frame)
+        Image.fromarray(marked).resize((width, height), Image.Resampling.BOX, box=geometry.box)
     )
     heat = float(heatmap.sum())
     share = float((heatmap * covered).sum()) / heat if heat else 0.0

@@ -244,8 +244,8 @@ def _key(read: Sequence[pd.DataFrame]) -> Literal["sha256", "path"]:
 def _in_order(
     model: ComparedModel, rows: pd.DataFrame, key: str, order: Sequence[str]
 ) -> ComparedModel:
-    at = pd.Series(np.arange(len(model.table)), index=model.table.index).loc[rows.index]
-    positions = pd.Series(at.to_numpy(), index=rows[key]).loc[list(order)].to_numpy()
+    at = model.table.index.get_indexer(rows.index)
+    positions = pd.Series(at, index=rows[key]).loc[list(order)].to_numpy()
     embeddings = model.embeddings
     return replace(
         model,

@@ -5,7 +5,7 @@ models -> match -> compare -> [report]
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +74,11 @@ def write_comparison(
     """
     resampling = Resampling(replicates=method.replicates, seed=method.seed)
     boxes = pictures.boxes
-    found = {}
-    if boxes is not None:
-        found = {
-            model.label: localise(model, boxes, pictures.dataset, resampling)
-            for model in matched.models
-        }
+    found = {
+        model.label: localise(model, boxes, pictures.dataset, resampling)
+        for model in matched.models
+        if boxes is not None
+    }
     comparison = compare(matched, by, method, found)
     out.mkdir(parents=True, exist_ok=True)
     with styled():
@@ -99,7 +98,7 @@ def write_comparison(
         if method.weights is None
         else f"{method_note(method)} {LEFT_OUT}",
     )
-    numbers = json.dumps(comparison.to_json(), indent=2) + "\n"
+    numbers = json.dumps(asdict(comparison), indent=2) + "\n"
     for name, text in (("compare.json", numbers), ("report.html", page)):
         replace_file(out / name, text)
     return comparison

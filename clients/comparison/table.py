@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from clients.comparison.compare import Comparison, Pair
 from clients.comparison.localisation import Localisation
-from clients.metrics.intervals import Interval
 from clients.reports.tables import aligned, format_interval, format_number, weights_note
 
 LEFT_OUT = "Clusters and UMAP of features count images alike, and are left out."
@@ -52,10 +51,10 @@ def _pairs(pairs: Sequence[Pair]) -> str:
         + [
             [
                 f"{pair.first} - {pair.second}",
-                _signed(pair.auroc),
+                pair.auroc.signed,
                 _p_value(pair.auroc_p_bootstrap),
                 _p_value(pair.auroc_p_delong),
-                _signed(pair.aupr),
+                pair.aupr.signed,
                 _p_value(pair.aupr_p_bootstrap),
             ]
             for pair in pairs
@@ -71,10 +70,6 @@ def _localisation(found: Localisation) -> str:
             f"{found.heat.by_chance:.3f}"
         )
     return "; ".join(told) or "the scores hold no heatmap peaks, and the model is not at hand"
-
-
-def _signed(value: Interval) -> str:
-    return f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
 
 
 def _p_value(value: float | None) -> str:

@@ -8,7 +8,7 @@ import re
 from io import BytesIO
 
 from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 
 from service.imaging.dicom.file import is_dicom
 from service.imaging.dicom.header import MALFORMED
@@ -42,7 +42,7 @@ def sex_and_age_band(content: bytes) -> tuple[str | None, str | None]:
     try:
         header = read_partial(
             BytesIO(content),
-            stop_when=_after_age,
+            stop_when=lambda tag, _vr, _length: tag > PATIENT_AGE,
             force=True,
             specific_tags=[PATIENT_SEX, PATIENT_AGE],
         )
@@ -50,10 +50,6 @@ def sex_and_age_band(content: bytes) -> tuple[str | None, str | None]:
     except MALFORMED:
         return None, None
     return (sex.strip() if sex.strip() in SEXES else None), age_band(age)
-
-
-def _after_age(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return bool(tag > PATIENT_AGE)
 
 
 def age_band(age: str) -> str | None:

@@ -3,10 +3,11 @@
 [items] <- rsna, kermany, manifests and folders; images are read when they are scored.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from service.files import sha256
 
 
 class DatasetError(ValueError):
@@ -54,8 +55,5 @@ class Dataset:
     @property
     def sha256(self) -> str:
         """Digest of names, labels and strata: what ties a run to this list."""
-        digest = hashlib.sha256()
-        for number, item in enumerate(self.items):
-            line = json.dumps([item.name, item.label, item.strata])
-            digest.update((f"\n{line}" if number else line).encode())
-        return digest.hexdigest()
+        lines = (json.dumps([item.name, item.label, item.strata]) for item in self.items)
+        return sha256("\n".join(lines).encode())

@@ -49,10 +49,9 @@ class Comparison:
     lead: Interval
 
     def __str__(self) -> str:
-        lead = self.lead
         return (
             f"{self.stratum}, {self.images} images: {self.feature} {self.auroc}, model leads by "
-            f"{lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]"
+            f"{self.lead.signed}"
         )
 
 

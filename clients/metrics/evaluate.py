@@ -195,25 +195,30 @@ def patient_numbers(rows: pd.DataFrame, patient: str | None) -> IntArray | None:
     return numbers
 
 
+def resampling_of(rows: pd.DataFrame, method: Method) -> Resampling:
+    """How a method draws from rows; raises WeightError where one has no usable weight."""
+    return Resampling(
+        replicates=method.replicates,
+        seed=method.seed,
+        patients=patient_numbers(rows, method.patient),
+        weights=sampling_weights(rows, method.weights),
+    )
+
+
 def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Measures:
     """Measure one group of labelled rows."""
     read = rows[rows["error"].isna()]
     labels = read["label"].to_numpy(dtype=np.int64)
     probabilities = read["probability"].to_numpy(dtype=np.float64)
-    resampling = Resampling(
-        replicates=method.replicates,
-        seed=method.seed,
-        patients=patient_numbers(read, method.patient),
-        weights=sampling_weights(read, method.weights),
-    )
-    called = (read["call"] == "pneumonia").to_numpy()
-    calls = measure_calls(
-        labels,
-        called,
-        resampling,
-        name=method.call_name,
-        threshold=None,
-        prevalence=method.prevalence,
+    resampling = resampling_of(read, method)
+    calls, *points = (
+        measure_calls(
+            labels, called, resampling, name=name, threshold=threshold, prevalence=method.prevalence
+        )
+        for name, threshold, called in (
+            (method.call_name, None, (read["call"] == "pneumonia").to_numpy()),
+            *((p.name, p.threshold, probabilities >= p.threshold) for p in method.points),
+        )
     )
     auroc, auroc_delong, aupr = _areas(labels, probabilities, resampling)
     patients, weights = resampling.patients, resampling.weights
@@ -233,7 +238,7 @@ def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Meas
         aupr=aupr,
         sensitivity=calls.sensitivity,
         specificity=calls.specificity,
-        operating_points=_at_points(labels, probabilities, resampling, method) or (calls,),
+        operating_points=tuple(points) or (calls,),
         brier=float(brier_score_loss(labels, probabilities, sample_weight=weights, labels=[0, 1]))
         if labels.size
         else None,
@@ -244,22 +249,6 @@ def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Meas
 
 def _effective(weights: FloatArray | None, images: int) -> float:
     return float(images) if weights is None else effective_size(weights)
-
-
-def _at_points(
-    labels: IntArray, probabilities: FloatArray, resampling: Resampling, method: Method
-) -> tuple[OperatingMeasures, ...]:
-    return tuple(
-        measure_calls(
-            labels,
-            probabilities >= point.threshold,
-            resampling,
-            name=point.name,
-            threshold=point.threshold,
-            prevalence=method.prevalence,
-        )
-        for point in method.points
-    )
 
 
 def _areas(

@@ -33,6 +33,11 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    @property
+    def signed(self) -> str:
+        """The same with signs, for a difference."""
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resampling:
@@ -256,10 +261,13 @@ def bootstrap_rates(labels: IntArray, called: BoolArray, resampling: Resampling)
     called
         Shape (n,): whether each image is called pneumonia.
     """
-    cells = np.stack([called & (labels == 1), called & (labels == 0)])
-    cells = np.concatenate([cells, np.stack([~called & (labels == 1), ~called & (labels == 0)])])
-    fields = cells.T.astype(np.float64)
+    fields = four_fields(labels == 1, called).T.astype(np.float64)
     return np.concatenate([times @ fields for times in draws(labels, resampling)])
+
+
+def four_fields(ill: BoolArray, called: BoolArray) -> BoolArray:
+    """Which images, of shape (n,), each field of :func:`bootstrap_rates` counts: shape (4, n)."""
+    return np.stack([called & ill, called & ~ill, ~called & ill, ~called & ~ill])
 
 
 def percentile_interval(value: float, replicates: FloatArray) -> Interval:

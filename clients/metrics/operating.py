@@ -14,6 +14,7 @@ from clients.metrics.intervals import (
     Interval,
     Resampling,
     bootstrap_rates,
+    four_fields,
     percentile_interval,
 )
 from clients.metrics.proportions import share_interval
@@ -129,8 +130,8 @@ def measure_calls(
 
 def _table(ill: BoolArray, called: BoolArray, weights: FloatArray | None) -> FloatArray:
     """Weights of the four fields, in the order of the columns above."""
-    cells = np.stack([called & ill, called & ~ill, ~called & ill, ~called & ~ill])
-    summed: FloatArray = cells @ (np.ones(ill.size) if weights is None else weights)
+    weights = np.ones(ill.size) if weights is None else weights
+    summed: FloatArray = four_fields(ill, called) @ weights
     return summed
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from clients.metrics.intervals import Interval
 from clients.metrics.proportions import proportion_interval
+from clients.scoring.scored import EvaluationError
 
 BOX = ("path", "x", "y", "width", "height")
 
@@ -24,7 +25,7 @@ class Box(NamedTuple):
     height: float
 
 
-class PointingError(ValueError):
+class PointingError(EvaluationError):
     """Boxes and scores do not fit together; the message says why."""
 
 

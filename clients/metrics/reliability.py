@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clients.metrics.intervals import (
+    BoolArray,
     FloatArray,
     IntArray,
     Interval,
@@ -42,20 +43,16 @@ def reliability(
 ) -> tuple[Bin, ...]:
     """Return the bins that hold an image, lowest first; arguments of shape (n,)."""
     bins = bin_of(probabilities)
-    return tuple(
-        Bin(
+
+    def of(inside: BoolArray) -> Bin:
+        held = None if weights is None else weights[inside]
+        return Bin(
             images=int(inside.sum()),
-            confidence=float(
-                np.average(
-                    probabilities[inside], weights=None if weights is None else weights[inside]
-                )
-            ),
-            frequency=share_interval(
-                labels[inside] == 1, None if weights is None else weights[inside]
-            ),
+            confidence=float(np.average(probabilities[inside], weights=held)),
+            frequency=share_interval(labels[inside] == 1, held),
         )
-        for inside in (bins == number for number in np.unique(bins))
-    )
+
+    return tuple(of(bins == number) for number in np.unique(bins))
 
 
 def least_calibration_error(probabilities: FloatArray, *, replicates: int, seed: int) -> Interval:

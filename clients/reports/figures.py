@@ -119,9 +119,8 @@ def roc_figure(
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="guessing")
     axes.plot(false, true, color=SERIES[0], linewidth=1.8, label=_area("AUROC", measures.auroc))
     for number, point in enumerate(measures.operating_points, start=1):
-        if point.sensitivity is None or point.specificity is None:
-            continue
-        _mark(axes, _complement(point.specificity), point.sensitivity, point.name, number)
+        if point.sensitivity and point.specificity:
+            _mark(axes, _complement(point.specificity), point.sensitivity, point.name, number)
     _square(axes, "1 - specificity", "sensitivity")
     axes.legend(loc="lower right")
     return figure
@@ -146,9 +145,8 @@ def precision_recall_figure(
         label=_area("AUPR", measures.aupr),
     )  # fmt: skip
     for number, point in enumerate(measures.operating_points, start=1):
-        if point.sensitivity is None or point.ppv is None:
-            continue
-        _mark(axes, point.sensitivity, point.ppv, point.name, number)
+        if point.sensitivity and point.ppv:
+            _mark(axes, point.sensitivity, point.ppv, point.name, number)
     _square(axes, "recall (sensitivity)", "precision (PPV)")
     axes.legend(loc="lower left")
     return figure
@@ -163,7 +161,7 @@ def reliability_figure(measures: Measures) -> Figure:
     confidence = [b.confidence for b in bins]
     axes.errorbar(
         confidence, [b.frequency.value for b in bins],
-        yerr=np.hstack([_reach(b.frequency) for b in bins]), color=SERIES[0], linewidth=1,
+        yerr=np.hstack([reach(b.frequency) for b in bins]), color=SERIES[0], linewidth=1,
         linestyle="none", capsize=2,
     )  # fmt: skip
     largest = max(b.images for b in bins)
@@ -190,19 +188,17 @@ def histogram_figure(labels: IntArray, probabilities: FloatArray, measures: Meas
         axes.set_ylabel("images")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_title(f"{name}: {chosen.size} images", loc="left")
-    rows[-1].set_xlim(0, 1)
-    rows[-1].set_xlabel("predicted probability (dotted: thresholds)")
+    rows[-1].set(xlim=(0, 1), xlabel="predicted probability (dotted: thresholds)")
     return figure
 
 
 def strata_figure(measures: Sequence[Measures]) -> Figure:
     """AUROC and AUPR of all groups side by side, with intervals and what guessing reaches."""
-    shown = list(measures)
-    figure = new_figure(9.4, 1.2 + 0.34 * len(shown))
+    figure = new_figure(9.4, 1.2 + 0.34 * len(measures))
     left, right = figure.subplots(1, 2, sharey=True)
-    heights = np.arange(len(shown))[::-1]
+    heights = np.arange(len(measures))[::-1]
     for axes, name in ((left, "AUROC"), (right, "AUPR")):
-        for height, row in zip(heights, shown, strict=True):
+        for height, row in zip(heights, measures, strict=True):
             value = row.auroc if name == "AUROC" else row.aupr
             guess = 0.5 if name == "AUROC" else row.prevalence
             if value is None or guess is None:
@@ -210,33 +206,27 @@ def strata_figure(measures: Sequence[Measures]) -> Figure:
                 continue
             axes.plot([guess] * 2, [height - 0.34, height + 0.34], color=FAINT, linewidth=1.5)
             axes.errorbar(
-                value.value, height, xerr=_reach(value), color=SERIES[0], marker="o", capsize=2
+                value.value, height, xerr=reach(value), color=SERIES[0], marker="o", capsize=2
             )
-        axes.set_xlim(0, 1)
-        axes.set_xlabel(f"{name} (bar: guessing)")
+        axes.set(xlim=(0, 1), xlabel=f"{name} (bar: guessing)")
         axes.spines["left"].set_visible(False)
-    left.set_yticks(heights, [f"{row.title} ({row.images})" for row in shown])
-    left.tick_params(axis="y", length=0)
-    right.tick_params(axis="y", length=0)
-    left.set_ylim(-0.7, len(shown) - 0.3)
+        axes.tick_params(axis="y", length=0)
+    left.set_yticks(heights, [f"{row.title} ({row.images})" for row in measures])
+    left.set_ylim(-0.7, len(measures) - 0.3)
     return figure
 
 
 def _mark(axes: Axes, x: Interval, y: Interval, name: str, number: int) -> None:
     """Place an operating point with both its intervals, in the colour and shape of its number."""
     axes.errorbar(
-        x.value, y.value, xerr=_reach(x), yerr=_reach(y), color=SERIES[number % len(SERIES)],
+        x.value, y.value, xerr=reach(x), yerr=reach(y), color=SERIES[number % len(SERIES)],
         marker=MARKERS[number % len(MARKERS)], markersize=6, linewidth=1, linestyle="none",
         label=name, zorder=3,
     )  # fmt: skip
 
 
 def _square(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.01)
-    axes.set_aspect("equal")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=x, ylabel=y)
 
 
 def _area(name: str, value: Interval | None) -> str:
@@ -247,7 +237,7 @@ def _complement(value: Interval) -> Interval:
     return Interval(value=1 - value.value, low=1 - value.high, high=1 - value.low)
 
 
-def _reach(value: Interval) -> FloatArray:
+def reach(value: Interval) -> FloatArray:
     """Lengths of an interval's two arms, shape (2, 1), as errorbar takes them."""
     arms = [[value.value - value.low], [value.high - value.value]]
     return np.maximum(np.array(arms, dtype=np.float64), 0.0)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from clients.datasets.items import Dataset
 from clients.reports.tables import aligned
+from clients.scoring.scored import EvaluationError
 from service.imaging.overlay import GreyImage, draw_heatmap
 from service.imaging.standardise import Geometry
 from service.model.reader import Reader, admitted
@@ -23,7 +24,7 @@ CAPTION = 2 * LINE + 4  # pixels above each tile: what was read, and the file
 MARGIN = 4  # pixels beside a caption
 
 
-class NothingToShow(ValueError):
+class NothingToShow(EvaluationError):
     """The scores hold no labelled reading of this dataset."""
 
 

@@ -5,7 +5,7 @@ batches of items -> [Decoders -> service.inference.worker_pool] -> inference
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Self
 
@@ -66,11 +66,8 @@ class Decoders:
         ScoringError
             If a process cannot be started.
         """
-
-        def submit(batch: Sequence[Item]) -> "Future[list[Decoded]]":
-            return self._threads.submit(self._decode, batch)
-
-        for batch, future in in_flight(submit, batches, self._processes * AHEAD):
+        most = self._processes * AHEAD
+        for batch, future in in_flight(self._threads, self._decode, batches, most):
             yield batch, future.result()
 
     def _decode(self, batch: Sequence[Item]) -> list[Decoded]:

@@ -1,7 +1,7 @@
 """Many tasks, a few of them under way at a time: what keeps the memory of a run constant."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -9,18 +9,18 @@ R = TypeVar("R")
 
 
 def in_flight(
-    submit: Callable[[T], "Future[R]"], tasks: Iterable[T], limit: int
+    pool: Executor, work: Callable[[T], R], tasks: Iterable[T], limit: int
 ) -> Iterator[tuple[T, "Future[R]"]]:
-    """Keep up to ``limit`` tasks submitted; yield each with its finished future, in any order.
+    """Let ``pool`` work on up to ``limit`` tasks; yield each with its finished future.
 
-    The next task is taken, and submitted, as soon as there is room: while the caller is busy with
-    one result the others go on.
+    They come in any order. The next one is taken, and submitted, as soon as there is room: while
+    the caller is busy with one result the others go on.
     """
     waiting: dict[Future[R], T] = {}
     for task in tasks:
         if len(waiting) >= limit:
             yield from _finished(waiting)
-        waiting[submit(task)] = task
+        waiting[pool.submit(work, task)] = task
     while waiting:
         yield from _finished(waiting)
 

@@ -7,7 +7,7 @@ side by side: none waits at a barrier for a thread that a decoder has pushed off
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Self
 
@@ -73,15 +73,12 @@ class LocalEngine:
         """Score in the order in which batches are done."""
         decoded = self._decoders.decode(_batched(items, BATCH))
         with ThreadPoolExecutor(self._lanes) as lanes:
-
-            def submit(batch: Batch) -> "Future[list[Score]]":
-                return lanes.submit(self._scores, batch[1])
-
-            for (batch, _), future in in_flight(submit, decoded, self._lanes + 1):
+            for (batch, _), future in in_flight(lanes, self._scores, decoded, self._lanes + 1):
                 yield from zip(batch, future.result(), strict=True)
 
-    def _scores(self, batch: Sequence[Decoded]) -> list[Score]:
-        prepared = [decoded.prepared for decoded in batch if decoded.prepared is not None]
+    def _scores(self, batch: Batch) -> list[Score]:
+        _, files = batch
+        prepared = [decoded.prepared for decoded in files if decoded.prepared is not None]
         start = time.perf_counter()
         outcomes = iter(self._reader.infer(prepared))
         share = (time.perf_counter() - start) * 1000 / max(1, len(prepared))
@@ -89,7 +86,7 @@ class LocalEngine:
             Score(sha256=decoded.sha256, error=decoded.error)
             if decoded.prepared is None
             else self._row(decoded, next(outcomes), share)
-            for decoded in batch
+            for decoded in files
         ]
 
     def _row(self, decoded: Decoded, reading: Outcome, inference_ms: float) -> Score:

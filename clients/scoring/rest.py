@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from clients.datasets.demographics import sex_and_age_band
 from clients.datasets.items import Item
@@ -24,7 +24,7 @@ class RestEngine:
     code; a service that stays busy, is gone or is replaced by another model stops the run.
     """
 
-    embedding_size = None  # a service sends none
+    embedding_size: int | None = None  # a service sends none
 
     def __init__(self, client: ChestXrayClient) -> None:
         self._client = client
@@ -37,12 +37,8 @@ class RestEngine:
         """Score in the order in which answers come."""
         pool = ThreadPoolExecutor(CONCURRENCY)
         try:
-
-            def submit(item: Item) -> "Future[Score]":
-                return pool.submit(self._one, item)
-
             # Twice as many are submitted, so that a thread that is done finds the next at once.
-            for item, future in in_flight(submit, items, 2 * CONCURRENCY):
+            for item, future in in_flight(pool, self._one, items, 2 * CONCURRENCY):
                 yield item, future.result()
         finally:
             pool.shutdown(cancel_futures=True)

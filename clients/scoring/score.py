@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -25,22 +25,6 @@ from service.model.manifest import ModelIdentity
 
 PART_ROWS = 256  # images that an interruption can cost
 METADATA = b"nanocxr"
-SCORE_COLUMNS: dict[str, pa.DataType] = {
-    "sha256": pa.string(),  # of the file
-    "probability": pa.float64(),  # calibrated
-    "familiarity": pa.float64(),  # of the gate; null where the model has none
-    "logit": pa.float64(),  # raw; null where a service was asked
-    "call": pa.string(),
-    "width": pa.int32(),  # pixels
-    "height": pa.int32(),
-    "view": pa.string(),  # as the file states it
-    "patient_sex": pa.string(),  # F, M or O, as a DICOM header states it
-    "age_band": pa.string(),  # decade of the age in a DICOM header, e.g. 40-49
-    "peak_x": pa.float64(),  # pixels: middle of the heatmap's hottest cell; null where a service
-    "peak_y": pa.float64(),  # was asked, or the map holds nothing
-    "milliseconds": pa.float64(),  # decoding and a share of its inference, or the whole request
-    "error": pa.string(),  # stable code; null where the image was read
-}
 ADJUSTED = "probability_adjusted"  # to another prevalence; only where it was asked for
 EMBEDDING = "embedding"  # float32, a list of fixed size; only where it was asked for
 
@@ -53,48 +37,53 @@ class ScoringError(Exception):
 class Score:
     """What one image gave: a reading, or an error code and nothing else; a column each."""
 
-    sha256: str | None = None
-    probability: float | None = None
-    familiarity: float | None = None
-    logit: float | None = None
+    sha256: str | None = None  # of the file
+    probability: float | None = None  # calibrated
+    familiarity: float | None = None  # of the gate; null where the model has none
+    logit: float | None = None  # raw; null where a service was asked
     call: str | None = None
-    width: int | None = None
+    width: int | None = None  # pixels
     height: int | None = None
-    view: str | None = None
-    patient_sex: str | None = None
-    age_band: str | None = None
-    peak_x: float | None = None
-    peak_y: float | None = None
-    milliseconds: float | None = None
-    error: str | None = None
-    embedding: NDArray[np.float32] | None = None
+    view: str | None = None  # as the file states it
+    patient_sex: str | None = None  # F, M or O, as a DICOM header states it
+    age_band: str | None = None  # decade of the age in a DICOM header, e.g. 40-49
+    peak_x: float | None = None  # pixels: middle of the heatmap's hottest cell; null where a
+    peak_y: float | None = None  # service was asked, or the map holds nothing
+    milliseconds: float | None = None  # decoding and a share of its inference, or the whole request
+    error: str | None = None  # stable code; null where the image was read
+    embedding: NDArray[np.float32] | None = None  # only where it was asked for
+
+
+_TYPES = {str: pa.string(), float: pa.float64(), int: pa.int32()}
+SCORE_COLUMNS: dict[str, pa.DataType] = {
+    name: _TYPES[get_args(kind)[0]]  # of `kind | None`
+    for name, kind in get_type_hints(Score).items()
+    if name != EMBEDDING
+}
 
 
 Advance = Callable[[Score], object]  # called once for each image that is scored
 
 
 class Engine(Protocol):
-    """Where images are read: in this process, by a service, on a cluster."""
+    """Where images are read: in this process, by a service, on a cluster.
 
-    @property
-    def model(self) -> ModelIdentity:
-        """The model all scores of this engine come from."""
-        ...
+    Attributes
+    ----------
+    model
+        All scores of this engine come from it.
+    operating_point
+        Name of the one that decides ``call``.
+    calibration
+        SHA-256 of the site's calibration behind the probabilities; None: the model's own.
+    embedding_size
+        Numbers in the embedding of each score; None where scores carry none.
+    """
 
-    @property
-    def operating_point(self) -> str:
-        """Name of the one that decides ``call``."""
-        ...
-
-    @property
-    def calibration(self) -> str | None:
-        """SHA-256 of the site's calibration behind the probabilities; None: the model's own."""
-        ...
-
-    @property
-    def embedding_size(self) -> int | None:
-        """Numbers in the embedding of each score; None where scores carry none."""
-        ...
+    model: ModelIdentity
+    operating_point: str
+    calibration: str | None
+    embedding_size: int | None
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
         """Score every item once, in any order; an image that is refused is a score too."""

@@ -9,10 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from service.findings.calibration import OperatingPoint
-
-Floats = NDArray[np.floating]
-Ints = NDArray[np.integer]
+from service.findings.calibration import Floats, Ints, OperatingPoint
 
 TARGET = 0.95  # asked of "sensitive" and of "specific"
 

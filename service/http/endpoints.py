@@ -89,12 +89,10 @@ async def view(request: Request) -> Response:
     admission = _admission(request)
     async with admission.files(request, "image", most=1) as files:
         reading, grey, heat, lease = await admission.reader.view(_only(files))
+    told = Prediction.from_reading(reading).model_dump_json().encode()
     body, media_type = write_form(
         {
-            "reading": (
-                "application/json",
-                Prediction.from_reading(reading).model_dump_json().encode(),
-            ),
+            "reading": ("application/json", told),
             "radiograph": ("application/octet-stream", grey.astype("<u2").tobytes()),
             "heat": ("application/octet-stream", heat.tobytes()),
             "colours": ("application/octet-stream", colour_map().tobytes()),

@@ -117,28 +117,23 @@ def _paths() -> Json:
     }
     entry = {"anyOf": [_reference("Prediction"), _reference("Problem")]}
     batch = _json_answer("One entry a file, in order.", {"type": "array", "items": entry})
-    one = {"image": FILE}
+    one, reading = {"image": FILE}, _json_answer("The reading.", _reference("Prediction"))
     return {
-        "/predict": {
-            "post": _upload("predict", "Read one radiograph.", one)
-            | {"responses": _answers(_json_answer("The reading.", _reference("Prediction")))}
-        },
-        "/explain": {
-            "post": _upload("explain", "Draw the heatmap of one radiograph.", one)
-            | {"parameters": [BARE, FORMAT], "responses": _answers(picture)}
-        },
-        "/view": {
-            "post": _upload("view", "What /ui shows of one radiograph, in one answer.", one)
-            | {"responses": _answers(_view())}
-        },
-        "/predict_batch": {
-            "post": _upload(
-                "predict_batch",
-                "Read several radiographs; one refusal does not touch the others.",
-                {"images": {"type": "array", "items": FILE, "minItems": 1}},
-            )
-            | {"responses": _answers(batch)}
-        },
+        "/predict": _upload("predict", "Read one radiograph.", one, reading),
+        "/explain": _upload(
+            "explain",
+            "Draw the heatmap of one radiograph.",
+            one,
+            picture,
+            parameters=[BARE, FORMAT],
+        ),
+        "/view": _upload("view", "What /ui shows of one radiograph, in one answer.", one, _view()),
+        "/predict_batch": _upload(
+            "predict_batch",
+            "Read several radiographs; one refusal does not touch the others.",
+            {"images": {"type": "array", "items": FILE, "minItems": 1}},
+            batch,
+        ),
         "/model": {
             "get": {
                 "operationId": "model",
@@ -158,12 +153,10 @@ def _view() -> Json:
         name: {"type": "string", "format": "binary", "description": text}
         for name, text in VIEW.items()
     }
-    properties = {"reading": _reference("Prediction"), **parts}
-    schema = {"type": "object", "required": list(properties), "properties": properties}
     return {
         "description": "The reading, and grey values and heat on one grid.",
         "headers": _headers(GRID),
-        "content": {"multipart/form-data": {"schema": schema}},
+        **_form({"reading": _reference("Prediction"), **parts}),
     }
 
 
@@ -173,17 +166,21 @@ def _headers(texts: dict[str, str]) -> Json:
     }
 
 
-def _upload(name: str, summary: str, fields: Json) -> Json:
-    schema = {"type": "object", "required": list(fields), "properties": fields}
-    return {
+def _upload(name: str, summary: str, fields: Json, success: Json, **more: Any) -> Json:
+    post = {
         "operationId": name,
         "tags": [TAG["name"]],
         "summary": f"{summary} {INTENDED_USE}",
-        "requestBody": {
-            "required": True,
-            "content": {"multipart/form-data": {"schema": schema}},
-        },
+        "requestBody": {"required": True} | _form(fields),
+        **more,
+        "responses": _answers(success),
     }
+    return {"post": post}
+
+
+def _form(fields: Json) -> Json:
+    schema = {"type": "object", "required": list(fields), "properties": fields}
+    return {"content": {"multipart/form-data": {"schema": schema}}}
 
 
 def _answers(success: Json, statuses: set[int] | None = None) -> Json:

@@ -66,6 +66,11 @@ class Geometry:
     width: int
     height: int
 
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, upper, right and lower edge, as Pillow takes them."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
 
 @stage("standardise")
 def standardise(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Geometry]:
@@ -107,16 +112,10 @@ def standardise(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Ge
 def resample(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Geometry]:
     """Crop and resize alone, grey values as they are: float32 (S, S)."""
     geometry = _centred_crop(radiograph.rows, radiograph.columns, spec.crop)
-    box = (
-        geometry.left,
-        geometry.top,
-        geometry.left + geometry.width,
-        geometry.top + geometry.height,
-    )
     # reducing_gap: integer box reduction first, so a 3,000-pixel side costs one pass over it.
     resized = np.asarray(
         Image.fromarray(radiograph.pixels).resize(
-            (spec.size, spec.size), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0
+            (spec.size, spec.size), Image.Resampling.BILINEAR, box=geometry.box, reducing_gap=3.0
         ),
         dtype=np.float32,
     )

@@ -94,11 +94,6 @@ class Manifest:
         """Which model this is."""
         return ModelIdentity(name=self.name, version=self.version, sha256=self.sha256[self.graph])
 
-    @property
-    def operating_point(self) -> OperatingPoint:
-        """The default operating point."""
-        return next(p for p in self.operating_points if p.name == self.default_operating_point)
-
     def to_dict(self) -> dict[str, Any]:
         """JSON values only; what :meth:`to_json` writes."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}

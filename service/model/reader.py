@@ -217,53 +217,43 @@ class Reader:
             return []
         images = np.stack([p.tensor for p in prepared])
         outputs = self._session.run(images)
-        readings = [
-            self._reading(p, float(logit), heatmap, embedding, familiarity)
-            for p, logit, heatmap, embedding, familiarity in zip(
-                prepared,
-                outputs.logit,
-                outputs.heatmap,
-                outputs.embedding,
-                self._familiarity(images),
-                strict=True,
+        point = self.operating_point
+        outcomes: list[Outcome] = []
+        for one, logit, heatmap, embedding, familiarity in zip(
+            prepared,
+            outputs.logit.tolist(),
+            outputs.heatmap,
+            outputs.embedding,
+            self._familiarity(images),
+            strict=True,
+        ):
+            probability = self.scaling.probability(logit)
+            reading = Reading(
+                probability=probability,
+                logit=logit,
+                call=point.call(probability),
+                operating_point=point,
+                heatmap=heatmap,
+                embedding=embedding,
+                familiarity=familiarity,
+                radiograph=one.facts,
+                geometry=one.geometry,
+                warnings=one.warnings,
+                model=self.model,
+                calibration=self.calibration,
             )
-        ]
-        return [self._refusal(reading) or reading for reading in readings]
+            outcomes.append(self._refusal(familiarity) or reading)
+        return outcomes
 
     def _familiarity(self, images: NDArray[np.float32]) -> list[float | None]:
         if self._gate is None:
             return [None] * len(images)
         return [float(value) for value in self._gate.run(images)]
 
-    def _refusal(self, reading: Reading) -> UnfamiliarImage | None:
-        if self.manifest.gate is None or reading.familiarity is None:
+    def _refusal(self, familiarity: float | None) -> UnfamiliarImage | None:
+        if self.manifest.gate is None or familiarity is None:
             return None
-        return self.manifest.gate.refusal(reading.familiarity)
-
-    def _reading(
-        self,
-        prepared: Prepared,
-        logit: float,
-        heatmap: NDArray[np.float32],
-        embedding: NDArray[np.float32],
-        familiarity: float | None,
-    ) -> Reading:
-        probability = self.scaling.probability(logit)
-        point = self.operating_point
-        return Reading(
-            probability=probability,
-            logit=logit,
-            call=point.call(probability),
-            operating_point=point,
-            heatmap=heatmap,
-            embedding=embedding,
-            familiarity=familiarity,
-            radiograph=prepared.facts,
-            geometry=prepared.geometry,
-            warnings=prepared.warnings,
-            model=self.model,
-            calibration=self.calibration,
-        )
+        return self.manifest.gate.refusal(familiarity)
 
 
 def admitted(outcome: Outcome) -> Reading:

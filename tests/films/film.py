@@ -68,7 +68,7 @@ def golden_films(reader: Reader, side: int = SIDE) -> tuple[Film, Film]:
     golden = json.loads((DEFAULT_MODEL / "golden.json").read_text())["readings"]
     films = [_enlarged(base64.b64decode(entry["image"]), side) for entry in golden]
     answers = Answers(reader).of_films(films)
-    threshold = reader.manifest.operating_point.threshold
+    threshold = reader.operating_point.threshold
     margins = [(a.probability or 0.0) - threshold for a in answers]
     below = max((m, i) for i, m in enumerate(margins) if m < 0)[1]
     above = min((m, i) for i, m in enumerate(margins) if m >= 0)[1]

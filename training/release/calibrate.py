@@ -17,15 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from service.findings.calibration import Calibration, OperatingPoint
-from service.findings.fitting import (
-    Floats,
-    Ints,
-    check,
-    choose_operating_points,
-    mean_loss,
-    platt_targets,
-)
+from service.findings.calibration import Calibration, Floats, Ints, OperatingPoint
+from service.findings.fitting import check, choose_operating_points, mean_loss, platt_targets
 from service.imaging.radiograph import FloatImage
 from training.config import Config
 from training.fit.dataset import load_cells, load_tensors

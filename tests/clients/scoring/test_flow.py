@@ -1,7 +1,7 @@
 """A bounded number of tasks is under way, and each comes back once."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
@@ -11,14 +11,13 @@ from clients.scoring.flow import in_flight
 
 def test_each_task_comes_back_once_with_its_result() -> None:
     with ThreadPoolExecutor(3) as pool:
-        found = [
-            (n, f.result()) for n, f in in_flight(lambda n: pool.submit(pow, n, 2), range(50), 4)
-        ]
+        found = [(n, f.result()) for n, f in in_flight(pool, lambda n: n * n, range(50), 4)]
     assert sorted(found) == [(n, n * n) for n in range(50)]
 
 
 def test_no_task_no_result() -> None:
-    assert list(in_flight(lambda _: Future[int](), [], 3)) == []
+    with ThreadPoolExecutor(1) as pool:
+        assert list(in_flight(pool, abs, [], 3)) == []
 
 
 def test_tasks_are_taken_only_when_there_is_room() -> None:
@@ -30,7 +29,7 @@ def test_tasks_are_taken_only_when_there_is_room() -> None:
             yield number
 
     with ThreadPoolExecutor(2) as pool:
-        results = in_flight(lambda n: pool.submit(abs, n), tasks(), 5)
+        results = in_flight(pool, abs, tasks(), 5)
         for done in range(1, 101):
             next(results)
             assert len(taken) <= done + 5
@@ -40,11 +39,11 @@ def test_slow_task_does_not_hold_the_others_up() -> None:
     others_done = Event()
     with ThreadPoolExecutor(2) as pool:
 
-        def submit(number: int) -> "Future[bool]":
-            return pool.submit(others_done.wait, 60) if number == 0 else pool.submit(bool, number)
+        def work(number: int) -> bool:
+            return others_done.wait(60) if number == 0 else bool(number)
 
         order = []
-        for number, future in in_flight(submit, range(20), 4):
+        for number, future in in_flight(pool, work, range(20), 4):
             order.append(number)
             assert future.result()
             if len(order) == 19:
@@ -55,7 +54,7 @@ def test_slow_task_does_not_hold_the_others_up() -> None:
 
 def test_failure_is_in_the_future_of_its_task() -> None:
     with ThreadPoolExecutor(2) as pool:
-        results = dict(in_flight(lambda n: pool.submit(divmod, 1, n), [0, 1], 2))
+        results = dict(in_flight(pool, lambda n: divmod(1, n), [0, 1], 2))
     assert results[1].result() == (1, 0)
     with pytest.raises(ZeroDivisionError):
         results[0].result()

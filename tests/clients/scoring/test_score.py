@@ -32,7 +32,7 @@ MODEL = ModelIdentity(name="default", version="1", sha256="a" * 64)
 class CountingEngine:
     """Scores by the length of the name; fails at the image it is told to fail at."""
 
-    embedding_size = None
+    embedding_size: int | None = None
     operating_point = "balanced"
 
     def __init__(

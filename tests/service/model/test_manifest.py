@@ -29,9 +29,6 @@ class TestManifest:
         del fields["gate"]
         assert Manifest.from_json(json.dumps(fields)).gate is None
 
-    def test_default_operating_point_is_found_by_name(self, tiny_model: Path) -> None:
-        assert Manifest.load(tiny_model / "manifest.json").operating_point == POINT
-
     @pytest.mark.parametrize(
         ("change", "message"),
         [

@@ -17,6 +17,7 @@ from service.errors import (
 )
 from service.imaging.decode import Limits, decode
 from service.imaging.standardise import standardise
+from service.model.bundle import Bundle
 from service.model.reader import Reader, Reading
 from service.model.session import Session
 from tests.factories import chest, dicom_bytes, png_bytes
@@ -53,6 +54,13 @@ class TestRead:
         reading = reader.read(PNG)
         assert reading.operating_point == POINT
         assert reading.call == POINT.call(reading.probability)
+
+    def test_default_operating_point_is_found_by_name(self, tiny_model: Path) -> None:
+        bundle = Bundle.open(tiny_model)
+        points = (dataclasses.replace(POINT, name="other", threshold=0.0), POINT)
+        manifest = dataclasses.replace(bundle.manifest, operating_points=points)
+        several = dataclasses.replace(bundle, manifest=manifest)
+        assert Reader(several, limits=Limits(), threads=1).operating_point == POINT
 
     def test_facts_of_the_file_and_the_model(self, reader: Reader) -> None:
         reading = reader.read(DICOM)
