@@ -37,7 +37,7 @@ class TestImages:
             assert row["path"] == f"images/{row['request']}.png"
             record = tmp_path / "images" / f"{row['request']}.json"
             assert json.loads(record.read_text()) == row
-        assert not list(tmp_path.rglob(".*"))
+        assert [path.name for path in tmp_path.rglob(".*")] == [".lock"]
 
     def test_an_image_that_is_there_is_not_asked_for_again(
         self, server: GeminiServer, tmp_path: Path
