@@ -16,7 +16,7 @@ from service.model.manifest import Manifest
 from service.model.reader import Reader
 from tests.factories import Pixels, png_bytes
 from training.networks.pneumonia import PneumoniaNet
-from training.release.export import export_float, write_graph
+from training.release.export import export_float
 
 SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
 POINT = OperatingPoint(name="balanced", threshold=0.5, sensitivity=0.9, specificity=0.8)
@@ -52,7 +52,7 @@ FAMILIAR, UNFAMILIAR = png_bytes(ramp()), png_bytes(ramp()[::-1])
 
 def write_gate(folder: Path, *, size: int = SPEC.size) -> None:
     """Give a model folder a gate, and a manifest that says so."""
-    write_graph(BrighterBelow().eval(), size, ["familiarity"], folder / GATE.graph)
+    export_float(BrighterBelow().eval(), size, folder / GATE.graph, ["familiarity"])
     write_manifest(folder)
 
 

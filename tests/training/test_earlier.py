@@ -171,8 +171,8 @@ class TestDataSet:
     def test_of_imported_images_has_its_records(self, tmp_path: Path) -> None:
         shutil.copytree(EARLIER / "imported", tmp_path, dirs_exist_ok=True)
         archive = Archive(tmp_path, {"generator": "sana", "version": "imported", "model": ""})
-        (record,) = archive.rows()
-        assert str(record["request"]) in archive
+        (record,) = archive.rows.values()
+        assert str(record["request"]) in archive.rows
         assert len(pd.read_parquet(archive.write_all())) == 1
 
     def test_of_nano_banana_keeps_its_costs_and_jobs(self, tmp_path: Path) -> None:

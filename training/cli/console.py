@@ -1,9 +1,8 @@
 """What the commands of `cxr-train` have in common."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,13 +16,15 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print what the user can put right as one line, without a traceback."""
-    try:
-        yield
-    except (ReadingError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+class OneLineErrors(click.Group):
+    """Commands that print what the user can put right as one line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (ReadingError, ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
 
 
 def with_config_and_run(command: Callable[..., None]) -> Callable[..., None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from training.cli.console import EXISTING_FOLDER, FOLDER, one_line_errors
+from training.cli.console import EXISTING_FOLDER, FOLDER
 
 
 @click.command("import")
@@ -32,8 +32,7 @@ def import_images(source: Path, into: Path, **options: Any) -> None:
     """  # noqa: D301  click needs the \b itself
     from training.generate.imported import import_folder  # noqa: PLC0415
 
-    with one_line_errors():
-        click.echo(import_folder(source, into, **options))
+    click.echo(import_folder(source, into, **options))
 
 
 @click.command("join")
@@ -52,8 +51,7 @@ def join_datasets(folder: Path, parts: tuple[Path, ...]) -> None:
     """  # noqa: D301  click needs the \b itself
     from training.generate.joined import join  # noqa: PLC0415
 
-    with one_line_errors():
-        click.echo(join(folder, parts))
+    click.echo(join(folder, parts))
 
 
 @click.command()
@@ -71,8 +69,7 @@ def sheet(source: Path, out: Path, rows: int, columns: int) -> None:
     """  # noqa: D301  click needs the \b itself
     from training.generate.sheet import contact_sheet  # noqa: PLC0415
 
-    with one_line_errors():
-        click.echo(contact_sheet(source, out, rows=rows, columns=columns))
+    click.echo(contact_sheet(source, out, rows=rows, columns=columns))
 
 
 @click.command()
@@ -92,8 +89,7 @@ def realism(data: Path, films: Path) -> None:
     """  # noqa: D301  click needs the \b itself
     from training.curate.realism import compare  # noqa: PLC0415
 
-    with one_line_errors():
-        click.echo(compare(data, films).to_string(index=False, float_format="{:.3f}".format))
+    click.echo(compare(data, films).to_string(index=False, float_format="{:.3f}".format))
 
 
 @click.command()
@@ -122,7 +118,6 @@ def curate(source: Path, out: Path, model: Path | None) -> None:
     """  # noqa: D301  click needs the \b itself
     from training.curate.run import curate as write_cropped  # noqa: PLC0415
 
-    with one_line_errors():
-        done = write_cropped(source, out, model=model)
+    done = write_cropped(source, out, model=model)
     click.echo(f"{done.kept} kept, {done.rejected} rejected: {done.report}", err=True)
     click.echo(done.manifest)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.cli.console import EXISTING_FOLDER, FILE, FOLDER, one_line_errors
+from training.cli.console import EXISTING_FOLDER, FILE, FOLDER
 
 if TYPE_CHECKING:
     from training.generate.nanobanana.settings import NanoBananaSettings
@@ -134,12 +134,11 @@ def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any
     for name in sorted(given):
         if generator not in _taken_by[name].split(", "):
             raise click.UsageError(f"--{name.replace('_', '-')} is not an option of {generator}")
-    make = {"phantom": _phantom, "ct": _ct, _NANO: _nano_banana, _ROENTGEN: _roentgen}[generator]
-    with one_line_errors():
-        make(folder, pairs, seed, given)
+    make = {"phantom": _write, "ct": _ct, _NANO: _nano_banana, _ROENTGEN: _roentgen}[generator]
+    make(folder, pairs, seed, given)
 
 
-def _phantom(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
+def _write(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
     from training.generate.store import generate as write_dataset  # noqa: PLC0415
 
     workers = {"workers": os.cpu_count() or 1}
@@ -148,36 +147,26 @@ def _phantom(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None
 
 def _ct(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
     from training.generate.ct.render import Ct  # noqa: PLC0415
-    from training.generate.store import generate as write_dataset  # noqa: PLC0415
 
     if "volumes" not in given:
         raise click.UsageError("ct needs --volumes, a folder of chest CT series")
     volumes, device = given.pop("volumes"), given.pop("device", "cpu")
-    options = {"workers": os.cpu_count() or 1} | given
-    generator = Ct.open(volumes, folder / "volumes", device=device, workers=options["workers"])
-    click.echo(
-        write_dataset(
-            folder,
-            generator=generator,
-            pairs=pairs,
-            seed=seed,
-            sources=generator.sources,
-            **options,
-        )
-    )
+    workers = given.get("workers", os.cpu_count() or 1)
+    generator = Ct.open(volumes, folder / "volumes", device=device, workers=workers)
+    _write(folder, pairs, seed, given | {"generator": generator, "sources": generator.sources})
 
 
 def _nano_banana(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
-    from training.generate.nanobanana.run import estimate  # noqa: PLC0415
     from training.generate.nanobanana.run import generate as ask  # noqa: PLC0415
     from training.generate.nanobanana.settings import NanoBananaSettings  # noqa: PLC0415
 
     dry_run = given.pop("dry_run", False)
     settings = NanoBananaSettings(**given)
     if dry_run:
-        expected = estimate(folder, pairs=pairs, seed=seed, settings=settings)
-        _print_prompts(expected.prompts)
-        click.echo(f"{len(expected.prompts)} images; {_cost(settings, expected.cost)}")
+        images = _print_prompts(
+            settings.plan(pairs, seed).missing_prompts(folder, settings.max_images)
+        )
+        click.echo(f"{images} images; {_cost(settings, images)}")
         return
     outcome = ask(folder, pairs=pairs, seed=seed, settings=settings)
     refusals = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.refusals.items()))
@@ -185,41 +174,41 @@ def _nano_banana(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> 
     _finish(outcome.manifest, outcome.images, outcome.wanted, outcome.reason)
 
 
-def _cost(settings: "NanoBananaSettings", total: float | None) -> str:
-    """Say what the images cost together and each, and where the price comes from."""
+def _cost(settings: "NanoBananaSettings", images: int) -> str:
+    """Say what images cost together and each if none is refused, and whose price that is."""
     from training.generate.nanobanana.settings import PRICES_SOURCE  # noqa: PLC0415
 
-    if total is None:
+    each = settings.cost
+    if each is None:
         return f"the price of {settings.model} is not known: give --price"
     source = "as given" if settings.price is not None else f"from {PRICES_SOURCE}"
     share = ", half of it in batches" if settings.batch else ""
-    return f"estimated cost US$ {total:.2f}, US$ {settings.cost:.4f} each (price {source}{share})"
+    return f"estimated cost US$ {images * each:.2f}, US$ {each:.4f} each (price {source}{share})"
 
 
 def _roentgen(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
     try:
-        from training.generate.roentgen import (  # noqa: PLC0415
-            RoentgenSettings,
-            draw,
-            missing_prompts,
-        )
+        from training.generate.roentgen import RoentgenSettings, draw  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise click.ClickException(f'{error.name} is missing: install ".[roentgen]"') from None
 
     dry_run = given.pop("dry_run", False)
     settings = RoentgenSettings(**given)
     if dry_run:
-        prompts = missing_prompts(folder, pairs=pairs, seed=seed, settings=settings)
-        _print_prompts(prompts)
-        click.echo(f"{len(prompts)} images")
+        images = _print_prompts(
+            settings.plan(pairs, seed).missing_prompts(folder, settings.max_images)
+        )
+        click.echo(f"{images} images")
         return
     manifest, images, wanted = draw(folder, pairs=pairs, seed=seed, settings=settings)
     _finish(manifest, images, wanted, f"--max-images {settings.max_images} reached")
 
 
-def _print_prompts(prompts: Mapping[str, str]) -> None:
+def _print_prompts(prompts: Mapping[str, str]) -> int:
+    """Print what would be asked, and say how many images that are."""
     for request, prompt in prompts.items():
         click.echo(f"{request}  {prompt}")
+    return len(prompts)
 
 
 def _finish(manifest: Path | None, images: int, wanted: int, reason: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from training.cli.console import FILE, FOLDER, one_line_errors, open_run, with_config_and_run
+from training.cli.console import FILE, FOLDER, open_run, with_config_and_run
 
 
 @click.command()
@@ -31,12 +31,11 @@ def fit(config: Path, run: Path | None, init: str | None) -> None:
     """  # noqa: D301  click needs the \b itself
     from training.fit.train import fit as fit_network  # noqa: PLC0415
 
-    with one_line_errors():
-        loaded, folder = open_run(config, run)
-        if init is not None:
-            chosen = dataclasses.replace(loaded.fit, init=init)
-            loaded = dataclasses.replace(loaded, fit=chosen)
-        fit_network(loaded, folder)
+    loaded, folder = open_run(config, run)
+    if init is not None:
+        chosen = dataclasses.replace(loaded.fit, init=init)
+        loaded = dataclasses.replace(loaded, fit=chosen)
+    fit_network(loaded, folder)
     click.echo(folder)
 
 
@@ -76,10 +75,9 @@ def experiment(config: Path, arms: tuple[str, ...], runs: Path | None, **options
     """  # noqa: D301  click needs the \b itself
     from training.experiment import compare, parse_arms, train_arms  # noqa: PLC0415
 
-    with one_line_errors():
-        loaded, folder = open_run(config, runs)
-        named = parse_arms(arms)
-        trained = train_arms(loaded, named, folder, options["models"], options["version"])
-        for model in trained.values():
-            click.echo(model)
-        click.echo(compare(trained, options["data"], options["out"], options["by"]))
+    loaded, folder = open_run(config, runs)
+    named = parse_arms(arms)
+    trained = train_arms(loaded, named, folder, options["models"], options["version"])
+    for model in trained.values():
+        click.echo(model)
+    click.echo(compare(trained, options["data"], options["out"], options["by"]))

@@ -7,10 +7,11 @@ everything slow is imported inside the commands, so that `--help` answers at onc
 import click
 
 from training.cli import data, learn, release
+from training.cli.console import OneLineErrors
 from training.cli.generate import generate
 
 
-@click.group()
+@click.group(cls=OneLineErrors)
 @click.version_option(package_name="nanocxr")
 def cli() -> None:
     """Train a chest radiograph model on synthetic images.

@@ -12,7 +12,6 @@ from training.cli.console import (
     EXISTING_FOLDER,
     FILE,
     FOLDER,
-    one_line_errors,
     open_run,
     with_config_and_run,
 )
@@ -30,9 +29,8 @@ def export(config: Path, run: Path | None) -> None:
     """  # noqa: D301  click needs the \b itself
     from training.release.export import export as export_graphs  # noqa: PLC0415
 
-    with one_line_errors():
-        for graph in export_graphs(*open_run(config, run)):
-            click.echo(f"{graph}  {graph.stat().st_size / 1e6:.1f} MB")
+    for graph in export_graphs(*open_run(config, run)):
+        click.echo(f"{graph}  {graph.stat().st_size / 1e6:.1f} MB")
 
 
 @click.command()
@@ -64,13 +62,12 @@ def package(
     from training.release.package import save_in_store  # noqa: PLC0415
 
     overwrite = options.pop("replace")
-    with one_line_errors():
-        loaded, folder = open_run(config, run)
-        target = models / loaded.name / version
-        model = write_model(loaded, folder, target, overwrite=overwrite, **options)
-        click.echo(model)
-        if store:
-            click.echo(save_in_store(model, overwrite=overwrite))
+    loaded, folder = open_run(config, run)
+    target = models / loaded.name / version
+    model = write_model(loaded, folder, target, overwrite=overwrite, **options)
+    click.echo(model)
+    if store:
+        click.echo(save_in_store(model, overwrite=overwrite))
 
 
 @click.command()
@@ -97,8 +94,7 @@ def gate(config: Path, model: Path, *, workers: int, **recipe: int) -> None:
     from training.config import Config  # noqa: PLC0415
     from training.gate.fit import Recipe, add_gate  # noqa: PLC0415
 
-    with one_line_errors():
-        record = add_gate(Config.load(config), model, Recipe(**recipe), workers)
+    record = add_gate(Config.load(config), model, Recipe(**recipe), workers)
     for kind, count in record["held_out"].items():
         click.echo(f"{kind:12} {count['refused']:5} of {count['images']:5} refused")
 
@@ -122,8 +118,7 @@ def card(model: Path, measures: Path | None, failures: Path | None) -> None:
     from training.release.card import Remarks  # noqa: PLC0415
     from training.release.package import rewrite_card  # noqa: PLC0415
 
-    with one_line_errors():
-        click.echo(rewrite_card(model, Remarks.read(measures, failures)))
+    click.echo(rewrite_card(model, Remarks.read(measures, failures)))
 
 
 @click.command()
@@ -140,8 +135,7 @@ def verify(config: Path, run: Path | None, model: Path) -> None:
     from training.release.verify import table  # noqa: PLC0415
     from training.release.verify import verify as measure  # noqa: PLC0415
 
-    with one_line_errors():
-        checks = measure(*open_run(config, run), model)
+    checks = measure(*open_run(config, run), model)
     click.echo(table(checks))
     if not all(check.passed for check in checks):
         raise SystemExit(1)
@@ -165,5 +159,4 @@ def sign(model: Path, key: Path) -> None:
     """  # noqa: D301  click needs the \b itself
     from training.release.sign import sign as write_signature  # noqa: PLC0415
 
-    with one_line_errors():
-        click.echo(write_signature(model, key))
+    click.echo(write_signature(model, key))

@@ -5,15 +5,14 @@ It refers to nothing outside itself.
 """
 
 import base64
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.errors import ReadingError
 from service.files import replace_file
@@ -30,45 +29,14 @@ _BOX = ("crop_left", "crop_top", "crop_right", "crop_bottom")
 _IDENTITY = {"path", "label", "group", "sha256", "fingerprint", "raw_path", "raw_sha256", "seed"}
 _VERDICT = {"reason", "detail", "places", "mask", *_BOX}
 
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
-.notice { border: 2px solid; padding: .5rem 1rem; font-weight: 600; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { text-align: left; padding: .15rem .8rem; border-bottom: 1px solid #8886; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-.tiles { display: flex; flex-wrap: wrap; gap: .5rem; }
-figure { margin: 0; width: ${tile}px; font-size: 12px; overflow-wrap: anywhere; }
-img { width: ${tile}px; height: ${tile}px; object-fit: contain; background: #000; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<p class="notice">Research use only. Synthetic images; not for diagnosis or treatment.</p>
-<p>$summary</p>
-<h2>Kept and rejected</h2>
-$reasons
-<h2>Balance of what was kept</h2>
-<p>Whatever is more frequent in one class can be learned instead of pneumonia.</p>
-$balance
-<h2>Crop</h2>
-<p>Mean share of each side that was cut away, in percent. An invisible watermark (SynthID), where
-the generator puts one in, is not removed by cropping.</p>
-$crops
-<h2>Contact sheet</h2>
-$sheet
-<h2>Rejected images</h2>
-$rejected
-</body>
-</html>
-""")
+PAGES = Environment(
+    loader=PackageLoader("training", "curate"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+)
+
+Row = tuple[str | int, ...]  # of a table
 
 
 def write_report(
@@ -87,54 +55,56 @@ def write_report(
     """
     everything: Any = pd.DataFrame.from_records([*kept, *rejected])
     table = everything.iloc[: len(kept)]
-    shown = _spread(rejected, REJECTS_SHOWN)
-    tiles = [
-        _tile(source / str(row["raw_path"]), f"{row['reason']}: {row['detail']}") for row in shown
-    ]
-    page = _PAGE.substitute(
-        title=escape(f"Curation of {source.name}"),
-        tile=_TILE,
-        summary=escape(
-            f"{len(kept) + len(rejected)} images in {source.name}: {len(kept)} kept in {out.name}, "
-            f"{len(rejected)} rejected."
-        ),
+    page = PAGES.get_template("report.html").render(
+        source=source.name,
+        out=out.name,
+        side=_TILE,
+        kept=len(kept),
+        rejected=len(rejected),
+        classes=[name for _, name in CLASSES],
         reasons=_counts(everything, "reason", {"": "kept"}),
-        balance=_balance(table),
+        total=[("all", *_of_each_class(table))],
+        balance={fact: _counts(table, fact) for fact in _balanced(table)},
         crops=_crops(everything),
-        sheet="".join(_contact_sheet(out, kept, *named) for named in CLASSES),
-        rejected=f"<p>{len(shown)} of {len(rejected)}, as delivered.</p>" + _tiles(tiles),
+        sheets={
+            name: [
+                (_jpeg(out / str(row["path"])), Path(str(row["path"])).stem)
+                for row in _spread([row for row in kept if row["label"] == label], SHOWN)
+            ]
+            for label, name in CLASSES
+        },
+        faulty=[
+            (_jpeg(source / str(row["raw_path"])), f"{row['reason']}: {row['detail']}")
+            for row in _spread(rejected, REJECTS_SHOWN)
+        ],
     )
     replace_file(target, page)
     return target
 
 
-def _counts(table: Any, fact: str, names: dict[str, str] | None = None) -> str:
+def _counts(table: Any, fact: str, names: Mapping[str, str] | None = None) -> list[Row]:
     """How many images of each class have each value of a fact."""
-    rows = []
-    for value, part in table.groupby(fact, dropna=False):
-        name = (names or {}).get(value, str(value) or "(none)")
-        rows.append((name, *(int((part["label"] == label).sum()) for label, _ in CLASSES)))
-    return _table((fact, *(name for _, name in CLASSES)), rows)
+    return [
+        ((names or {}).get(value, str(value) or "(none)"), *_of_each_class(part))
+        for value, part in table.groupby(fact, dropna=False)
+    ]
 
 
-def _balance(table: Any) -> str:
-    """Counts for every fact with a few values."""
-    if table.empty:
-        return "<p>Nothing was kept.</p>"
+def _of_each_class(table: Any) -> list[int]:
+    return [int((table["label"] == label).sum()) for label, _ in CLASSES]
+
+
+def _balanced(table: Any) -> list[str]:
+    """Facts with a few values."""
     facts = sorted(set(table.columns) - _IDENTITY - _VERDICT)
-    counted = [fact for fact in facts if 1 < table[fact].nunique(dropna=False) <= _LEVELS]
-    total = _table(
-        ("", *(name for _, name in CLASSES)),
-        [("all", *(int((table["label"] == label).sum()) for label, _ in CLASSES))],
-    )
-    return total + "".join(_counts(table, fact) for fact in counted)
+    return [fact for fact in facts if 1 < table[fact].nunique(dropna=False) <= _LEVELS]
 
 
-def _crops(table: Any) -> str:
-    """Mean share of each side that was cut away, by class."""
+def _crops(table: Any) -> list[Row]:
+    """Mean share of each side that was cut away, by class; none if no image could be read."""
     if not set(_BOX) <= set(table.columns):
-        return "<p>No image could be read.</p>"
-    rows = []
+        return []
+    rows: list[Row] = []
     for label, name in CLASSES:
         part = table[(table["label"] == label) & table["crop_left"].notna()]
         cut = (
@@ -144,24 +114,7 @@ def _crops(table: Any) -> str:
             1 - part["crop_bottom"] / part["raw_rows"],
         )
         rows.append((name, *(f"{100 * side.mean():.2f}" if len(part) else "-" for side in cut)))
-    return _table(("", "left", "top", "right", "bottom"), rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        f"<tr><td>{escape(str(name))}</td>"
-        + "".join(f'<td class="n">{escape(str(cell))}</td>' for cell in cells)
-        + "</tr>"
-        for name, *cells in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _contact_sheet(out: Path, kept: Sequence[Record], label: int, name: str) -> str:
-    chosen = _spread([row for row in kept if row["label"] == label], SHOWN)
-    tiles = [_tile(out / str(row["path"]), Path(str(row["path"])).stem) for row in chosen]
-    return f"<h3>{escape(name)}</h3>" + _tiles(tiles)
+    return rows
 
 
 def _spread(rows: Sequence[Record], most: int) -> list[Record]:
@@ -170,20 +123,14 @@ def _spread(rows: Sequence[Record], most: int) -> list[Record]:
     return [rows[place] for place in places]
 
 
-def _tiles(tiles: Sequence[str]) -> str:
-    return f'<div class="tiles">{"".join(tiles)}</div>'
-
-
-def _tile(path: Path, caption: str) -> str:
-    """A small picture with words below; only words where the file cannot be read."""
-    text = f"<figcaption>{escape(caption)}</figcaption>"
+def _jpeg(path: Path) -> str:
+    """A small picture in base64; empty where the file cannot be read."""
     try:
         pixels = decode(path.read_bytes(), Limits()).pixels
     except ReadingError:
-        return f"<figure>{text}</figure>"
+        return ""
     scale = _TILE / max(pixels.shape)
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     _, code = cv2.imencode(".jpg", np.round(small * 255).astype(np.uint8))
-    data = base64.b64encode(code.tobytes()).decode("ascii")
-    return f'<figure><img alt="" src="data:image/jpeg;base64,{data}">{text}</figure>'
+    return base64.b64encode(code.tobytes()).decode("ascii")

@@ -20,7 +20,7 @@ on where it stopped. The source is read only.
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from training.generate.manifest import (
     GENERATION,
     MANIFEST,
     Record,
+    append_line,
     lock_folder,
     read_lines,
     write_manifest,
@@ -132,11 +133,8 @@ def _parameters(source: Path, model: Path | None) -> dict[str, object]:
     """What makes two curations the same: source, rules and model, whatever the number of images."""
     path = source / GENERATION
     generation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    sha256 = ""
-    if model is not None:
-        manifest = Manifest.load(model / "manifest.json")
-        sha256 = manifest.identity.sha256
-    return {"curated": generation, "rules": RULES, "model": sha256}
+    digest = "" if model is None else Manifest.load(model / "manifest.json").identity.sha256
+    return {"curated": generation, "rules": RULES, "model": digest}
 
 
 def _grey(radiograph: FloatImage) -> GreyImage:
@@ -146,13 +144,10 @@ def _grey(radiograph: FloatImage) -> GreyImage:
 def _scan(source: Path, out: Path, rows: Sequence[Record], *, quiet: bool) -> list[dict[str, Any]]:
     """Size and likeliest watermark of every image that can be decoded."""
     done = {line["sha256"]: line for line in read_lines(out / SCAN)}
-    with (out / SCAN).open("a", encoding="utf-8") as journal:
-        for row in tqdm(rows, desc="scan", unit="image", disable=quiet):
-            if row["sha256"] in done:
-                continue
+    for row in tqdm(rows, desc="scan", unit="image", disable=quiet):
+        if row["sha256"] not in done:
             line = {"sha256": row["sha256"]} | _scan_one(source / str(row["path"]))
-            journal.write(json.dumps(line) + "\n")
-            journal.flush()
+            append_line(out / SCAN, line)
             done[str(row["sha256"])] = line
     return [done[row["sha256"]] for row in rows]
 
@@ -163,8 +158,7 @@ def _scan_one(path: Path) -> dict[str, Any]:
     except ReadingError:
         return {"size": None, "sparkle": None}
     found = find_sparkle(grey)
-    sparkle = found and [found.column, found.row, found.width, found.likeness]
-    return {"size": grey.shape, "sparkle": sparkle}
+    return {"size": grey.shape, "sparkle": found and astuple(found)}
 
 
 def _watermarks(lines: Iterable[Mapping[str, Any]]) -> dict[Size, list[Sparkle]]:
@@ -173,12 +167,8 @@ def _watermarks(lines: Iterable[Mapping[str, Any]]) -> dict[Size, list[Sparkle]]
     for line in lines:
         if line["size"]:
             found.setdefault((line["size"][0], line["size"][1]), []).append(line["sparkle"])
-    names = ("column", "row", "width", "likeness")
     return {
-        size: confirm(
-            [Sparkle(**dict(zip(names, values, strict=True))) for values in sparkles if values],
-            len(sparkles),
-        )
+        size: confirm([Sparkle(*values) for values in sparkles if values], len(sparkles))
         for size, sparkles in found.items()
     }
 
@@ -215,10 +205,7 @@ def _crop_one(
     facts: Record = {
         "raw_rows": grey.shape[0],
         "raw_columns": grey.shape[1],
-        "crop_left": cropped.box.left,
-        "crop_top": cropped.box.top,
-        "crop_right": cropped.box.right,
-        "crop_bottom": cropped.box.bottom,
+        **{f"crop_{edge}": at for edge, at in asdict(cropped.box).items()},
         "watermark": cropped.watermark,
         "rows": cropped.pixels.shape[0],
         "columns": cropped.pixels.shape[1],
@@ -245,7 +232,7 @@ def _crop_one(
 
 
 def _rejection(fault: Fault) -> Record:
-    return {"path": "", "mask": "", "reason": fault.reason, "detail": fault.detail}
+    return {"path": "", "mask": "", **asdict(fault)}
 
 
 def _judge_together(
@@ -273,8 +260,7 @@ def _judge_together(
             faults[good[i]] = Fault(reason="far from the rest", detail=detail)
     _reject_partners(records, faults)
     final = [
-        record | ({"reason": faults[i].reason, "detail": faults[i].detail} if i in faults else {})
-        for i, record in enumerate(records)
+        record | (asdict(faults[i]) if i in faults else {}) for i, record in enumerate(records)
     ]
     return [r for r in final if not r["reason"]], [r for r in final if r["reason"]]
 

@@ -11,6 +11,7 @@ import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.neighbors import NearestNeighbors
 
 from service.imaging.decode import Limits
 from service.model.bundle import Bundle
@@ -80,12 +81,8 @@ def outliers(embeddings: NDArray[np.float32]) -> dict[int, float]:
     """
     if len(embeddings) < LEAST_IMAGES:
         return {}
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    directions = embeddings / np.maximum(lengths, 1e-12)
-    distances = np.empty(len(directions))
-    for start in range(0, len(directions), _BLOCK):
-        apart = 1 - directions[start : start + _BLOCK] @ directions.T
-        distances[start : start + _BLOCK] = np.partition(apart, NEIGHBOURS, axis=1)[:, NEIGHBOURS]
+    nearest = NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine").fit(embeddings)
+    distances = nearest.kneighbors()[0][:, -1]
     middle = np.median(distances)
     spread = 1.4826 * np.median(np.abs(distances - middle))
     deviations = (distances - middle) / max(spread, 1e-12)

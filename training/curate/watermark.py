@@ -13,7 +13,7 @@ The invisible SynthID watermark lies in all pixels, and nothing here removes it.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 
 import cv2
@@ -37,7 +37,7 @@ _GROWN = 0.08  # of the star's width, painted over all round it: its edge is sof
 _RADIUS = 4  # pixels round the star that its filling is taken from
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sparkle:
     """Where a watermark lies, in pixels of the image.
 
@@ -100,12 +100,7 @@ def confirm(sparkles: Iterable[Sparkle], images: int) -> list[Sparkle]:
         near = (n for n, members in clusters.items() if _at_one_place(members[0], sparkle))
         clusters[next(near, len(clusters))].append(sparkle)
     return [
-        Sparkle(
-            column=float(np.median([s.column for s in members])),
-            row=float(np.median([s.row for s in members])),
-            width=float(np.median([s.width for s in members])),
-            likeness=float(np.median([s.likeness for s in members])),
-        )
+        Sparkle(*map(float, np.median([astuple(star) for star in members], axis=0)))
         for members in clusters.values()
         if len(members) >= _SHARE * images
     ]

@@ -4,8 +4,6 @@ generate -> [fit_lungs] -> ensemble -> package
 """
 
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from service.imaging.standardise import InputSpec, resample, standardise
 from training.config import AugmentConfig, Config
 from training.fit.augment import augment
 from training.generate.phantom.render import draw_pair
+from training.generate.store import in_processes
 from training.networks.lungs import LungNet
 
 CPU = torch.device("cpu")
@@ -69,8 +68,7 @@ def load_lungs(run: Path) -> LungNet:
 def _draw(phantoms: int) -> tuple[FloatImage, FloatImage]:
     """Films (2 P, side, side) and lung coverage, both in [0, 1]: each patient well and ill."""
     seeds = range(FIRST_SEED, FIRST_SEED + phantoms)
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        pairs = list(pool.map(_films, seeds, chunksize=8))
+    pairs = list(in_processes(_films, seeds, os.cpu_count() or 1, chunk=8))
     films = np.concatenate([pair[0] for pair in pairs])
     return films, np.concatenate([pair[1] for pair in pairs])
 

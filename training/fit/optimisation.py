@@ -67,11 +67,6 @@ class Training:
         )
         self._begin_phase()
 
-    @property
-    def steps(self) -> int:
-        """Of both phases."""
-        return self.config.all_steps
-
     def advance(self, channels: Tensor, label: Tensor, mask: Tensor) -> float:
         """One optimiser step; returns the loss."""
         for group in self.optimiser.param_groups:

@@ -55,17 +55,14 @@ def choose_precision(network: PneumoniaNet, shape: Shape, rank: Rank) -> torch.d
 def trial(network: PneumoniaNet, shape: Shape) -> Step:
     """A forward and backward pass of a copy of the network, by precision."""
     twin = copy.deepcopy(network).train()
-    device = twin.mean.device
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    channels = noise.to(device, memory_format=torch.channels_last)
+    channels = noise.to(memory_format=torch.channels_last)
 
     def step(precision: torch.dtype) -> None:
-        with autocast(device, precision):
+        with autocast(channels.device, precision):
             outputs, cells = twin.forward_with_mask(channels)
         loss = outputs.logit.float().mean() + cells.float().mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
 
     return step
 

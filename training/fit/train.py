@@ -3,7 +3,6 @@
 dataset -> optimisation -> [fit] -> export -> calibrate -> package
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from training.fit.distributed import Rank, join
 from training.fit.fit_lungs import fit_lungs
 from training.fit.optimisation import Training, new_network
 from training.fit.precision import name_of
+from training.generate.manifest import append_line
 from training.networks.pneumonia import PneumoniaNet
 
 LOADERS = 2  # processes that make batches, where the network itself takes the other cores
@@ -122,8 +122,7 @@ def _record(run: Path, training: Training, loss: float, held_out: tuple[Any, Any
         "validation_auroc": auroc,
         "precision": name_of(training.precision),
     }
-    with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+    append_line(run / "metrics.jsonl", line)
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

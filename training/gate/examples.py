@@ -5,10 +5,8 @@ Both sides are warped, shaded, blurred and mirrored by one law. All pixels go th
 own standardisation.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -25,6 +23,7 @@ from training.fit.augment import augment
 from training.gate.lateral import draw_lateral
 from training.gate.network import see
 from training.gate.pictures import SIDE, page, paint
+from training.generate.store import in_processes
 
 CHANGES = AugmentConfig(
     degrees=7, shift=0.06, scale=0.22, shade=0.2, gamma=1.0, blur=1.5, noise=0.0, cutout=0.3
@@ -174,13 +173,7 @@ def draw_examples(
     )
     task = partial(_one, [str(path) for path in paths], spec, seed)
     numbered = list(enumerate(kinds))
-    if workers == 1:
-        drawn: Iterator[NDArray[np.uint8]] = map(task, numbered)
-        images = np.stack(list(drawn))
-    else:
-        context = get_context("spawn")  # a fork would break threads of torch and OpenCV
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            images = np.stack(list(pool.map(task, numbered, chunksize=64)))
+    images = np.stack(list(in_processes(task, numbered, workers, chunk=64)))
     return torch.from_numpy(images).float() / 255, np.array(kinds)
 
 

@@ -6,6 +6,7 @@ its place and then renamed.
 """
 
 import shutil
+from collections import OrderedDict
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from training.fit.dataset import load_splits
 from training.gate.examples import KINDS, draw_examples
 from training.gate.network import GateNetwork, logits, weights
 from training.release.card import with_refusals
-from training.release.export import write_graph
+from training.release.export import export_float
 from training.release.package import new_folder, seal
 
 GRAPH = "gate.onnx"
@@ -57,17 +58,6 @@ class Recipe:
     steps: int = 1500
     batch: int = 128
     seed: int = 1
-
-
-class _Familiarity(nn.Module):
-    """The graph that ships: the gate network and a sigmoid."""
-
-    def __init__(self, network: GateNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(image))
 
 
 def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[str, Any]:
@@ -191,8 +181,9 @@ def _install(
 ) -> None:
     with new_folder(model) as folder:
         shutil.copytree(model, folder, dirs_exist_ok=True)
-        shipped = _Familiarity(network.to(memory_format=torch.contiguous_format)).eval()
-        write_graph(shipped, manifest.input.size, ["familiarity"], folder / GRAPH)
+        plain = network.to(memory_format=torch.contiguous_format)
+        shipped = nn.Sequential(OrderedDict(network=plain, sigmoid=nn.Sigmoid())).eval()
+        export_float(shipped, manifest.input.size, folder / GRAPH, ["familiarity"])
         complete = replace(
             manifest,
             gate=gate,

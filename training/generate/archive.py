@@ -39,6 +39,11 @@ class Archive:
     generation
         What is common to all images; at least ``generator`` and ``version``.
 
+    Attributes
+    ----------
+    rows
+        Records of all images by request.
+
     Raises
     ------
     DatasetMismatch
@@ -50,22 +55,7 @@ class Archive:
         self.folder = folder
         self._generation = generation
         (folder / "images").mkdir(exist_ok=True)
-        self._rows = read_records(folder)
-
-    def __contains__(self, request: str) -> bool:
-        """Whether the image of this request is there."""
-        return request in self._rows
-
-    def __getitem__(self, request: str) -> Record:
-        """Record of an image that is there."""
-        return self._rows[request]
-
-    def rows(self) -> Iterable[Record]:
-        """Records of all images."""
-        return self._rows.values()
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        self.rows = read_records(folder)
 
     def save(self, request: str, content: bytes, facts: Mapping[str, Fact]) -> None:
         """Write one image and its record; safe from several threads for different requests.
@@ -102,7 +92,7 @@ class Archive:
         replace_file(self.folder / name, content)
         record = json.dumps(row, indent=2, sort_keys=True) + "\n"
         replace_file(self.folder / "images" / f"{request}.json", record)
-        self._rows[request] = row
+        self.rows[request] = row
 
     def write_pairs(self, requests: Iterable[str]) -> Path | None:
         """Write the manifest of these requests, in order, leaving out every incomplete pair.
@@ -110,7 +100,7 @@ class Archive:
         Otherwise a request that is always refused would unbalance the labels. Returns None, and
         writes nothing, where no pair is complete.
         """
-        rows = [self._rows[request] for request in requests if request in self._rows]
+        rows = [self.rows[request] for request in requests if request in self.rows]
         labels: dict[Fact, set[Fact]] = {}
         for row in rows:
             labels.setdefault(row["group"], set()).add(row["label"])
@@ -119,7 +109,7 @@ class Archive:
 
     def write_all(self) -> Path:
         """Write the manifest of every image, in the order of their names."""
-        return write_manifest(self.folder, [self._rows[name] for name in sorted(self._rows)])
+        return write_manifest(self.folder, [self.rows[name] for name in sorted(self.rows)])
 
 
 def read_records(folder: Path) -> dict[str, Record]:

@@ -13,7 +13,7 @@ often as its list says, and pair ``n`` stays what it is when the data set grows.
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -105,13 +105,7 @@ class PromptRequest:
 
         ``generation`` holds what is common to the data set, e.g. generator, model and templates.
         """
-        asked = {
-            "pair": self.pair,
-            "label": self.label,
-            "seed": self.seed,
-            "facts": dict(self.facts),
-            "generation": generation,
-        }
+        asked = asdict(self) | {"generation": generation}
         text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return sha256(text.encode())[:20]
 

@@ -48,12 +48,20 @@ def import_folder(source: Path, into: Path, *, label: str, generator: str, model
     for path in paths:
         _check(path)
     archive = Archive(into, {"generator": generator, "version": "imported", "model": model})
+    # Of an image nothing but its label is known.
+    common: dict[str, Fact] = {
+        "label": LABELS[label],
+        "seed": -1,
+        **dict.fromkeys(("age_band", "view", "pattern", "model_version", "prompt"), ""),
+        "model": model,
+    }
     for path in paths:
         content = path.read_bytes()
         name = sha256(content)[:20]
-        if name not in archive:
-            archive.save(name, content, _facts(path, source, name, LABELS[label], generator, model))
-        elif archive[name]["label"] != LABELS[label]:
+        if name not in archive.rows:
+            own = {"group": f"{generator}-{name}", "source": path.relative_to(source).as_posix()}
+            archive.save(name, content, common | own)
+        elif archive.rows[name]["label"] != LABELS[label]:
             raise DatasetMismatch(f"{path} is in {into} already, with the other label")
     return archive.write_all()
 
@@ -64,21 +72,3 @@ def _check(path: Path) -> None:
         decode(path.read_bytes(), Limits())
     except ReadingError as error:
         raise type(error)(f"{path}: {error}") from None
-
-
-def _facts(
-    path: Path, source: Path, name: str, label: int, generator: str, model: str
-) -> dict[str, Fact]:
-    """Record of an image of which nothing but its label is known."""
-    return {
-        "label": label,
-        "group": f"{generator}-{name}",
-        "seed": -1,
-        "age_band": "",
-        "view": "",
-        "pattern": "",
-        "model": model,
-        "model_version": "",
-        "prompt": "",
-        "source": path.relative_to(source).as_posix(),
-    }

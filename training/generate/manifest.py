@@ -92,6 +92,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
+def append_line(path: Path, record: Mapping[str, object]) -> None:
+    """Add a record to a JSON-lines file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
 def write_manifest(folder: Path, rows: list[Record]) -> Path:
     """Write ``manifest.parquet``, the agreed columns first."""
     table: Any = pd.DataFrame.from_records(rows)

@@ -85,3 +85,7 @@ class Plan:
         have = read_records(folder)
         names = [name for name in self.requests if name not in have]
         return names if max_images is None else names[: max(max_images - len(have), 0)]
+
+    def missing_prompts(self, folder: Path, max_images: int | None) -> dict[str, str]:
+        """First prompt of each request that is :meth:`missing`; nothing is asked or written."""
+        return {name: self.prompt(name)[1] for name in self.missing(folder, max_images)}

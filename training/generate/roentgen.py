@@ -54,6 +54,18 @@ class RoentgenSettings:
     dtype: str | None = None
     max_images: int | None = None
 
+    def plan(self, pairs: int, seed: int) -> Plan:
+        """Every request of the data set."""
+        return Plan.draw(
+            pairs,
+            seed,
+            self.templates,
+            generator="roentgen-v2",
+            model=self.model,
+            guidance=self.guidance,
+            steps=self.steps,
+        )
+
 
 def draw(
     folder: Path, *, pairs: int, seed: int, settings: RoentgenSettings, progress: bool = True
@@ -75,7 +87,7 @@ def draw(
     OSError
         If the model cannot be had, or has no safetensors: pickled weights are never loaded.
     """
-    plan = _plan(pairs, seed, settings)
+    plan = settings.plan(pairs, seed)
     names = plan.missing(folder, settings.max_images)
     archive = Archive(folder, plan.generation)
     have = len(plan.requests) - len(names)
@@ -91,28 +103,8 @@ def draw(
                 model = {"model": settings.model, "model_version": version}
                 archive.save(name, content, facts | model)
             bar.update(len(batch))
-    images = sum(name in archive for name in plan.requests)
+    images = sum(name in archive.rows for name in plan.requests)
     return archive.write_pairs(plan.requests), images, len(plan.requests)
-
-
-def missing_prompts(
-    folder: Path, *, pairs: int, seed: int, settings: RoentgenSettings
-) -> dict[str, str]:
-    """Prompts by request that :func:`draw` would use, without loading or writing anything."""
-    plan = _plan(pairs, seed, settings)
-    return {name: plan.prompt(name)[1] for name in plan.missing(folder, settings.max_images)}
-
-
-def _plan(pairs: int, seed: int, settings: RoentgenSettings) -> Plan:
-    return Plan.draw(
-        pairs,
-        seed,
-        settings.templates,
-        generator="roentgen-v2",
-        model=settings.model,
-        guidance=settings.guidance,
-        steps=settings.steps,
-    )
 
 
 def _load(settings: RoentgenSettings) -> tuple[Any, str]:
@@ -156,7 +148,7 @@ def _check_prompts(pipeline: Any, plan: Plan, names: Sequence[str]) -> None:
 
 
 def _check_weights(archive: Archive, version: str) -> None:
-    for row in archive.rows():
+    for row in archive.rows.values():
         if row["model_version"] != version:
             raise DatasetMismatch(
                 f"{archive.folder} holds images of weights {row['model_version']}, these are "

@@ -60,19 +60,15 @@ def contact_sheet(source: Path, out: Path, *, rows: int = 3, columns: int = 8) -
 
 def _complete_pairs(table: Any) -> list[tuple[str, str, str]]:
     """Paths of healthy image, pneumonia image and mask of every group that has both labels."""
-    healthy = dict(zip(*(table[table.label == 0][name] for name in ("group", "path")), strict=True))
-    sick = table[table.label == 1]
-    return [
-        (healthy[group], path, mask)
-        for group, path, mask in zip(sick.group, sick.path, sick["mask"], strict=True)
-        if group in healthy
-    ]
+    sick, healthy = table[table.label == 1], table[table.label == 0]
+    pairs = sick.merge(healthy, on="group", suffixes=("", "_healthy"))
+    return list(zip(pairs["path_healthy"], pairs["path"], pairs["mask"], strict=True))
 
 
 def _strip(folder: Path, healthy: str, pneumonia: str, mask: str) -> ColourImage:
     """Stack the three tiles of one pair, shape (3 * _TILE, _TILE, 3)."""
-    below = _tile(folder / pneumonia)
-    tiles = [_colour(_tile(folder / healthy)), _colour(below)]
+    above, below = _tile(folder / healthy), _tile(folder / pneumonia)
+    tiles = [cv2.cvtColor(tile, cv2.COLOR_GRAY2BGR) for tile in (above, below)]
     lesion = _tile(folder / mask) if mask else np.zeros_like(below)
     return np.vstack([*tiles, _overlay(below, lesion)])
 
@@ -83,10 +79,6 @@ def _tile(path: Path) -> GreyImage:
         raise ValueError(f"{path} is missing or not an image")
     method = cv2.INTER_AREA if image.shape[0] > _TILE else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (_TILE, _TILE), interpolation=method), np.uint8)
-
-
-def _colour(image: GreyImage) -> ColourImage:
-    return np.repeat(image[..., np.newaxis], 3, axis=2)
 
 
 def _overlay(image: GreyImage, mask: GreyImage) -> ColourImage:

@@ -11,9 +11,8 @@ request -> image + provenance -> [store] -> curate -> dataset -> fit
     <folder>/manifest.parquet    one row an image, written last
 """
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
 from threading import Thread
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -28,9 +28,18 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from service.files import replace_file, sha256
-from training.generate.manifest import Record, lock_folder, read_lines, write_manifest
+from training.generate.manifest import (
+    Record,
+    append_line,
+    lock_folder,
+    read_lines,
+    write_manifest,
+)
 from training.generate.phantom.render import Phantom
 from training.generate.request import Generator, GreyImage, Request, SyntheticImage
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 JOURNAL = "journal.jsonl"
 # The network's mask output is coarser still; small masks keep the data set small.
@@ -115,17 +124,14 @@ def generate(  # noqa: PLR0913 - one keyword for each option of `cxr-train gener
     lock_folder(folder, asdict(generation) | dict(sources or {}))
     done = _read_journal(folder)
     missing = [pair for pair in range(pairs) if pair not in done]
-    task = partial(make_pair, folder, generation, generator)
-    made = _make(task, missing, workers)
-    with (
-        (folder / JOURNAL).open("a", encoding="utf-8") as journal,
-        tqdm(total=pairs, initial=pairs - len(missing), unit="pair", disable=not progress) as bar,
-    ):
-        for pair, rows in made:
-            journal.write(json.dumps({"pair": pair, "rows": rows}) + "\n")
-            journal.flush()
+    made = in_processes(partial(make_pair, folder, generation, generator), missing, workers)
+    with tqdm(
+        total=pairs, initial=pairs - len(missing), unit="pair", disable=not progress
+    ) as progressed:
+        for pair, rows in zip(missing, made, strict=True):
+            append_line(folder / JOURNAL, {"pair": pair, "rows": rows})
             done[pair] = rows
-            bar.update()
+            progressed.update()
     return write_manifest(folder, [row for pair in range(pairs) for row in done[pair]])
 
 
@@ -165,21 +171,17 @@ def _files_exist(folder: Path, rows: list[Record]) -> bool:
     return all((folder / name).is_file() for name in names)
 
 
-def _make(
-    task: Callable[[int], list[Record]], missing: list[int], workers: int
-) -> Iterator[tuple[int, list[Record]]]:
-    """Yield every missing pair with its rows, in order."""
-    count = min(workers, len(missing))
+def in_processes(
+    task: Callable[[Item], Made], items: Sequence[Item], workers: int, *, chunk: int = 1
+) -> Iterator[Made]:
+    """What ``task`` makes of every item, in order; one worker is this process."""
+    count = min(workers, len(items))
     if count < 2:
-        yield from zip(missing, map(task, missing), strict=True)
+        yield from map(task, items)
         return
-    with _pool(count) as pool:
-        yield from zip(missing, pool.map(task, missing), strict=True)
-
-
-def _pool(count: int) -> ProcessPoolExecutor:
     # Spawned, not forked: the caller may hold threads (torch, OpenCV) that a fork would break.
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_start_worker) as pool:
+        yield from pool.map(task, items, chunksize=chunk)
 
 
 def _start_worker() -> None:

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 CHANNELS = ("grey", "ranks", "edges")
@@ -72,16 +73,9 @@ def smooth(image: Tensor, sigma: float) -> Tensor:
 def _blurring(side: int, sigma: float) -> list[list[float]]:
     """The matrix (side, side) that blurs a column: unlike a convolution it is never quantised."""
     reach = max(1, round(3 * sigma))
-    offsets = np.arange(-reach, reach + 1)
-    weights = np.exp(-(offsets**2) / (2 * sigma**2))
-    rows = np.arange(side)[:, None]
-    matrix = np.zeros((side, side))
-    np.add.at(
-        matrix,
-        (np.broadcast_to(rows, (side, len(offsets))), np.clip(rows + offsets, 0, side - 1)),
-        weights / weights.sum(),
-    )
-    blurring: list[list[float]] = matrix.tolist()
+    blurring: list[list[float]] = gaussian_filter1d(
+        np.eye(side), sigma, axis=0, mode="nearest", radius=reach
+    ).tolist()
     return blurring
 
 

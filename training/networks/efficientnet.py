@@ -6,9 +6,11 @@ excitation, so that they lose little in int8. Chen et al. 2017, "Rethinking atro
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops.misc import ConvNormActivation
 
 # Of each stage: blocks, kernel, stride, maps that each map of the input is widened to, maps out.
 STAGES = (
@@ -121,7 +123,7 @@ class InvertedResidual(nn.Module):
         self.maps = maps
         self.expand = nn.Identity() if widening == 1 else _conv(inward, wide, 1)
         self.depthwise = _conv(wide, wide, kernel, stride=stride, dilation=dilation, groups=wide)
-        self.project = _conv(wide, maps, 1)[:-1]  # linear
+        self.project = _conv(wide, maps, 1, activation_layer=None)
         self.is_residual = stride == 1 and inward == maps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,6 +140,7 @@ class _Conv(nn.Conv2d):
         if self.stride[0] == 2:
             before, after = (kernel - 2) // 2, (kernel - 1) // 2
             x = functional.pad(x, (before, after, before, after))
+            return functional.conv2d(x, self.weight, stride=2, groups=self.groups)
         return super().forward(x)
 
 
@@ -155,22 +158,14 @@ def _blocks(blocks: int, stride: int) -> Iterator[InvertedResidual]:
             inward, made = maps, made + 1
 
 
-def _conv(
-    inward: int,
-    outward: int,
-    kernel: int,
-    *,
-    stride: int = 1,
-    dilation: int = 1,
-    groups: int = 1,
-) -> nn.Sequential:
-    """Convolution, batch norm, ReLU6."""
-    padding = 0 if stride == 2 else dilation * (kernel // 2)
-    convolution = _Conv(
-        inward, outward, kernel, stride, padding, dilation, groups=groups, bias=False
-    )
-    norm = nn.BatchNorm2d(outward, eps=1e-3, momentum=0.01)
-    return nn.Sequential(convolution, norm, nn.ReLU6())
+# Convolution, batch norm, ReLU6.
+_conv = partial(
+    ConvNormActivation,
+    norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01),
+    activation_layer=nn.ReLU6,
+    inplace=None,
+    conv_layer=_Conv,
+)
 
 
 def _renamed(weights: Mapping[str, Tensor], blocks: int) -> dict[str, Tensor]:

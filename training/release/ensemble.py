@@ -14,16 +14,22 @@ weighted like their logits, on the cells of the first: what the lung detail adds
 image. The embedding is that of the first network.
 """
 
-from collections.abc import Hashable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    DeduplicateInitializersPass,
+)
 from torch import Tensor, nn
 
 from service.imaging.radiograph import FloatImage
@@ -63,14 +69,10 @@ class Scales:
         shares = (w * own.logit for w, own in zip(self.weights, outputs, strict=True))
         return np.asarray(sum(shares), np.float32)
 
-    def term(self, outputs: Sequence[Outputs], detail: FloatImage) -> FloatImage:
-        """What the lung detail (N,) adds, (N,)."""
-        term = self.gain * (self.centre - detail)
-        return np.asarray(term * detail_weight(self.age, outputs), np.float32)
-
     def logit(self, outputs: Sequence[Outputs], detail: FloatImage) -> FloatImage:
         """The joined logit (N,) of what the networks put out and the lung detail (N,)."""
-        return self.weighted_sum(outputs) + self.term(outputs, detail)
+        term = self.gain * (self.centre - detail) * detail_weight(self.age, outputs)
+        return self.weighted_sum(outputs) + np.asarray(term, np.float32)
 
 
 def detail_weight(age: AgeSign | None, outputs: Sequence[Outputs]) -> FloatImage:
@@ -199,16 +201,13 @@ def write_ensemble(lungs: LungNet, scales: Scales, networks: Sequence[Member], p
     term = "term" if scales.age is None else _for_children(graph, "term", embeddings, scales.age)
     _sum(graph, "logit", logits, scales.weights, [term])
     _sum(graph, "heatmap", heatmaps, scales.weights, [])
-    graph.node.append(
-        helper.make_node("Identity", [_prefix(0) + "embedding"], ["embedding"], "name_embedding")
-    )
+    _node(graph, "Identity", embeddings[:1], "embedding")
     del graph.output[:]
     for name in OUTPUTS:
         output = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         output.type.CopyFrom(outputs[_prefix(0) + name].type)
         graph.output.append(output)
-    compute_once(graph)
-    save_clean(joined, path)
+    save_clean(compute_once(joined), path)
 
 
 def regridding(cells: int, wanted: int) -> NDArray[np.float32]:
@@ -224,69 +223,46 @@ def _for_children(
     graph: onnx.GraphProto, term: str, embeddings: Sequence[str], age: AgeSign
 ) -> str:
     """Add nodes that multiply ``term`` (N,) by the probability of a child; returns the product."""
-    constants = {"age_weights": age.weights[:, np.newaxis], "age_bias": np.array([age.bias])}
-    constants["one_column"] = np.array([-1], np.int64)
-    for name, values in constants.items():
-        graph.initializer.append(numpy_helper.from_array(values, name))
-    graph.node.append(
-        helper.make_node("Concat", embeddings, ["embeddings"], "join_embeddings", axis=1)
-    )
-    for kind, inputs, output in (
-        ("Gemm", ["embeddings", "age_weights", "age_bias"], "age_column"),
-        ("Reshape", ["age_column", "one_column"], "age_logit"),
-        ("Sigmoid", ["age_logit"], "child"),
-        ("Mul", [term, "child"], f"{term}_of_children"),
-    ):
-        graph.node.append(helper.make_node(kind, inputs, [output], f"make_{output}"))
-    return f"{term}_of_children"
+    weights = _constant(graph, "age_weights", age.weights[:, np.newaxis])
+    bias = _constant(graph, "age_bias", np.array([age.bias]))
+    one_column = _constant(graph, "one_column", np.array([-1], np.int64))
+    joined = _node(graph, "Concat", embeddings, "embeddings", axis=1)
+    column = _node(graph, "Gemm", [joined, weights, bias], "age_column")
+    logit = _node(graph, "Reshape", [column, one_column], "age_logit")
+    child = _node(graph, "Sigmoid", [logit], "child")
+    return _node(graph, "Mul", [term, child], f"{term}_of_children")
 
 
 def _regrid(graph: onnx.GraphProto, name: str, cells: int, wanted: int) -> str:
     """Add nodes that bring the heatmap ``name`` to (N, wanted, wanted); returns its new name."""
     matrix = regridding(cells, wanted)
-    for side, values in (("down", matrix), ("across", np.ascontiguousarray(matrix.T))):
-        graph.initializer.append(numpy_helper.from_array(values, f"{name}_{side}"))
-    halfway, whole = f"{name}_halfway", f"{name}_regridded"
-    graph.node.append(
-        helper.make_node("MatMul", [f"{name}_down", name], [halfway], f"regrid_down_{name}")
-    )
-    graph.node.append(
-        helper.make_node("MatMul", [halfway, f"{name}_across"], [whole], f"regrid_across_{name}")
-    )
-    return whole
+    down = _constant(graph, f"{name}_down", matrix)
+    across = _constant(graph, f"{name}_across", np.ascontiguousarray(matrix.T))
+    halfway = _node(graph, "MatMul", [down, name], f"{name}_halfway")
+    return _node(graph, "MatMul", [halfway, across], f"{name}_regridded")
 
 
-def compute_once(graph: onnx.GraphProto) -> None:
+def _constant(graph: onnx.GraphProto, name: str, values: NDArray[np.generic]) -> str:
+    """Add a constant; returns its name."""
+    graph.initializer.append(numpy_helper.from_array(values, name))
+    return name
+
+
+def _node(
+    graph: onnx.GraphProto, kind: str, inputs: Sequence[str], output: str, **attributes: Any
+) -> str:
+    """Add a node; returns the name of its output."""
+    graph.node.append(helper.make_node(kind, inputs, [output], f"make_{output}", **attributes))
+    return output
+
+
+def compute_once(model: onnx.ModelProto) -> onnx.ModelProto:
     """Leave out nodes that do what an earlier one does: the channels that networks share."""
-    constants = {constant.name: _content(constant) for constant in graph.initializer}
-    first: dict[Hashable, Sequence[str]] = {}
-    renamed: dict[str, str] = {}
-    kept = []
-    for node in graph.node:  # in topological order
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        attributes = sorted(
-            attribute.SerializeToString(deterministic=True) for attribute in node.attribute
-        )
-        inputs = tuple(constants.get(name, name) for name in node.input)
-        task = (node.op_type, node.domain, tuple(attributes), inputs, len(node.output))
-        if task in first:
-            renamed |= dict(zip(node.output, first[task], strict=True))
-        else:
-            first[task] = list(node.output)
-            kept.append(node)
-    used = {name for node in kept for name in node.input}
-    constants_kept = [constant for constant in graph.initializer if constant.name in used]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(kept)
-    graph.initializer.extend(constants_kept)
-
-
-def _content(constant: onnx.TensorProto) -> bytes:
-    """Values, shape and type, however they are stored; not the name."""
-    nameless = onnx.TensorProto()
-    nameless.CopyFrom(constant)
-    nameless.name = ""
-    return bytes(nameless.SerializeToString(deterministic=True))
+    once = ir.passes.Sequential(
+        DeduplicateInitializersPass(size_limit=sys.maxsize),
+        CommonSubexpressionEliminationPass(size_limit=sys.maxsize),
+    )
+    return ir.to_proto(once(ir.from_proto(model)).model)
 
 
 def _prefix(number: int) -> str:
@@ -302,12 +278,13 @@ def _sum(
     others: Sequence[str],
 ) -> None:
     """Add nodes that make the output ``name``: the weighted ``parts`` and ``others``."""
-    terms = list(others)
-    for part, weight in zip(parts, weights, strict=True):
-        factor = numpy_helper.from_array(np.array(weight, np.float32), f"{part}_weight")
-        graph.initializer.append(factor)
-        graph.node.append(
-            helper.make_node("Mul", [part, factor.name], [f"{part}_share"], f"weigh_{part}")
+    shares = [
+        _node(
+            graph,
+            "Mul",
+            [part, _constant(graph, f"{part}_weight", np.array(weight, np.float32))],
+            f"{part}_share",
         )
-        terms.append(f"{part}_share")
-    graph.node.append(helper.make_node("Sum", terms, [name], f"sum_{name}"))
+        for part, weight in zip(parts, weights, strict=True)
+    ]
+    _node(graph, "Sum", [*others, *shares], name)

@@ -14,7 +14,7 @@ logit and heatmap: both outputs are read as numbers.
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,6 @@ from service.imaging.radiograph import FloatImage
 from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
 from training.fit.train import load_network
-from training.networks.pneumonia import PneumoniaNet
 
 OPSET = 20
 OUTPUTS = ("logit", "heatmap", "embedding")
@@ -107,7 +106,9 @@ def range_images(config: Config) -> FloatImage:
     return images
 
 
-def export_float(network: PneumoniaNet, size: int, path: Path) -> None:
+def export_float(
+    network: nn.Module, size: int, path: Path, outputs: Sequence[str] = OUTPUTS
+) -> None:
     """Write the float32 graph with a free batch dimension.
 
     The exporter folds batch normalisation into the convolutions. Names of modules, source lines and
@@ -117,17 +118,14 @@ def export_float(network: PneumoniaNet, size: int, path: Path) -> None:
     Parameters
     ----------
     network
-        In eval mode.
+        In eval mode; it takes images (N, 1, S, S).
     size
         Side S of the input in pixels.
     path
         File to write.
+    outputs
+        Names of what it puts out.
     """
-    write_graph(network, size, OUTPUTS, path)
-
-
-def write_graph(network: nn.Module, size: int, outputs: Sequence[str], path: Path) -> None:
-    """Write the graph of a network that takes ``image`` (N, 1, S, S), as :func:`export_float`."""
     save_clean(to_onnx(network, size, outputs), path)
 
 
@@ -140,7 +138,7 @@ def to_onnx(network: nn.Module, size: int, outputs: Sequence[str]) -> onnx.Model
         opset_version=OPSET,
         input_names=["image"],
         output_names=list(outputs),
-        dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
         verbose=False,
     )
     if program is None:
@@ -217,15 +215,9 @@ def _channels_and_tail(model: onnx.ModelProto) -> list[str]:
 def _first_of_depthwise(model: onnx.ModelProto) -> list[str]:
     """Names of the first convolutions, where a network has depthwise ones."""
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    groups = [
-        attribute.i
-        for node in convolutions
-        for attribute in node.attribute
-        if attribute.name == "group"
-    ]
-    if max(groups, default=1) == 1:
-        return []
-    return [node.name for node in convolutions[:FLOAT_BEFORE_DEPTHWISE]]
+    groups = (a.i for node in convolutions for a in node.attribute if a.name == "group")
+    depthwise = any(group > 1 for group in groups)
+    return [node.name for node in convolutions[:FLOAT_BEFORE_DEPTHWISE] if depthwise]
 
 
 def save_clean(model: onnx.ModelProto, path: Path) -> None:
@@ -248,10 +240,8 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ship
     """Hands images to the quantiser, a batch at a time."""
 
     def __init__(self, images: FloatImage) -> None:
-        self._batches: Iterator[FloatImage] = iter(
-            [images[i : i + RANGE_BATCH] for i in range(0, len(images), RANGE_BATCH)]
-        )
+        starts = range(0, len(images), RANGE_BATCH)
+        self._batches = ({"image": images[i : i + RANGE_BATCH]} for i in starts)
 
     def get_next(self) -> dict[str, FloatImage] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {"image": batch}
+        return next(self._batches, None)

@@ -33,13 +33,9 @@ def write_golden(model: Path, dataset: Path, frame: pd.DataFrame) -> None:
         Folder and rows to take images from, half of each class.
     """
     reader = Reader.open(model)
-    rows = [
-        row
-        for label in (0, 1)
-        for row in frame[frame["label"] == label].head(OF_EACH_CLASS).itertuples()
-    ]
+    rows = frame.sort_values("label", kind="stable").groupby("label").head(OF_EACH_CLASS)
     readings = []
-    for row in rows:
+    for row in rows.itertuples():
         png = _small_png(dataset / row.path)
         reading = reader.read(png)
         readings.append(

@@ -23,7 +23,7 @@ from training.generate import roentgen
 from training.generate.design import draw_requests
 from training.generate.manifest import DatasetMismatch
 from training.generate.prompt import FOLDER, Templates
-from training.generate.roentgen import RoentgenSettings, draw, missing_prompts, weights_digest
+from training.generate.roentgen import RoentgenSettings, draw, weights_digest
 
 SIDE = 32
 
@@ -224,6 +224,6 @@ def test_a_prompt_that_would_be_cut_is_refused(run: Any, tmp_path: Path) -> None
 
 def test_an_estimate_loads_and_writes_nothing(tmp_path: Path) -> None:
     settings = RoentgenSettings(model="no/such-model", max_images=5)
-    prompts = missing_prompts(tmp_path / "data", pairs=10, seed=1, settings=settings)
+    prompts = settings.plan(10, 1).missing_prompts(tmp_path / "data", settings.max_images)
     assert len(prompts) == 5
     assert not (tmp_path / "data").exists()

@@ -9,14 +9,13 @@ A job is noted before it is submitted, under a title of our own: where a run is 
 learns the job's name, the next one finds the job by that title instead of paying for another.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from training.generate.manifest import read_lines
+from training.generate.manifest import append_line, read_lines
 from training.generate.nanobanana.client import Drawing, Gemini, Job, read_results
 from training.generate.nanobanana.faults import Refused, ServiceFailed, Transient
 from training.generate.nanobanana.session import Session
@@ -45,8 +44,7 @@ class Jobs:
     def note(self, title: str, event: str, name: str = "") -> None:
         """Append ``submitting``, ``submitted``, ``collected`` or ``lost``."""
         entry = {"title": title, "event": event, "name": name}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_line(self._path, entry)
         self._apply(entry)
 
     def _apply(self, entry: dict[str, Any]) -> None:
@@ -163,7 +161,7 @@ def _take(
         return True
     try:
         drawing = answer()
-        if name not in session.archive:
+        if name not in session.archive.rows:
             session.keep(name, wording, drawing)
     except Refused as refusal:
         session.settle(name, wording, refusal, job.name)

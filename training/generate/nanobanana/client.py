@@ -7,11 +7,12 @@ the key: it comes from the environment and goes nowhere but to the service.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from google import genai
@@ -26,8 +27,6 @@ from training.generate.nanobanana.faults import (
     pause_asked_for,
 )
 from training.generate.nanobanana.settings import NanoBananaSettings
-
-Result = TypeVar("Result")
 
 KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 _UNDECODABLE = "undecodable image"
@@ -48,7 +47,6 @@ class Job:
     """A batch job; ``results`` is the name of its result file, once there is one."""
 
     name: str
-    title: str
     state: str
     results: str | None
 
@@ -56,6 +54,26 @@ class Job:
     def ended(self) -> bool:
         """Whether it will not change any more."""
         return self.state in _ENDED
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What the SDK raises becomes one of ours."""
+    try:
+        yield
+    except errors.APIError as error:
+        reason = _without_keys(f"{error.code} {error.status}: {error.message}")
+        if error.code in (408, 429) or error.code >= 500:
+            headers = getattr(error.response, "headers", None) or {}
+            pause = pause_asked_for(error.details, headers)
+            raise Transient(reason, pause) from None
+        raise ServiceFailed(reason) from None
+    except ValidationError:  # of base64 that is none; the image was delivered, and is paid
+        raise Refused(_UNDECODABLE, paid=True) from None
+    except (httpx.TransportError, json.JSONDecodeError, errors.UnknownApiResponseError) as error:
+        raise Transient(f"no answer ({type(error).__name__})") from None
+    except GoogleAuthError as error:
+        raise ServiceFailed(_without_keys(str(error))) from None
 
 
 class Gemini:
@@ -87,10 +105,10 @@ class Gemini:
         """Close the connections."""
         self._client.close()
 
+    @_translated()
     def check_model(self) -> None:
         """Raise :class:`ServiceFailed` with the models there are, unless ours is among them."""
-        names = _translate(lambda: [model.name or "" for model in self._client.models.list()])
-        known = {name.rpartition("/")[2] for name in names}
+        known = {(model.name or "").rpartition("/")[2] for model in self._client.models.list()}
         if self._model not in known:
             drawing = sorted(name for name in known if "image" in name or "banana" in name)
             raise ServiceFailed(
@@ -98,16 +116,16 @@ class Gemini:
                 f"{', '.join(drawing) or 'none'}. Choose one with --model."
             )
 
+    @_translated()
     def draw(self, prompt: str) -> Drawing:
         """Ask for one image; raises Refused, Transient or ServiceFailed."""
-
-        def ask() -> types.GenerateContentResponse:
-            return self._client.models.generate_content(
+        return _drawing(
+            self._client.models.generate_content(
                 model=self._model, contents=prompt, config=self._config
             )
+        )
 
-        return _drawing(_translate(ask))
-
+    @_translated()
     def submit(self, title: str, prompts: Mapping[str, str]) -> Job:
         """Start a batch job over prompts by key.
 
@@ -126,34 +144,32 @@ class Gemini:
             for key, prompt in prompts.items()
         ]
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        uploaded = _translate(
-            lambda: self._client.files.upload(
-                file=BytesIO(content),
-                config=types.UploadFileConfig(display_name=title, mime_type="jsonl"),
-            )
+        uploaded = self._client.files.upload(
+            file=BytesIO(content),
+            config=types.UploadFileConfig(display_name=title, mime_type="jsonl"),
         )
-        job = _translate(
-            lambda: self._client.batches.create(
-                model=self._model,
-                src=str(uploaded.name),
-                config=types.CreateBatchJobConfig(display_name=title),
-            )
+        job = self._client.batches.create(
+            model=self._model,
+            src=str(uploaded.name),
+            config=types.CreateBatchJobConfig(display_name=title),
         )
         return _job(job)
 
+    @_translated()
     def job(self, name: str) -> Job:
         """Look at a job."""
-        return _job(_translate(lambda: self._client.batches.get(name=name)))
+        return _job(self._client.batches.get(name=name))
 
+    @_translated()
     def find_job(self, title: str) -> Job | None:
         """Look for a job that was started under this title."""
-        jobs = _translate(lambda: list(self._client.batches.list()))
+        jobs = self._client.batches.list()
         return next((_job(job) for job in jobs if job.display_name == title), None)
 
+    @_translated()
     def fetch(self, job: Job, path: Path) -> None:
         """Download the results of a job that has any."""
-        found = str(job.results)
-        _translate(lambda: self._client.files.download(file=found, destination=str(path)))
+        self._client.files.download(file=str(job.results), destination=str(path))
 
 
 def read_results(path: Path) -> Iterator[tuple[str, Callable[[], Drawing]]]:
@@ -168,11 +184,11 @@ def read_results(path: Path) -> Iterator[tuple[str, Callable[[], Drawing]]]:
             yield str(entry.get("key", "")), partial(_answer, entry)
 
 
+@_translated()
 def _answer(entry: Mapping[str, Any]) -> Drawing:
     if "response" not in entry:
         raise Transient(f"error {entry.get('error', {}).get('code', 'unknown')} in the batch")
-    known = _known(entry["response"])
-    return _drawing(_translate(lambda: types.GenerateContentResponse.model_validate(known)))
+    return _drawing(types.GenerateContentResponse.model_validate(_known(entry["response"])))
 
 
 def _known(response: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,30 +235,10 @@ def _job(job: types.BatchJob) -> Job:
     state = job.state.value if job.state else ""
     return Job(
         name=str(job.name),
-        title=str(job.display_name),
         # The service writes BATCH_STATE_, the SDK JOB_STATE_ for most of them.
         state=state.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_"),
         results=job.dest.file_name if job.dest else None,
     )
-
-
-def _translate(action: Callable[[], Result]) -> Result:
-    """Run a call of the SDK; what it raises becomes one of ours."""
-    try:
-        return action()
-    except errors.APIError as error:
-        reason = _without_keys(f"{error.code} {error.status}: {error.message}")
-        if error.code in (408, 429) or error.code >= 500:
-            headers = getattr(error.response, "headers", None) or {}
-            pause = pause_asked_for(error.details, headers)
-            raise Transient(reason, pause) from None
-        raise ServiceFailed(reason) from None
-    except ValidationError:  # of base64 that is none; the image was delivered, and is paid
-        raise Refused(_UNDECODABLE, paid=True) from None
-    except (httpx.TransportError, json.JSONDecodeError, errors.UnknownApiResponseError) as error:
-        raise Transient(f"no answer ({type(error).__name__})") from None
-    except GoogleAuthError as error:
-        raise ServiceFailed(_without_keys(str(error))) from None
 
 
 def _without_keys(text: str) -> str:

@@ -1,13 +1,12 @@
 """Every attempt that was answered, in ``attempts.jsonl``: what was paid, and what was refused."""
 
-import json
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from training.generate.manifest import read_lines
+from training.generate.manifest import append_line, read_lines
 from training.generate.nanobanana.faults import Stopped
 
 LEDGER = "attempts.jsonl"
@@ -85,8 +84,7 @@ class Ledger:
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with self._lock:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+            append_line(self._path, entry)
             self._count(entry)
 
     def _count(self, entry: dict[str, Any]) -> None:

@@ -20,7 +20,6 @@ from training.generate.nanobanana.ledger import IMAGE
 from training.generate.nanobanana.online import draw_online
 from training.generate.nanobanana.session import Session
 from training.generate.nanobanana.settings import NanoBananaSettings
-from training.generate.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +46,6 @@ class Outcome:
     refusals: Counter[str]
     spent: float
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What a run would ask: prompts by request, and US$ if none is refused (None: not known)."""
-
-    prompts: dict[str, str]
-    cost: float | None
 
 
 def generate(
@@ -85,7 +76,7 @@ def generate(
     ValueError
         If ``folder`` holds another data set, or another run works on it, or templates are wrong.
     """
-    plan = _plan(pairs, seed, settings)
+    plan = settings.plan(pairs, seed)
     check_lock(folder, plan.generation)
     with closing(Gemini(settings)) as gemini, _alone(folder):
         # Before the folder is locked: a wrong model must not be what it is locked to.
@@ -97,26 +88,6 @@ def generate(
             session.bar.close()
             outcome = _finish(session)
     return outcome
-
-
-def estimate(folder: Path, *, pairs: int, seed: int, settings: NanoBananaSettings) -> Estimate:
-    """Put into words what :func:`generate` would ask, without asking or writing anything."""
-    plan = _plan(pairs, seed, settings)
-    names = plan.missing(folder, settings.max_images)
-    cost = None if settings.cost is None else len(names) * settings.cost
-    return Estimate(prompts={name: plan.prompt(name)[1] for name in names}, cost=cost)
-
-
-def _plan(pairs: int, seed: int, settings: NanoBananaSettings) -> Plan:
-    return Plan.draw(
-        pairs,
-        seed,
-        settings.templates,
-        generator="nano-banana",
-        model=settings.model,
-        aspect_ratio=settings.aspect_ratio,
-        image_size=settings.image_size,
-    )
 
 
 @contextmanager
@@ -136,8 +107,8 @@ def _finish(session: Session) -> Outcome:
     manifest = session.archive.write_pairs(requests)
     refusals = session.ledger.outcomes.copy()
     del refusals[IMAGE]
-    images = sum(name in session.archive for name in requests)
-    given_up = sum(name not in session.archive and not session.open_for(name) for name in requests)
+    images = sum(name in session.archive.rows for name in requests)
+    given_up = len(requests) - images - sum(map(session.open_for, requests))
     reason = session.reason
     if not reason and given_up:
         reason = f"{given_up} requests were refused {session.settings.refusals} times"

@@ -41,7 +41,7 @@ class Session:
         archive = Archive(folder, plan.generation)
         ledger = Ledger(folder, settings.cost or 0.0, settings.max_cost)
         bar = tqdm(
-            total=len(plan.requests), initial=len(archive), unit="image", disable=not progress
+            total=len(plan.requests), initial=len(archive.rows), unit="image", disable=not progress
         )
         return cls(plan, settings, archive, ledger, bar)
 
@@ -49,7 +49,7 @@ class Session:
         """Requests to be asked for now, in order; sets ``reason`` where a bound cuts them."""
         names = [name for name in self.plan.requests if self.open_for(name)]
         if self.settings.max_images is not None:
-            left = max(self.settings.max_images - len(self.archive), 0)
+            left = max(self.settings.max_images - len(self.archive.rows), 0)
             if left < len(names):
                 self.reason = f"--max-images {self.settings.max_images} reached"
             names = names[:left]
@@ -58,7 +58,7 @@ class Session:
     def open_for(self, name: str) -> bool:
         """Whether the image is not there yet and was not refused too often."""
         refused = self.ledger.refusals(name)
-        return name not in self.archive and refused < self.settings.refusals
+        return name not in self.archive.rows and refused < self.settings.refusals
 
     def keep(self, name: str, wording: int, drawing: Drawing) -> None:
         """Write an image with its record; raises :class:`Refused` if it cannot be decoded."""
@@ -82,4 +82,4 @@ class Session:
             f"US$ {self.ledger.spent:.2f}, {refused} refused, {self.retry.faults} faults",
             refresh=False,
         )
-        self.bar.update(len(self.archive) - self.bar.n)
+        self.bar.update(len(self.archive.rows) - self.bar.n)

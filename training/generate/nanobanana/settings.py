@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.generate.plan import Plan
 from training.generate.prompt import FOLDER
 
 DEFAULT_MODEL = "gemini-nano-banana-2.1"  # generally available since 2026-10-06
@@ -75,6 +76,18 @@ class NanoBananaSettings:
             raise ValueError("--job names a batch job: give --batch too")
         if self.max_cost is not None and self.cost is None:
             raise ValueError(f"the price of {self.model} is not known: give --price too")
+
+    def plan(self, pairs: int, seed: int) -> Plan:
+        """Every request of the data set."""
+        return Plan.draw(
+            pairs,
+            seed,
+            self.templates,
+            generator="nano-banana",
+            model=self.model,
+            aspect_ratio=self.aspect_ratio,
+            image_size=self.image_size,
+        )
 
     @property
     def cost(self) -> float | None:

@@ -12,7 +12,6 @@ from tests.training.generate.nanobanana.run import PRICE, ask, quick, table
 from training.cli.main import cli
 from training.generate.manifest import DatasetMismatch
 from training.generate.nanobanana.faults import ServiceFailed
-from training.generate.nanobanana.run import estimate
 
 
 class TestBounds:
@@ -59,16 +58,17 @@ class TestBounds:
     ) -> None:
         monkeypatch.delenv("GEMINI_API_KEY")
         folder = tmp_path / "data"
-        expected = estimate(folder, pairs=10, seed=1, settings=quick(batch=True))
-        assert len(expected.prompts) == 20
-        assert expected.cost == pytest.approx(20 * PRICE / 2)
+        settings = quick(batch=True)
+        expected = settings.plan(10, 1).missing_prompts(folder, settings.max_images)
+        assert len(expected) == 20
+        assert settings.cost == pytest.approx(PRICE / 2)
         assert not folder.exists()
         assert not server.calls
         monkeypatch.setenv("GEMINI_API_KEY", KEY)
         ask(folder, pairs=10, max_images=4)
-        rest = estimate(folder, pairs=10, seed=1, settings=quick(max_images=10))
-        assert list(rest.prompts) == list(expected.prompts)[4:10]
-        assert set(server.prompts) <= set(expected.prompts.values())
+        rest = settings.plan(10, 1).missing_prompts(folder, 10)
+        assert list(rest) == list(expected)[4:10]
+        assert set(server.prompts) <= set(expected.values())
 
 
 class TestBeforeTheFirstImage:
