@@ -4,11 +4,11 @@ Exit status: 0 done; 1 stopped by an error (``score`` continues when run again);
 3 ``score`` finished and at least one image has an error code instead of a probability.
 """
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +259,7 @@ def _warn(sentences: Sequence[str]) -> None:
 @contextmanager
 def _bar(images: int, done: int) -> Iterator[Advance]:
     """Moves on and counts the images without a reading."""
-    errors = count(1)
+    errors = itertools.count(1)
     with tqdm(total=images, initial=done, unit="image", disable=None) as bar:
 
         def advance(found: Score) -> None:

@@ -140,6 +140,7 @@ def _group(
 ) -> Group:
     first = models[0].table.loc[chosen]
     labels = first["label"].to_numpy(np.int64)
+    resampling = resampling_of(first, method)
     # Patients, weights and strata are the first one's; the others need not have the columns.
     shared = {name: first[name] for name in (method.patient, method.weights) if name is not None}
     entries = []
@@ -152,7 +153,7 @@ def _group(
     pairs: tuple[Pair, ...] = ()
     if np.unique(labels).size == 2:
         scores = {c.label: c.table.loc[chosen, "probability"].to_numpy(np.float64) for c in models}
-        pairs = _pairs(labels, scores, resampling_of(first, method))
+        pairs = _pairs(labels, scores, resampling)
     return Group(entries=tuple(entries), pairs=pairs)
 
 
