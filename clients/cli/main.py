@@ -21,7 +21,6 @@ from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
 from clients.cli.deidentify import deidentify
 from clients.cli.evaluate import compare, evaluate
-from clients.cli.node import node
 from clients.cli.report import report
 from clients.cli.terminal import (
     NOTICE,
@@ -286,6 +285,5 @@ def _every_image(dataset: Path) -> Dataset:
 cli.add_command(calibrate)
 cli.add_command(evaluate)
 cli.add_command(compare)
-cli.add_command(node)
 cli.add_command(deidentify)
 cli.add_command(report)
