@@ -23,6 +23,8 @@ class OneLineErrors(click.Group):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # `| head` has seen enough: click ends without a word
+            raise
         except (ReadingError, ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

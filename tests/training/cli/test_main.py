@@ -1,3 +1,4 @@
+import errno
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from tests.training.model_run import Run
+from training.cli.console import OneLineErrors
 from training.cli.main import cli
 
 
@@ -88,3 +90,20 @@ def test_a_run_that_is_not_there_is_one_line(packaged: Run, tmp_path: Path, comm
     assert result.exit_code == 1
     assert result.output.startswith("Error: ")
     assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(BrokenPipeError(errno.EPIPE, "gone"), ""), (OSError("full"), "Error: full\n")],
+)
+def test_a_closed_pipe_is_no_error_worth_a_line(error: OSError, said: str) -> None:
+    @click.group(cls=OneLineErrors)
+    def group() -> None:
+        pass
+
+    @group.command()
+    def fails() -> None:
+        raise error
+
+    result = CliRunner().invoke(group, ["fails"])
+    assert (result.exit_code, result.output) == (1, said)
