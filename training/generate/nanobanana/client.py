@@ -127,12 +127,13 @@ class Gemini:
                 f"there is no key: set {' or '.join(reversed(KEYS))} in the environment"
             )
         limits = httpx.Limits(max_connections=settings.concurrency)
+        self._http = httpx.AsyncClient(limits=limits, follow_redirects=False)
         options = types.HttpOptions(
             timeout=round(settings.timeout * 1000),
             # Objects of httpx choose it among the SDK's HTTP libraries; with aiohttp the SDK sends
             # a request again by itself. One that follows a redirect may be paid for twice, too.
             client_args={"limits": limits},
-            httpx_async_client=httpx.AsyncClient(limits=limits, follow_redirects=False),
+            httpx_async_client=self._http,
         )
         try:
             self._client = genai.Client(enterprise=settings.vertex, http_options=options)
@@ -144,7 +145,7 @@ class Gemini:
 
     def close(self) -> None:
         """Close the connections."""
-        self._whole(self._client.aio.aclose())
+        self._whole(self._http.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

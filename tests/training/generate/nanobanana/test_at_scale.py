@@ -113,6 +113,8 @@ def test_300_images_one_by_one_with_a_kill_in_the_middle(
     assert {name: records[name]["sha256"] for name in had} == had
     assert len(faulty.delivered) - 2 * PAIRS == delivered - len(had)  # none twice but those lost
     share = faulty.faults.total() - faulty.faults[""]
+    paid = [entry for entry in attempts(runs.folder) if entry["cost"]]
+    assert len(paid) >= len(faulty.paid)  # also those of the run that was killed
     assert 0.08 < share / faulty.faults.total() < 0.25
     assert set(faulty.faults) >= set(LOOKS)
     assert faulty.busiest <= CONCURRENCY
