@@ -63,6 +63,7 @@ class GeminiServer(ThreadingHTTPServer):
         self.jobs: dict[str, dict[str, Any]] = {}
         self.looks_until_done = 2  # looks at a batch job before it succeeds; -1 for never
         self.batch_state = "SUCCEEDED"
+        self.torn = ""  # a line before the results of a job
 
     @property
     def url(self) -> str:
@@ -101,6 +102,9 @@ class GeminiServer(ThreadingHTTPServer):
             return {"candidates": [{"finishReason": fault}], "modelVersion": VERSION}
         if fault == "text only":
             return _response([{"text": "I cannot draw that."}])
+        if fault == "two images":
+            images = [{"mimeType": "image/png", "data": self._deliver("")} for _ in range(2)]
+            return _response([{"inlineData": image} for image in images])
         data = self._deliver(fault)
         image = {"mimeType": "image/png", "data": data}
         draft = {"inlineData": image | {"data": "ZHJhZnQ="}, "thought": True}
@@ -126,7 +130,9 @@ class GeminiServer(ThreadingHTTPServer):
         results = [self._result(json.loads(line)) for line in lines]
         with self.lock:
             number = len(self.jobs) + 1
-            self.files[f"results-{number}"] = "\n".join(map(json.dumps, results)).encode()
+            self.files[f"results-{number}"] = "\n".join(
+                [*([self.torn] if self.torn else []), *map(json.dumps, results)]
+            ).encode()
             self.jobs[f"batches/{number}"] = {
                 "title": batch["displayName"],
                 "model": model,

@@ -89,6 +89,28 @@ class TestConversion:
         assert rows.delivered[3] == ""
         assert len(list(aside(tmp_path).iterdir())) == 3
 
+    def test_keeps_every_image_of_an_answer(self, server: GeminiServer, tmp_path: Path) -> None:
+        server.script = ["two images"]
+        assert ask(tmp_path, pairs=1).images == 2
+        assert len(server.paid) == 3
+        assert server.paid <= kept(tmp_path)
+
+    def test_keeps_a_job_s_image_of_what_was_asked_for_meanwhile(
+        self, server: GeminiServer, tmp_path: Path
+    ) -> None:
+        ask(tmp_path / "lost", pairs=1, batch=True)
+        ask(tmp_path / "new", pairs=1)
+        assert ask(tmp_path / "new", pairs=1, batch=True, job="batches/1").aside is not None
+        assert len(server.paid) == 4
+        assert server.paid <= kept(tmp_path / "new")
+
+    def test_keeps_results_of_a_job_that_cannot_be_read(
+        self, server: GeminiServer, tmp_path: Path
+    ) -> None:
+        server.torn = '{"key": "'
+        assert ask(tmp_path, pairs=1, batch=True).images == 2
+        assert (aside(tmp_path) / "batches-1.jsonl").read_text().startswith(server.torn)
+
     def test_what_comes_right_leaves_nothing_beside(
         self, server: GeminiServer, tmp_path: Path
     ) -> None:
