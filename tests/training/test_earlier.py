@@ -177,7 +177,7 @@ class TestDataSet:
 
     def test_of_nano_banana_keeps_its_costs_and_jobs(self, tmp_path: Path) -> None:
         shutil.copytree(EARLIER / "nano-banana", tmp_path, dirs_exist_ok=True)
-        ledger = Ledger(tmp_path, 0.5, None)
+        ledger = Ledger(tmp_path, 0.5, None, "gemini", ())
         assert (ledger.spent, ledger.refusals("r1")) == (0.5, 1)
         assert ledger.knows("batches/1", "r1", 1)
         assert Jobs(tmp_path).waiting() == {"nanocxr-2": "batches/2"}

@@ -68,13 +68,21 @@ _OPTIONS = (
         type=_positive,
     ),
     _option(
+        "--max-unusable",
+        "nano-banana: stop at so many useless answers among the last four times as many.  "
+        "[default: 10]",
+        type=_number,
+    ),
+    _option(
         "--refusals",
         "nano-banana: give a request up when refused so often.  [default: 4]",
         type=_number,
     ),
     _option("--retries", "nano-banana: repetitions after a fault.  [default: 8]", type=_number),
     _option("--backoff", "nano-banana: seconds, first pause.  [default: 1]", type=_positive),
-    _option("--timeout", "nano-banana: seconds for an answer.  [default: 180]", type=_positive),
+    _option(
+        "--timeout", "nano-banana: seconds for a whole answer.  [default: 180]", type=_positive
+    ),
     _option(
         "--poll", "nano-banana: seconds between looks at a job.  [default: 30]", type=_positive
     ),
@@ -171,6 +179,8 @@ def _nano_banana(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> 
     outcome = ask(folder, pairs=pairs, seed=seed, settings=settings)
     refusals = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.refusals.items()))
     click.echo(f"refused: {refusals or 'none'}; spent: US$ {outcome.spent:.4f}", err=True)
+    if outcome.aside is not None:
+        click.echo(f"delivered, but not in the data set as it came: {outcome.aside}", err=True)
     _finish(outcome.manifest, outcome.images, outcome.wanted, outcome.reason)
 
 

@@ -21,10 +21,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -32,7 +32,6 @@ from service.errors import ReadingError
 from service.files import replace_file, sha256
 from service.imaging.decode import Limits, decode
 from service.imaging.dicom.grayscale import COLOUR_WARNING
-from service.imaging.radiograph import FloatImage
 from service.model.manifest import Manifest
 from training.curate.crop import crop, crop_mask
 from training.curate.quality import Fault, find_fault
@@ -40,11 +39,14 @@ from training.curate.report import write_report
 from training.curate.similar import embed, fingerprint, near_duplicates, outliers
 from training.curate.watermark import Sparkle, confirm, find_sparkle
 from training.fit.dataset import load_mask
+from training.generate.alike import alike
+from training.generate.delivered import grey
 from training.generate.manifest import (
     GENERATION,
     MANIFEST,
     Record,
     append_line,
+    generations,
     lock_folder,
     read_lines,
     write_manifest,
@@ -56,7 +58,7 @@ SCAN = "scan.jsonl"
 REJECTED = "rejected.parquet"
 REPORT = "report.html"
 RULES = (
-    "54624439407a"  # change it with whatever curates otherwise: what was curated is refused then
+    "7d0c1be64a52"  # change it with whatever curates otherwise: what was curated is refused then
 )
 
 Size = tuple[int, int]  # rows, columns
@@ -108,7 +110,9 @@ def curate(source: Path, out: Path, *, model: Path | None = None, progress: bool
         _curate_one(source, out, row, places)
         for row in tqdm(rows, desc="crop", unit="image", disable=quiet)
     ]
-    kept, rejected = _judge_together(out, records, model)
+    # Without lesions both halves of a pair are one picture on purpose.
+    lesions = all(asked.get("lesion", True) for asked in generations(source))
+    kept, rejected = _judge_together(out, records, model, lesions=lesions)
     columns = sorted({name for record in records for name in record})
     table: Any = pd.DataFrame.from_records(rejected, columns=columns)
     replace_file(out / REJECTED, table.to_parquet(index=False))
@@ -137,10 +141,6 @@ def _parameters(source: Path, model: Path | None) -> dict[str, object]:
     return {"curated": generation, "rules": RULES, "model": digest}
 
 
-def _grey(radiograph: FloatImage) -> GreyImage:
-    return np.asarray(np.round(radiograph * 255), np.uint8)
-
-
 def _scan(source: Path, out: Path, rows: Sequence[Record], *, quiet: bool) -> list[dict[str, Any]]:
     """Size and likeliest watermark of every image that can be decoded."""
     done = {line["sha256"]: line for line in read_lines(out / SCAN)}
@@ -154,11 +154,11 @@ def _scan(source: Path, out: Path, rows: Sequence[Record], *, quiet: bool) -> li
 
 def _scan_one(path: Path) -> dict[str, Any]:
     try:
-        grey = _grey(decode(path.read_bytes(), Limits()).pixels)
+        image = grey(decode(path.read_bytes(), Limits()).pixels)
     except ReadingError:
         return {"size": None, "sparkle": None}
-    found = find_sparkle(grey)
-    return {"size": grey.shape, "sparkle": found and astuple(found)}
+    found = find_sparkle(image)
+    return {"size": image.shape, "sparkle": found and astuple(found)}
 
 
 def _watermarks(lines: Iterable[Mapping[str, Any]]) -> dict[Size, list[Sparkle]]:
@@ -200,11 +200,11 @@ def _crop_one(
         radiograph = decode((source / str(row["path"])).read_bytes(), Limits())
     except ReadingError as error:
         return _rejection(Fault(reason="unreadable", detail=str(error)))
-    grey = _grey(radiograph.pixels)
-    cropped = crop(grey, places[grey.shape[0], grey.shape[1]])
+    image = grey(radiograph.pixels)
+    cropped = crop(image, places[image.shape[0], image.shape[1]])
     facts: Record = {
-        "raw_rows": grey.shape[0],
-        "raw_columns": grey.shape[1],
+        "raw_rows": image.shape[0],
+        "raw_columns": image.shape[1],
         **{f"crop_{edge}": at for edge, at in asdict(cropped.box).items()},
         "watermark": cropped.watermark,
         "rows": cropped.pixels.shape[0],
@@ -218,8 +218,8 @@ def _crop_one(
     content = encode_png(cropped.pixels)
     replace_file(out / "images" / name, content)
     if row["mask"]:
-        mask = _grey(load_mask(source / str(row["mask"])))
-        small = crop_mask(mask, cropped.box, grey.shape[0], grey.shape[1])
+        mask = grey(load_mask(source / str(row["mask"])))
+        small = crop_mask(mask, cropped.box, image.shape[0], image.shape[1])
         replace_file(out / "masks" / name, encode_png(small))
     return facts | {
         "path": f"images/{name}",
@@ -236,7 +236,7 @@ def _rejection(fault: Fault) -> Record:
 
 
 def _judge_together(
-    out: Path, records: Sequence[Record], model: Path | None
+    out: Path, records: Sequence[Record], model: Path | None, *, lesions: bool
 ) -> tuple[list[Record], list[Record]]:
     """Kept and rejected records: also what only all images can show, and partners of rejected."""
     faults: dict[int, Fault] = {
@@ -253,6 +253,9 @@ def _judge_together(
         detail = f"{bits} of 256 bits differ from {other}"
         faults[good[i]] = Fault(reason="near duplicate", detail=detail)
     good = [i for i in good if i not in faults]
+    if lesions:
+        faults |= _same_pictures(out, records, good)
+        good = [i for i in good if i not in faults]
     if model is not None and good:
         far = outliers(embed(model, [out / str(records[i]["path"]) for i in good]))
         for i, deviations in far.items():
@@ -263,6 +266,27 @@ def _judge_together(
         record | (asdict(faults[i]) if i in faults else {}) for i, record in enumerate(records)
     ]
     return [r for r in final if not r["reason"]], [r for r in final if r["reason"]]
+
+
+def _same_pictures(out: Path, records: Sequence[Record], good: Sequence[int]) -> dict[int, Fault]:
+    """Fault of each image that shows what an earlier one of its group and the other label does."""
+    groups: dict[object, list[int]] = {}
+    for i in good:
+        groups.setdefault(records[i]["group"], []).append(i)
+    faults = {}
+    for group in groups.values():
+        for earlier, i in combinations(group, 2):
+            if records[earlier]["label"] == records[i]["label"]:
+                continue
+            one, other = (_written(out / str(records[n]["path"])) for n in (earlier, i))
+            if alike(one, other):
+                detail = f"no lesion tells it from {records[earlier]['raw_path']}"
+                faults[i] = Fault(reason="same picture", detail=detail)
+    return faults
+
+
+def _written(path: Path) -> GreyImage:
+    return grey(decode(path.read_bytes(), Limits()).pixels)
 
 
 def _reject_partners(records: Sequence[Record], faults: dict[int, Fault]) -> None:

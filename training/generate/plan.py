@@ -51,6 +51,12 @@ class Plan:
         requests = {request.digest(**common): request for request in drawn}
         return cls(requests=requests, templates=words, generation=common, seed=seed)
 
+    def partners(self) -> dict[str, str]:
+        """The other half of each request's pair."""
+        names = list(self.requests)
+        pairs = list(zip(names[::2], names[1::2], strict=True))
+        return dict(pairs) | {second: first for first, second in pairs}
+
     def prompt(self, name: str, refusals: int = 0) -> tuple[int, str]:
         """Wording and prompt of a request after so many refusals.
 

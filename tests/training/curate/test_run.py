@@ -105,6 +105,19 @@ class TestRun:
         assert (done.kept, done.rejected) == (len(kept), len(rejected)) == (8, 12)
         assert kept.groupby("group")["label"].nunique().eq(2).all()
 
+    def test_a_pair_without_a_lesion_is_rejected_unless_it_is_to_have_none(
+        self, tmp_path: Path, good: list[Film]
+    ) -> None:
+        copy = np.clip(good[2].pixels * 0.9 + 8, 0, 255).astype(np.uint8)
+        raw = write_set(tmp_path / "raw", good[:4], {1: good[0].pixels, 3: copy})
+        with pytest.raises(ValueError, match="no image"):
+            curate(raw, tmp_path / "out", progress=False)
+        rejected = pd.read_parquet(tmp_path / "out" / "rejected.parquet")
+        assert rejected["reason"].tolist() == ["partner", "same picture"] * 2
+        assert rejected["detail"][1] == "no lesion tells it from images/000.png"
+        (raw / "generation.json").write_text('{"generator": "phantom", "lesion": false}')
+        assert curate(raw, tmp_path / "leak", progress=False).kept == 4
+
     def test_records_the_box_and_crops_the_mask(self, tmp_path: Path, good: list[Film]) -> None:
         framed = add_frame(good[1].pixels, 14, 48, "Chest PA")
         raw = write_set(tmp_path / "raw", good[:2], {1: framed})

@@ -5,6 +5,9 @@
     <folder>/jobs.jsonl      what became of every job; a later run goes on from there
     <folder>/results.jsonl   the results of the job that is being collected, then deleted
 
+What comes back is judged before much more is paid: a job has as many requests as the run has kept
+images, and ``max_unusable`` at first.
+
 A job is noted before it is submitted, under a title of our own: where a run is killed before it
 learns the job's name, the next one finds the job by that title instead of paying for another.
 """
@@ -76,6 +79,10 @@ def draw_in_batches(session: Session, gemini: Gemini) -> None:
         answers = sum(_collect_waiting(session, gemini, jobs))
         idle = idle + 1 if had_jobs and not answers else 0
         names = _affordable(session)
+        if session.brake.pulled():
+            session.reason = session.brake.reason()
+            return
+        names = names[: max(session.brake.room(), session.brake.kept)]
         if not names:
             return
         if idle == IDLE_ROUNDS:
@@ -97,7 +104,7 @@ def _submit(session: Session, gemini: Gemini, jobs: Jobs, names: list[str]) -> N
     """Start one job; its keys hold request and wording."""
     prompts = {}
     for name in names:
-        wording, prompt = session.plan.prompt(name, session.ledger.refusals(name))
+        wording, prompt = session.plan.prompt(name, session.ledger.rewordings(name))
         prompts[f"{name}:{wording}"] = prompt
     title = f"nanocxr-{uuid4().hex[:16]}"
     jobs.note(title, "submitting")
@@ -137,14 +144,19 @@ def _collect(session: Session, gemini: Gemini, job: Job) -> int:
         return 0
     path = session.archive.folder / RESULTS
     session.retry.call(lambda: gemini.fetch(job, path))
-    answers, strangers = 0, 0
+    answers, strangers, unreadable = 0, 0, 0
     for key, answer in read_results(path):
         name, _, wording = key.partition(":")
-        if name not in session.plan.requests:
+        if not name:
+            unreadable += 1
+        elif name not in session.plan.requests:
             strangers += 1
         else:
             answers += _take(session, job, name, int(wording), answer)
-    path.unlink()
+    if unreadable:
+        session.aside.keep_file(path, f"{job.name.replace('/', '-')}.jsonl")
+    else:
+        path.unlink()
     if strangers:
         raise ValueError(
             f"{strangers} images of {job.name} belong to another design: ask for at least as many "
@@ -159,15 +171,18 @@ def _take(
     """Keep one answer of a job unless an earlier run did; False where the line is a fault."""
     if session.ledger.knows(job.name, name, wording):
         return True
+    fault: Refused | None = None
     try:
         drawing = answer()
-        if name not in session.archive.rows:
+        if name in session.archive.rows:  # asked for one by one meanwhile
+            session.aside.keep(name, drawing.content)
+        else:
             session.keep(name, wording, drawing)
     except Refused as refusal:
-        session.settle(name, wording, refusal, job.name)
+        fault = refusal
     except Transient:
         session.retry.faults += 1
         return False
-    else:
-        session.settle(name, wording, None, job.name)
+    session.settle(name, wording, fault, job=job.name)
+    session.brake.book(fault)
     return True

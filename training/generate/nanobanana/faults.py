@@ -4,8 +4,9 @@
 
     ServiceFailed    nothing can be had until something is put right; ends the run
     └── Transient    a fault that passes: the same attempt is repeated, so many times
-    Refused          an answer without a usable image; asked again in another wording
-    Stopped          the user or the budget ends the run
+    Refused          the service draws no image for this wording; asked again in another
+    └── Unusable     an answer that is of no use and says nothing of the wording
+    Stopped          the user, the budget or the brake ends the run
 """
 
 import random
@@ -28,22 +29,46 @@ class ServiceFailed(ConnectionError):
 class Transient(ServiceFailed):
     """A fault that passes.
 
-    ``pause`` is what the server asks for, in seconds; 0 if it does not.
+    Attributes
+    ----------
+    pause
+        What the server asks for, in seconds; 0 if it does not.
+    accepted
+        Whether the request was taken, unlike one that the service turns away with an error.
+    paid
+        Whether an image may have been drawn, and be billed, that never came.
     """
 
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, pause: float = 0.0, *, accepted: bool = False, paid: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.pause = pause
+        self.accepted = accepted or paid
+        self.paid = paid
 
 
 class Refused(Exception):
-    """An answer without a usable image; ``paid`` if an image was delivered all the same."""
+    """The service draws no image for this wording, by its rules."""
 
-    def __init__(self, reason: str, *, paid: bool = False) -> None:
+    paid = False
+
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.paid = paid
+
+
+class Unusable(Refused):
+    """An answer of no use, which the same words may not get again.
+
+    ``content`` is what was delivered, and is paid for; empty where nothing was.
+    """
+
+    def __init__(self, reason: str, content: bytes = b"") -> None:
+        super().__init__(reason)
+        self.content = content
+        self.paid = bool(content)
 
 
 class Stopped(Exception):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import partial
 
 from training.generate.nanobanana.client import Gemini
@@ -48,26 +49,30 @@ def _keep_busy(
                 future.result()
                 in_a_row = 0
             except Stopped as stop:
-                stopped = session.reason = str(stop)
+                stopped = str(stop)
             except Transient as fault:
                 failed += 1
                 in_a_row += 1
                 session.reason = f"{failed} requests failed after all retries: {fault.reason}"
                 if in_a_row > session.settings.concurrency:
                     raise ServiceFailed(session.reason) from None
+    session.reason = stopped or session.reason
 
 
 def _draw(session: Session, gemini: Gemini, name: str) -> None:
     """Ask until there is an image or the request was refused too often."""
     while session.open_for(name):
-        wording, prompt = session.plan.prompt(name, session.ledger.refusals(name))
-        session.ledger.reserve()
+        wording, prompt = session.plan.prompt(name, session.ledger.rewordings(name))
+        with suppress(Refused):  # it is entered, and asked for in another wording
+            session.retry.call(partial(_ask, session, gemini, name, wording, prompt))
+
+
+def _ask(session: Session, gemini: Gemini, name: str, wording: int, prompt: str) -> None:
+    """Ask once, judge the answer and account for it: only then has the brake room for the next."""
+    with session.brake.attempt(), session.ledger.attempt(name, wording) as attempt:
         try:
-            drawing = session.retry.call(partial(gemini.draw, prompt))
-            session.keep(name, wording, drawing)
-        except Refused as refusal:
-            session.settle(name, wording, refusal)
-        else:
-            session.settle(name, wording, None)
-        finally:
-            session.ledger.release()
+            session.keep(name, wording, gemini.draw(prompt))
+        except (Refused, Transient) as fault:
+            session.settle(name, wording, fault, attempt=attempt)
+            raise
+        session.settle(name, wording, None, attempt=attempt)

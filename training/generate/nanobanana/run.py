@@ -36,6 +36,8 @@ class Outcome:
         Refused answers of all runs, by reason.
     spent
         US$ of all runs.
+    aside
+        Folder of what was delivered and is not in the data set as it came; None where all is.
     reason
         Why the run ended early; empty otherwise.
     """
@@ -45,6 +47,7 @@ class Outcome:
     wanted: int
     refusals: Counter[str]
     spent: float
+    aside: Path | None
     reason: str
 
 
@@ -54,7 +57,7 @@ def generate(
     """Ask for every image that is missing in ``folder``.
 
     An image that is there is never asked for again. A run that is killed loses at most the answers
-    in flight: ``concurrency`` of them, and none of a batch job.
+    in flight: ``concurrency`` of them, and none of a batch job. They count as paid.
 
     Parameters
     ----------
@@ -109,8 +112,12 @@ def _finish(session: Session) -> Outcome:
     del refusals[IMAGE]
     images = sum(name in session.archive.rows for name in requests)
     given_up = len(requests) - images - sum(map(session.open_for, requests))
-    reason = session.reason
-    if not reason and given_up:
+    reason, aside = session.reason, session.aside.close()
+    if session.brake.pulled():
+        reason = f"{session.brake.reason()}, at US$ {session.ledger.wasted:.4f}"
+        if aside is not None:
+            reason += f"; look at {aside}"
+    elif not reason and given_up:
         reason = f"{given_up} requests were refused {session.settings.refusals} times"
     return Outcome(
         manifest=manifest,
@@ -118,5 +125,6 @@ def _finish(session: Session) -> Outcome:
         wanted=len(requests),
         refusals=refusals,
         spent=session.ledger.spent,
+        aside=aside,
         reason=reason,
     )

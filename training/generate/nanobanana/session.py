@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 from tqdm import tqdm
 
-from service.errors import ReadingError
+from service.files import sha256
+from service.imaging.decode import Limits, decode
+from training.generate.alike import alike
 from training.generate.archive import Archive
+from training.generate.delivered import Taken, UnfitImage, grey, take
+from training.generate.nanobanana.aside import Aside
+from training.generate.nanobanana.brake import Brake
 from training.generate.nanobanana.client import Drawing
-from training.generate.nanobanana.faults import Refused, RetryPolicy
+from training.generate.nanobanana.faults import Refused, RetryPolicy, Transient, Unusable
 from training.generate.nanobanana.ledger import IMAGE, Ledger
 from training.generate.nanobanana.settings import NanoBananaSettings
 from training.generate.plan import Plan
@@ -23,15 +28,21 @@ class Session:
     plan: Plan
     settings: NanoBananaSettings
     archive: Archive
+    aside: Aside
     ledger: Ledger
     bar: Any
     stop: Event = field(default_factory=Event)
     retry: RetryPolicy = field(init=False)
+    brake: Brake = field(init=False)
+    partners: dict[str, str] = field(init=False)  # other halves of pairs
     reason: str = ""  # why the run ended early
+    _judging: Lock = field(default_factory=Lock)  # halves are compared, large images decoded
 
     def __post_init__(self) -> None:
         settings = self.settings
         self.retry = RetryPolicy(settings.retries, settings.backoff, self.stop)
+        self.brake = Brake(settings.max_unusable, self.stop)
+        self.partners = self.plan.partners()
 
     @classmethod
     def open(
@@ -39,11 +50,12 @@ class Session:
     ) -> "Session":
         """Lock the folder to the plan and show what is there."""
         archive = Archive(folder, plan.generation)
-        ledger = Ledger(folder, settings.cost or 0.0, settings.max_cost)
+        price, limit = settings.cost or 0.0, settings.max_cost
+        ledger = Ledger(folder, price, limit, settings.mode, archive.rows)
         bar = tqdm(
             total=len(plan.requests), initial=len(archive.rows), unit="image", disable=not progress
         )
-        return cls(plan, settings, archive, ledger, bar)
+        return cls(plan, settings, archive, Aside(folder), ledger, bar)
 
     def missing(self) -> list[str]:
         """Requests to be asked for now, in order; sets ``reason`` where a bound cuts them."""
@@ -61,25 +73,51 @@ class Session:
         return name not in self.archive.rows and refused < self.settings.refusals
 
     def keep(self, name: str, wording: int, drawing: Drawing) -> None:
-        """Write an image with its record; raises :class:`Refused` if it cannot be decoded."""
+        """Write an image with its record; raises :class:`Unusable` for one that is not fit."""
+        for other in drawing.others:
+            self.aside.keep(name, other)
         facts = self.plan.facts(name, wording) | {
             "model": self.settings.model,
             "model_version": drawing.model_version,
             "mode": self.settings.mode,
         }
-        try:
-            self.archive.save(name, drawing.content, facts)
-        except ReadingError:
-            raise Refused("undecodable image", paid=True) from None
+        with self._judging:
+            try:
+                taken = take(drawing.content, aspect=self.settings.aspect)
+                self._check_new(name, taken)
+            except UnfitImage as unfit:
+                raise Unusable(unfit.reason, drawing.content) from None
+            facts["delivered"] = ""
+            if taken.content != drawing.content:
+                facts["delivered"] = self.aside.keep(name, drawing.content)
+            self.archive.save(name, taken.content, facts)
 
-    def settle(self, name: str, wording: int, refusal: Refused | None, job: str = "") -> None:
-        """Enter one answer in the ledger and show it."""
-        outcome = IMAGE if refusal is None else refusal.reason
-        paid = refusal is None or refusal.paid
-        self.ledger.enter(name, wording, outcome, paid=paid, mode=self.settings.mode, job=job)
+    def settle(
+        self, name: str, wording: int, fault: Refused | Transient | None, **names: str
+    ) -> None:
+        """Enter what came of one attempt in the ledger, keep what is of no use, and show it.
+
+        ``names`` are those of :meth:`Ledger.enter`. An error of the service is no answer.
+        """
+        if isinstance(fault, Transient) and not fault.accepted:
+            return
+        if isinstance(fault, Unusable) and fault.content:
+            names["file"] = self.aside.keep(name, fault.content)
+        self.ledger.enter(name, wording, fault, **names)
         refused = self.ledger.outcomes.total() - self.ledger.outcomes[IMAGE]
         self.bar.set_postfix_str(
             f"US$ {self.ledger.spent:.2f}, {refused} refused, {self.retry.faults} faults",
             refresh=False,
         )
         self.bar.update(len(self.archive.rows) - self.bar.n)
+
+    def _check_new(self, name: str, taken: Taken) -> None:
+        """Refuse an image that the folder has, or the picture that the pair's other half has."""
+        digest = sha256(taken.content)
+        if any(row["sha256"] == digest for row in self.archive.rows.values()):
+            raise UnfitImage("delivered before")
+        row = self.archive.rows.get(self.partners[name])
+        if row is not None:
+            content = (self.archive.folder / str(row["path"])).read_bytes()
+            if alike(grey(decode(content, Limits()).pixels), taken.pixels):
+                raise UnfitImage("the same picture as its pair's other half")

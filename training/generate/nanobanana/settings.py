@@ -1,5 +1,6 @@
 """How Nano Banana is asked, and what it costs."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,15 @@ class NanoBananaSettings:
         Bounds on images and US$ of the whole folder, whatever the number of runs.
     price
         US$ for an image asked online; None takes it from ``PRICES``.
+    max_unusable
+        Answers of no use, among the last four times as many, that end a run.
     refusals
         How often one request may be refused, each time asked in another wording.
     retries
         How often an attempt is repeated after a fault that passes.
     backoff, timeout, poll
-        Seconds: first pause after a fault, longest wait for an answer, between two looks at a job.
+        Seconds: first pause after a fault, longest wait for a whole answer, between two looks at a
+        job.
     """
 
     model: str = DEFAULT_MODEL
@@ -60,6 +64,7 @@ class NanoBananaSettings:
     max_images: int | None = None
     max_cost: float | None = None
     price: float | None = None
+    max_unusable: int = 10
     refusals: int = 4
     retries: int = 8
     backoff: float = 1.0
@@ -67,6 +72,10 @@ class NanoBananaSettings:
     poll: float = 30.0
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", self.aspect_ratio):
+            raise ValueError(
+                f"--aspect-ratio is {self.aspect_ratio!r}; it is width by height, as 4:5"
+            )
         if self.vertex and self.batch:
             raise ValueError(
                 "Vertex AI reads batches from a bucket, which is not supported. "
@@ -76,6 +85,12 @@ class NanoBananaSettings:
             raise ValueError("--job names a batch job: give --batch too")
         if self.max_cost is not None and self.cost is None:
             raise ValueError(f"the price of {self.model} is not known: give --price too")
+
+    @property
+    def aspect(self) -> float:
+        """Width by height of the images."""
+        width, _, height = self.aspect_ratio.partition(":")
+        return int(width) / int(height)
 
     def plan(self, pairs: int, seed: int) -> Plan:
         """Every request of the data set."""

@@ -18,7 +18,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.training.generate.nanobanana.films import LOOKS, film, films
+from tests.training.generate.nanobanana.films import CONVERTED, LOOKS, UNFIT, film, films, rude
 
 KEY = "AIzaTestKeyThatMustNotLeak123"
 MODELS = ("gemini-3.8-flash", "gemini-2.5-flash-image", "gemini-nano-banana-2.1")
@@ -29,6 +29,7 @@ HANG = 12.0  # seconds; longer than the clients of the tests wait
 ERRORS = ("retry-info", "retry-after", "500", "hang", "cut", "half")
 REFUSALS = ("blocked", "no candidates", "IMAGE_SAFETY", "SAFETY", "NO_IMAGE", "text only")
 BROKEN = ("broken base64", "no image inside")  # delivered, and of no use
+NO_ANSWERS = ("redirect", "html", "nothing", "a list", "drip")  # what a proxy may say instead
 
 
 class GeminiServer(ThreadingHTTPServer):
@@ -51,6 +52,7 @@ class GeminiServer(ThreadingHTTPServer):
         self.configs: list[dict[str, Any]] = []
         self.cut_submissions = 0  # answers to submissions that get lost, though the jobs run
         self.delivered: list[str] = []  # SHA-256 of every usable image
+        self.paid: set[str] = set()  # SHA-256 of everything that was delivered
         self.wasted = 0  # images that were delivered broken
         self.too_early = 0  # requests before the pause that was asked for was over
         self.not_before = 0.0
@@ -61,6 +63,7 @@ class GeminiServer(ThreadingHTTPServer):
         self.jobs: dict[str, dict[str, Any]] = {}
         self.looks_until_done = 2  # looks at a batch job before it succeeds; -1 for never
         self.batch_state = "SUCCEEDED"
+        self.torn = ""  # a line before the results of a job
 
     @property
     def url(self) -> str:
@@ -99,19 +102,27 @@ class GeminiServer(ThreadingHTTPServer):
             return {"candidates": [{"finishReason": fault}], "modelVersion": VERSION}
         if fault == "text only":
             return _response([{"text": "I cannot draw that."}])
-        if fault in BROKEN:
-            with self.lock:
-                self.wasted += 1
-            data = (
-                "!!no base64!!" if fault == "broken base64" else base64.b64encode(b"GIF").decode()
-            )
-            return _response([{"inlineData": {"mimeType": "image/png", "data": data}}])
-        with self.lock:
-            content = film(len(self.delivered), fault)
-            self.delivered.append(sha256(content).hexdigest())
-        image = {"mimeType": "image/png", "data": base64.b64encode(content).decode()}
+        if fault == "two images":
+            images = [{"mimeType": "image/png", "data": self._deliver("")} for _ in range(2)]
+            return _response([{"inlineData": image} for image in images])
+        data = self._deliver(fault)
+        image = {"mimeType": "image/png", "data": data}
         draft = {"inlineData": image | {"data": "ZHJhZnQ="}, "thought": True}
         return _response([{"text": "Here you are."}, draft, {"inlineData": image}])
+
+    def _deliver(self, fault: str) -> str:
+        """An image in base64, or what stands for one."""
+        with self.lock:
+            if fault in BROKEN:
+                self.wasted += 1
+                content = b"!!no base64!!" if fault == "broken base64" else b"GIF"
+            elif fault in (*UNFIT, *CONVERTED):
+                content = rude(fault, len(self.paid))
+            else:
+                content = film(len(self.delivered), fault)
+                self.delivered.append(sha256(content).hexdigest())
+            self.paid.add(sha256(content).hexdigest())
+        return content.decode() if fault == "broken base64" else base64.b64encode(content).decode()
 
     def start_job(self, model: str, batch: dict[str, Any]) -> dict[str, Any]:
         """Run a batch at once; it takes some looks until it says so."""
@@ -119,7 +130,9 @@ class GeminiServer(ThreadingHTTPServer):
         results = [self._result(json.loads(line)) for line in lines]
         with self.lock:
             number = len(self.jobs) + 1
-            self.files[f"results-{number}"] = "\n".join(map(json.dumps, results)).encode()
+            self.files[f"results-{number}"] = "\n".join(
+                [*([self.torn] if self.torn else []), *map(json.dumps, results)]
+            ).encode()
             self.jobs[f"batches/{number}"] = {
                 "title": batch["displayName"],
                 "model": model,
@@ -236,6 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         if time.monotonic() < server.not_before:
             server.too_early += 1
         fault = server.next_fault()
+        prompt = body["contents"][0]["parts"][0]["text"]
         if fault in ("cut", "hang"):
             time.sleep(HANG if fault == "hang" else 0)
             self.close_connection = True
@@ -248,6 +262,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(429, "RESOURCE_EXHAUSTED", "quota of the day", [info])
         elif fault in ("retry-after", "retry-info"):
             self._ask_to_wait(fault)
+        elif fault in NO_ANSWERS:
+            self._say_nothing(fault)
         elif fault == "half":
             self.send_response(200)
             self.send_header("Content-Length", "1000")
@@ -255,8 +271,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b'{"candidates": [')
             self.close_connection = True
         else:
-            prompt = body["contents"][0]["parts"][0]["text"]
             self._send(server.answer(prompt, fault))
+
+    def _say_nothing(self, way: str) -> None:
+        """What is no answer; ``drip`` never rests, and takes too long as a whole."""
+        if way == "redirect":
+            self._send({}, {"Location": self.path}, 307)
+        elif way == "drip":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            for _ in range(1000):
+                self.wfile.write(b" ")
+                time.sleep(HANG / 1000)
+        else:
+            self._send({"html": b"<html>Log in</html>", "nothing": b"", "a list": b"[]"}[way])
 
     def _ask_to_wait(self, way: str) -> None:
         """429 with Retry-After (whole seconds) or google.rpc.RetryInfo."""
