@@ -52,7 +52,7 @@ export function showList(entries, chosen) {
   element("listed").hidden = !entries.length;
   element("arrange").hidden = entries.length < 2;
   element("none-match").hidden = Boolean(shown.length);
-  element("save-note").textContent = `Save ${shown.length} of ${entries.length} as`;
+  element("save-note").textContent = `Save ${shown.length} of ${entries.length}:`;
   for (const entry of shown) fill(entry, chosen);
   place(shown.map(({ option }) => option));
   element("remove").disabled = !chosen;

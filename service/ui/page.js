@@ -247,5 +247,6 @@ narrow.addEventListener("change", arrangeDesk);
 arrangeDesk(narrow);
 viewer.start(show);
 keys.start(onKey);
+show();
 loadModel();
 if (location.hash === "#examples") openExamples(); // as `cxr demo` opens the page

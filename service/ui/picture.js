@@ -4,19 +4,24 @@
 // be a bomb, and is left alone here too.
 const DECODED = ["unfamiliar_image", "too_small"];
 const MOST = 1024; // pixels a side
+const SHOWN = "The picture that was refused, as the browser draws it.";
+const NOT_SHOWN = "Browsers draw PNG and JPEG, but no DICOM: the film that was refused is not shown.";
+
+const element = (id) => document.getElementById(id);
 
 let latest = null;
 
-/** Show the file of an entry that was refused. Browsers decode PNG and JPEG, but no DICOM. */
+/** Show the file of an entry that was refused, or say that no browser can. */
 export async function showPicture(entry) {
   latest = entry;
-  const figure = document.getElementById("refused");
-  figure.hidden = true;
+  element("refused").hidden = true;
   if (!DECODED.includes(entry?.problem?.code)) return;
   const picture = await createImageBitmap(entry.file).catch(() => null);
-  if (picture && latest === entry && entry.problem) {
-    draw(document.getElementById("refused-film"), picture);
-    figure.hidden = false;
+  if (latest === entry && entry.problem) {
+    element("refused").hidden = false;
+    element("refused-film").hidden = !picture;
+    element("refused-note").textContent = picture ? SHOWN : NOT_SHOWN;
+    if (picture) draw(element("refused-film"), picture);
   }
   picture?.close();
 }

@@ -7,7 +7,7 @@ import { showPicture } from "./picture.js";
 import { summary } from "./reading.js";
 
 const element = (id) => document.getElementById(id);
-const NOTHING = "Nothing to show yet. Choose a file, or open the examples: two films of a phantom.";
+const NOTHING = "Nothing to show yet. Choose a file, or open the examples: a phantom with pneumonia and without.";
 const SLIDERS = ["opacity", "centre", "width"];
 
 const films = [new Film(element("canvas")), new Film(element("other"))];
