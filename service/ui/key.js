@@ -11,15 +11,20 @@ const FOREIGN = /[^!-~]/u; // no header of HTTP takes it
 export function start(onKey) {
   element("key-open").addEventListener("click", () => ask("Enter another key for this service."));
   element("key-cancel").addEventListener("click", () => element("key-dialog").close());
+  element("key-dialog").addEventListener("close", () => {
+    element("key").value = "";
+  });
   element("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const key = element("key").value.replace(INVISIBLE, "");
     const fault = faultOf(key);
     element("key-fault").textContent = fault;
     element("key").setAttribute("aria-invalid", String(Boolean(fault)));
-    if (fault) return;
+    if (fault) {
+      element("key").select(); // the next paste takes its place
+      return;
+    }
     useKey(key);
-    element("key").value = "";
     element("key-dialog").close();
     onKey();
   });

@@ -35,15 +35,15 @@ def walked(browser: Browser, server: Server) -> Iterator[Screen]:
 
 
 @pytest.fixture
-def shown(walked: Screen) -> Iterator[Screen]:
-    """The same page, with the first film chosen and as it was."""
-    walked.option("phantom-pneumonia.dcm").click()
-    yield walked
+def shown(walked: Screen) -> Screen:
+    """The same page, however a test has left it, with the first film alone."""
     walked.page.emulate_media(media="screen", color_scheme="light")
     walked.page.set_viewport_size({"width": SMALL["width"], "height": SMALL["height"]})
+    walked.page.get_by_label("Show", exact=True).select_option("all")
+    walked.option("phantom-pneumonia.dcm").click()
     walked.lay("One")
     walked.page.get_by_role("button", name="Fit").click()
-    walked.page.get_by_label("Show", exact=True).select_option("all")
+    return walked
 
 
 def keep(shown: Screen, name: str, *, whole: bool = False) -> None:
@@ -157,11 +157,10 @@ def test_phone_has_the_film_before_the_list_and_nothing_sideways(shown: Screen, 
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
 def test_print_is_one_page(shown: Screen, layout: str, paper: str) -> None:
     shown.lay(layout)
-    shown.page.emulate_media(color_scheme="dark")
+    shown.page.emulate_media(media="print", color_scheme="dark")
     name = f"print-{layout.partition(' ')[0].lower()}-{paper.lower()}.pdf"
     pages = shown.page.pdf(path=SHOTS / name, format=paper)
     assert len(re.findall(rb"/Type /Page\b(?!s)", pages)) == 1
-    shown.page.emulate_media(media="print")
     for hidden in ("#list", "#opacity", "#choose", "#card", "nav"):
         expect(shown.page.locator(hidden)).to_be_hidden()
     expect(shown.page.locator("#sentence")).to_be_visible()

@@ -227,6 +227,7 @@ class TestKey:
         expect(fault).to_be_empty()
         self.use(guarded, KEY)
         expect(guarded.page.locator("#canvas")).to_be_visible()
+        expect(guarded.page.locator("#served")).to_contain_text("Served: ")
 
     @pytest.fixture
     def guarded(self, browser: Browser, server: Server) -> Iterator[Screen]:
