@@ -160,9 +160,9 @@ class Screen:
         assert not self.complaints
 
 
-def assert_accessible(shown: Screen) -> None:
+def assert_accessible(shown: Screen, **options: Any) -> None:
     """Nothing that axe finds, and contrast was among what it looked for."""
-    results = Axe().run(shown.page, options={"resultTypes": ["violations", "passes"]})
+    results = Axe().run(shown.page, options={"resultTypes": ["violations", "passes"], **options})
     assert not results.violations_count, results.generate_report()
     assert "color-contrast" in {rule["id"] for rule in results.response["passes"]}
 
