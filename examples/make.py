@@ -16,7 +16,9 @@ from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEn
 from training.generate.phantom.render import DrawnImage, draw_pair
 
 FOLDER = Path(__file__).resolve().parent
-PAGE = FOLDER.parent / "service" / "ui" / "examples"  # ships with the service, as this folder does not
+PAGE = (
+    FOLDER.parent / "service" / "ui" / "examples"
+)  # ships with the service, as this folder does not
 HEALTHY, PNEUMONIA = "phantom-healthy.png", "phantom-pneumonia.dcm"
 SEED = 2  # a PA film of an adult; chosen since the default model reads both halves rightly
 SIDE = 256  # pixels: the grid on which the phantom does its physics

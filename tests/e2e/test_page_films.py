@@ -9,9 +9,11 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Route, expect
+from playwright.sync_api import Browser, Locator, Route, expect
 
-from tests.e2e.browser import Screen
+from tests.bombs import huge_png
+from tests.e2e.browser import Screen, screen
+from tests.e2e.conftest import Server
 from tests.factories import chest, dicom_bytes, png_bytes
 
 pytestmark = pytest.mark.e2e
@@ -48,6 +50,22 @@ class TestExamples:
         expect(shown.options).to_have_count(2)
         shown.wait()
         expect(shown.page.locator("#canvas")).to_be_visible()
+
+
+class TestRefused:
+    def test_dicom_that_does_not_look_like_a_chest_is_not_drawn_and_it_says_why(
+        self, shown: Screen
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 4096, (256, 256), np.uint16)
+        shown.read(noise_dcm=dicom_bytes(noise, bits_stored=12))
+        expect(shown.page.locator("#problem-code")).to_have_text("unfamiliar_image")
+        expect(shown.page.locator("#refused-note")).to_contain_text("no DICOM")
+        expect(shown.page.locator("#refused-film")).to_be_hidden()
+
+    def test_bomb_is_not_given_to_the_browser_either(self, shown: Screen) -> None:
+        shown.read(bomb_png=huge_png(30_000))
+        expect(shown.page.locator("#problem-code")).to_have_text("too_many_pixels")
+        expect(shown.page.locator("#refused")).to_be_hidden()
 
 
 class TestLayout:
@@ -89,7 +107,11 @@ class TestLook:
         before = examples.pixels()
         for name in ("phantom-healthy.png", "phantom-pneumonia.dcm"):
             examples.option(name).click()
-            for label, value in (("Heatmap", "20"), ("Window centre", "30"), ("Window width", "20")):
+            for label, value in (
+                ("Heatmap", "20"),
+                ("Window centre", "30"),
+                ("Window width", "20"),
+            ):
                 expect(examples.page.get_by_label(label, exact=True)).to_have_value(value)
         assert np.array_equal(examples.pixels(), before)
 
@@ -179,6 +201,32 @@ class TestZoom:
         assert transform(examples) == [1, 0, 0]
 
 
+class TestFingers:
+    def test_two_zoom_and_one_moves(self, browser: Browser, server: Server) -> None:
+        with screen(browser, server.url, has_touch=True) as shown:
+            shown.read(film_png=png_bytes())
+            session = shown.page.context.new_cdp_session(shown.page)
+
+            def touch(kind: str, *places: tuple[float, float]) -> None:
+                points = [{"x": x, "y": y, "id": at} for at, (x, y) in enumerate(places)]
+                session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+            x, y = middle(shown.page.locator("#panes"))
+            touch("touchStart", (x - 40, y))
+            touch("touchStart", (x - 40, y), (x + 40, y))
+            for step in (60, 80):
+                touch("touchMove", (x - step, y), (x + step, y))
+            touch("touchEnd")
+            expect(shown.page.locator("#zoom-value")).to_have_text("200 %")
+            _, left, _ = transform(shown)
+            touch("touchStart", (x, y))
+            for step in (10, 20, 30):
+                touch("touchMove", (x - step, y))
+            touch("touchEnd")
+            assert transform(shown)[1] == pytest.approx(left - 30, abs=1)
+            expect(shown.page.get_by_label("Window width", exact=True)).to_have_value("100")
+
+
 class TestList:
     @pytest.fixture
     def four(self, examples: Screen) -> Screen:
@@ -205,7 +253,12 @@ class TestList:
 
     def test_filter_and_what_is_saved(self, four: Screen) -> None:
         show = four.page.get_by_label("Show", exact=True)
-        for choice, count in {"pneumonia": 1, "no pneumonia": 1, "refused": 2, "waiting": 0}.items():
+        for choice, count in {
+            "pneumonia": 1,
+            "no pneumonia": 1,
+            "refused": 2,
+            "waiting": 0,
+        }.items():
             show.select_option(choice)
             expect(four.options).to_have_count(count)
             expect(four.page.locator("#save-note")).to_have_text(f"Save {count} of 4:")
@@ -272,7 +325,7 @@ class TestSave:
         _, content = shown.save("CSV")
         read, refused = csv.DictReader(StringIO(content.decode("utf-8-sig"), newline=""))
         reading = http.post("/predict", files={"image": film}).json()
-        assert read["file"] == "'=1+1,\"x\".png"
+        assert read["file"] == '\'=1+1,"x".png'
         assert float(read["probability"]) == reading["probability"]
         assert (read["call"], read["model_sha256"]) == (reading["call"], reading["model"]["sha256"])
         assert (refused["code"], refused["probability"]) == ("not_an_image", "")

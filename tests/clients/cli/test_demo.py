@@ -19,9 +19,7 @@ CXR = (sys.executable, "-c", "from clients.cli.main import cli; cli()")
 
 
 @pytest.mark.e2e
-def test_opens_the_page_with_films_and_ends_with_its_service(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_opens_the_page_with_films_and_ends_with_its_service(tmp_path: Path) -> None:
     opened, port = tmp_path / "opened", free_port()
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
@@ -32,7 +30,6 @@ def test_opens_the_page_with_films_and_ends_with_its_service(
         | {
             "BENTOML_HOME": str(tmp_path / "bentoml"),
             "BROWSER": f"{browser} %s",
-            "CXR_MODEL": str(tiny_model),
         },
         stdout=subprocess.PIPE,
         text=True,

@@ -20,7 +20,7 @@ TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
     ".png": "image/png",
-    ".dcm": "",
+    ".dcm": "",  # by the computer's own list of types; the page takes bytes
 }
 
 
