@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from io import BytesIO, StringIO
+from typing import Any
 
 import httpx
 import numpy as np
@@ -314,13 +315,11 @@ class TestSave:
 
     def test_csv_has_a_line_a_file_and_no_formula(self, shown: Screen, http: httpx.Client) -> None:
         film = png_bytes()
-        shown.page.set_input_files(
-            "#choose",
-            [
-                {"name": name, "mimeType": "", "buffer": content}
-                for name, content in (('=1+1,"x".png', film), ("a.txt", b"text"))
-            ],
-        )
+        payloads: Any = [
+            {"name": name, "mimeType": "", "buffer": content}
+            for name, content in (('=1+1,"x".png', film), ("a.txt", b"text"))
+        ]
+        shown.page.set_input_files("#choose", payloads)
         shown.wait()
         _, content = shown.save("CSV")
         read, refused = csv.DictReader(StringIO(content.decode("utf-8-sig"), newline=""))
