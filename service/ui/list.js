@@ -55,7 +55,7 @@ export function showList(entries, chosen) {
   element("save-note").textContent = `Save ${shown.length} of ${entries.length}:`;
   for (const entry of shown) fill(entry, chosen);
   place(shown.map(({ option }) => option));
-  element("remove").disabled = !chosen;
+  element("remove").disabled = !shown.includes(chosen);
   if (shown.includes(chosen)) element("list").setAttribute("aria-activedescendant", chosen.option.id);
   else element("list").removeAttribute("aria-activedescendant");
   showProgress(entries);

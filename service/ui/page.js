@@ -57,11 +57,11 @@ function again(entry) {
   work();
 }
 
-/** The next one in the list is chosen, or the one before where it was the last. */
+/** Remove the chosen one, if the list shows it; the next is chosen, or the one before the last. */
 function remove() {
-  if (!chosen) return;
   const shown = arranged(entries);
   const at = shown.indexOf(chosen);
+  if (at < 0) return;
   entries = entries.filter((entry) => entry !== chosen);
   announce(`${chosen.file.name} removed.`);
   const next = shown[at + 1] ?? shown[at - 1] ?? entries[0] ?? null;

@@ -63,10 +63,14 @@ def bottom(shown: Screen, identity: str) -> float:
     return box["y"] + box["height"]
 
 
+def assert_above_the_fold(shown: Screen) -> None:
+    for identity in ("canvas", *SLIDERS):
+        assert bottom(shown, identity) <= SMALL["height"], identity
+
+
 def test_film_and_sliders_are_above_the_fold(shown: Screen) -> None:
     keep(shown, "reading")
-    assert all(bottom(shown, slider) <= SMALL["height"] for slider in SLIDERS)
-    assert bottom(shown, "canvas") <= SMALL["height"]
+    assert_above_the_fold(shown)
     expect(shown.page).to_have_title(re.compile(r"^pneumonia, 0\.\d\d - nanocxr$"))
 
 
@@ -83,12 +87,14 @@ def test_film_beside_its_heatmap(shown: Screen) -> None:
     shown.lay("Film and heatmap")
     expect(shown.page.locator("#other-caption")).to_contain_text("with heatmap")
     keep(shown, "side-by-side")
+    assert_above_the_fold(shown)
 
 
 def test_two_films(shown: Screen) -> None:
     shown.lay("Two films")
     expect(shown.page.locator("#other-caption")).to_contain_text("phantom-healthy.png: no pneum")
     keep(shown, "two-films")
+    assert_above_the_fold(shown)
 
 
 def test_zoomed(shown: Screen) -> None:
@@ -116,6 +122,7 @@ def test_refused_header_has_the_reason_alone(shown: Screen) -> None:
 def test_filtered(shown: Screen) -> None:
     shown.page.get_by_label("Show", exact=True).select_option("refused")
     expect(shown.options).to_have_count(2)
+    expect(shown.page.get_by_role("button", name="Remove", exact=True)).to_be_disabled()
     keep(shown, "filter")
 
 
