@@ -15,12 +15,13 @@ from training.generate.phantom.render import draw_pair
 
 TARGET = Path(__file__).resolve().parent / "images" / "ui.png"
 SEED = 7
+COLOURS = 256  # greys and the colours of the heat: less than half of the bytes
 
 
 def main() -> None:
     """Read both films of a patient and a lateral one, and take a picture."""
     healthy, sick = (png_bytes(film.pixels) for film in draw_pair(SEED, 1024))
-    viewport = {"width": 1160, "height": 780}
+    viewport = {"width": 1280, "height": 760}
     with (
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder)) as server,
@@ -28,8 +29,11 @@ def main() -> None:
         screen(browser, server.url, viewport=viewport) as shown,
     ):
         shown.read(pneumonia_png=sick, healthy_png=healthy, lateral_dcm=dicom_bytes(view="LL"))
+        shown.lay("Film and heatmap")
         with Image.open(shown.shoot("docs")) as shot:
-            shot.convert("RGB").save(TARGET, optimize=True)
+            picture = shot.convert("RGB")
+        palette = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=4)
+        picture.quantize(palette=palette).save(TARGET, optimize=True)
 
 
 if __name__ == "__main__":

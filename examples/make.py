@@ -1,6 +1,6 @@
 """Draw the example films: one patient of the phantom, healthy as PNG and with pneumonia as DICOM.
 
-phantom -> [examples] -> README, docs
+phantom -> [examples] -> README, docs, the page at /ui
 
 Run from the root of the repository: python -m examples.make
 """
@@ -16,6 +16,9 @@ from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEn
 from training.generate.phantom.render import DrawnImage, draw_pair
 
 FOLDER = Path(__file__).resolve().parent
+PAGE = (
+    FOLDER.parent / "service" / "ui" / "examples"
+)  # ships with the service, as this folder does not
 HEALTHY, PNEUMONIA = "phantom-healthy.png", "phantom-pneumonia.dcm"
 SEED = 2  # a PA film of an adult; chosen since the default model reads both halves rightly
 SIDE = 256  # pixels: the grid on which the phantom does its physics
@@ -73,4 +76,5 @@ def _uid(name: str) -> UID:
 
 
 if __name__ == "__main__":
-    write(FOLDER)
+    for folder in (FOLDER, PAGE):
+        write(folder)

@@ -20,6 +20,7 @@ from clients.api import score_to
 from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
 from clients.cli.deidentify import deidentify
+from clients.cli.demo import demo
 from clients.cli.evaluate import compare, evaluate
 from clients.cli.report import report
 from clients.cli.terminal import (
@@ -286,4 +287,5 @@ cli.add_command(calibrate)
 cli.add_command(evaluate)
 cli.add_command(compare)
 cli.add_command(deidentify)
+cli.add_command(demo)
 cli.add_command(report)

@@ -2,56 +2,57 @@
 
 const WHITE = 65535;
 
+/** How films look: window in percent of the grey values, opacity in percent of the strongest heat. */
+export const PLAIN = { centre: 50, width: 100, opacity: 0 };
+
 export class Film {
   #canvas;
   #view = null;
   #scheduled = false;
-  centre = 50; // percent of the grey values
-  width = 100;
-  opacity = 60; // percent, of the strongest heat
+  #look = PLAIN;
 
   constructor(canvas) {
     this.#canvas = canvas;
   }
 
-  /** Show what `fetchView` returned; null lets go of it. */
-  show(view) {
+  /** Show what `fetchView` returned in this look; null lets go of it. */
+  show(view, look) {
     this.#view = view;
-    if (view) {
-      this.#canvas.width = view.columns;
-      this.#canvas.height = view.rows;
-      this.#draw();
-    }
+    this.#look = look;
+    if (view) paint(this.#canvas, view, look);
   }
 
-  /** Draw before the next frame, once however often this is called until then. */
-  redraw() {
+  /** Draw in another look before the next frame, once however often this is called until then. */
+  redraw(look) {
+    this.#look = look;
     if (this.#scheduled) return;
     this.#scheduled = true;
     requestAnimationFrame(() => {
       this.#scheduled = false;
-      if (this.#view) this.#draw();
+      if (this.#view) paint(this.#canvas, this.#view, this.#look);
     });
   }
+}
 
-  #draw() {
-    const { rows, columns, grey, heat, colours } = this.#view;
-    const context = this.#canvas.getContext("2d");
-    const image = context.createImageData(columns, rows);
-    const { data } = image;
-    const levels = greyLevels(this.centre, this.width);
-    const share = this.opacity / 100 / 255;
-    for (let i = 0, o = 0; i < grey.length; i += 1, o += 4) {
-      const level = levels[grey[i]];
-      const opacity = heat[i] * share;
-      const colour = heat[i] * 3;
-      data[o] = level + opacity * (colours[colour] - level);
-      data[o + 1] = level + opacity * (colours[colour + 1] - level);
-      data[o + 2] = level + opacity * (colours[colour + 2] - level);
-      data[o + 3] = 255;
-    }
-    context.putImageData(image, 0, 0);
+/** Give the canvas the pixels of the film, and draw them. */
+export function paint(canvas, { rows, columns, grey, heat, colours }, { centre, width, opacity }) {
+  canvas.width = columns;
+  canvas.height = rows;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(columns, rows);
+  const { data } = image;
+  const levels = greyLevels(centre, width);
+  const share = opacity / 100 / 255;
+  for (let i = 0, o = 0; i < grey.length; i += 1, o += 4) {
+    const level = levels[grey[i]];
+    const strength = heat[i] * share;
+    const colour = heat[i] * 3;
+    data[o] = level + strength * (colours[colour] - level);
+    data[o + 1] = level + strength * (colours[colour + 1] - level);
+    data[o + 2] = level + strength * (colours[colour + 2] - level);
+    data[o + 3] = 255;
   }
+  context.putImageData(image, 0, 0);
 }
 
 /** The screen's level of each grey value; the array itself rounds and stays within 0 and 255. */

@@ -1,20 +1,24 @@
 /**
  * The page at /ui: a list of files, of which at most two are under way, and the film of the chosen one.
  *
- * service.js talks to the service, film.js draws, reading.js tells, markdown.js renders the card.
- * Research software, not a medical device.
+ * service.js talks to the service, list.js arranges, viewer.js shows films (film.js draws, lens.js
+ * zooms, hand.js is mouse and fingers), reading.js tells, save.js exports, key.js asks for the key,
+ * markdown.js renders the card. Research software, not a medical device.
  */
 
-import { Film, drawLegend, peak } from "./film.js";
+import * as keys from "./key.js";
+import { arranged, makeOption, reveal, showList } from "./list.js";
 import { render } from "./markdown.js";
-import { showEntry, summary } from "./reading.js";
-import { Refusal, fetchModel, fetchView, useKey } from "./service.js";
+import { showEntry, summary, titleOf } from "./reading.js";
+import { copyReading, saveCsv, saveJson, savePng } from "./save.js";
+import { Refusal, fetchExample, fetchModel, fetchView } from "./service.js";
+import * as viewer from "./viewer.js";
 
 const AT_ONCE = 2;
 const FILMS_KEPT = 12; // of up to 12 MB; an older one is read again when it is chosen
+const EXAMPLES = ["phantom-pneumonia.dcm", "phantom-healthy.png"];
 
 const element = (id) => document.getElementById(id);
-const film = new Film(element("canvas"));
 
 /** {file, option, state: "waiting" | "reading" | "done", reading, problem, view, pause} */
 let entries = [];
@@ -28,57 +32,59 @@ let made = 0; // entries, for their ids
 function add(files) {
   if (!files.length) return;
   for (const file of files) {
-    const option = document.createElement("li");
-    option.id = `file-${(made += 1)}`;
-    option.setAttribute("role", "option");
-    const entry = { file, option, state: "waiting" };
-    option.addEventListener("click", () => choose(entry));
-    element("list").append(option);
+    const entry = { file, state: "waiting" };
+    entry.option = makeOption(`file-${(made += 1)}`, () => choose(entry));
     entries.push(entry);
-    label(entry);
   }
   announce(`${files.length} ${files.length === 1 ? "file" : "files"} added.`);
-  element("list").hidden = element("clear").hidden = false;
   if (!chosen) choose(entries[0]);
+  update();
   work();
 }
 
 function choose(entry) {
-  chosen?.option.setAttribute("aria-selected", "false");
   chosen = entry;
-  entry.option.setAttribute("aria-selected", "true");
-  entry.option.scrollIntoView({ block: "nearest" });
-  element("list").setAttribute("aria-activedescendant", entry.option.id);
-  if (entry.reading && !entry.view) again(entry);
+  if (entry?.reading && !entry.view) again(entry);
+  update();
+  if (entry) reveal(entry.option);
   show();
 }
 
 function again(entry) {
   entry.state = "waiting";
   entry.problem = null;
-  label(entry);
+  update();
   work();
+}
+
+/** Remove the chosen one, if the list shows it; the next is chosen, or the one before the last. */
+function remove() {
+  const shown = arranged(entries);
+  const at = shown.indexOf(chosen);
+  if (at < 0) return;
+  entries = entries.filter((entry) => entry !== chosen);
+  announce(`${chosen.file.name} removed.`);
+  const next = shown[at + 1] ?? shown[at - 1] ?? entries[0] ?? null;
+  choose(next);
+  element(next ? "list" : "choose").focus();
 }
 
 function clear() {
   entries = [];
-  chosen = null;
-  element("list").replaceChildren();
-  element("list").removeAttribute("aria-activedescendant");
-  element("list").hidden = element("clear").hidden = true;
+  choose(null);
   element("choose").focus();
   announce("All files removed.");
-  show();
 }
 
-function label(entry) {
-  const name = document.createElement("span");
-  name.className = "name";
-  name.textContent = entry.file.name;
-  const state = document.createElement("span");
-  state.className = "state";
-  state.textContent = summary(entry);
-  entry.option.replaceChildren(name, state);
+const update = () => showList(entries, chosen);
+
+async function openExamples() {
+  try {
+    add(await Promise.all(EXAMPLES.map(fetchExample)));
+  } catch (error) {
+    const { title, detail } = problemOf(error);
+    announce(`${title}. ${detail}`);
+  }
 }
 
 // The queue
@@ -98,7 +104,7 @@ function work() {
 async function read(entry) {
   const tell = (change) => {
     Object.assign(entry, change);
-    if (entries.includes(entry)) label(entry);
+    update();
   };
   tell({ state: "reading", pause: 0 });
   try {
@@ -117,12 +123,14 @@ async function read(entry) {
   if (!entries.includes(entry)) return;
   const done = entries.filter(({ state }) => state === "done").length;
   announce(`${entry.file.name}: ${summary(entry)}. ${done} of ${entries.length} done.`);
-  if (entry === chosen) show();
+  viewer.offer(chosen, entries);
+  if (entry === chosen || entry === viewer.secondEntry()) show();
 }
 
-/** The films longest in the list go first, but not the one on the screen. */
+/** The films longest in the list go first, but not those on the screen. */
 function forgetFilms() {
-  const held = entries.filter((entry) => entry.view && entry !== chosen);
+  const second = viewer.secondEntry();
+  const held = entries.filter((entry) => entry.view && entry !== chosen && entry !== second);
   for (const entry of held.slice(0, Math.max(0, held.length + 1 - FILMS_KEPT))) entry.view = null;
 }
 
@@ -137,60 +145,12 @@ function announce(text) {
   element("status").textContent = text;
 }
 
-// The film
-
 function show() {
-  const view = chosen?.view ?? null;
+  document.title = titleOf(chosen);
   showEntry(chosen);
-  element("film").hidden = !view;
-  element("no-film").hidden = Boolean(view);
-  film.show(null);
-  if (!view) return;
-  resetWindow();
-  film.show(view);
-  drawLegend(element("legend"), view.colours);
-  const text = heatText(view);
-  element("heat-note").textContent = text;
-  const { rows, columns } = view.reading.input;
-  element("canvas").setAttribute("aria-label", `Radiograph, ${columns} × ${rows} pixels. ${text}`);
-}
-
-function heatText(view) {
-  const strongest = peak(view);
-  if (!strongest) return "The heatmap is empty.";
-  const percent = (share) => `${Math.round(100 * share)} %`;
-  return (
-    `Strongest place of the heatmap: ${percent(strongest.level)} of the full scale, ` +
-    `${percent(strongest.left)} from the left and ${percent(strongest.top)} from the top.`
-  );
-}
-
-/** Take the values of the three sliders, and say them in percent. */
-function adjust() {
-  for (const name of ["opacity", "centre", "width"]) {
-    film[name] = element(name).valueAsNumber;
-    element(`${name}-value`).textContent = `${film[name]} %`;
-    element(name).setAttribute("aria-valuetext", `${film[name]} %`);
-  }
-  film.redraw();
-}
-
-function resetWindow() {
-  element("centre").value = 50;
-  element("width").value = 100;
-  adjust();
-}
-
-/** Begin to drag: the whole film is 100 %. Fingers scroll; they have the sliders. */
-function grab({ target: canvas, clientX, clientY, pointerId, pointerType, button }) {
-  if (pointerType === "touch" || button) return;
-  const { centre, width } = film;
-  canvas.setPointerCapture(pointerId);
-  canvas.onpointermove = (event) => {
-    element("centre").value = centre + (100 * (event.clientY - clientY)) / canvas.clientHeight;
-    element("width").value = width + (100 * (event.clientX - clientX)) / canvas.clientWidth;
-    adjust();
-  };
+  viewer.showFilm(chosen, entries);
+  const second = viewer.secondEntry();
+  if (second && !second.view && second.state === "done") again(second);
 }
 
 // The model and the key
@@ -198,32 +158,24 @@ function grab({ target: canvas, clientX, clientY, pointerId, pointerType, button
 async function loadModel() {
   try {
     const { card, provider, manifest } = await fetchModel();
-    const served = document.createElement("p");
-    served.className = "small";
-    served.textContent = `Served: ${manifest.name} ${manifest.version} on ${provider}.`;
-    element("card").replaceChildren(served, render(card));
+    element("served").textContent = `Served: ${manifest.name} ${manifest.version} on ${provider}.`;
+    element("card").replaceChildren(render(card));
   } catch (error) {
     const problem = problemOf(error);
-    element("card").textContent = `${problem.title}. ${problem.detail}`;
+    element("served").textContent = `${problem.title}. ${problem.detail}`;
     if (problem.status === 401) askForKey(problem);
   }
 }
 
 function askForKey({ detail }) {
   locked = true;
-  element("key-form").hidden = false;
-  element("key-note").textContent = `${detail} The key is kept until the page is closed.`;
   announce("This service asks for a key.");
-  element("key").focus();
+  keys.ask(detail);
 }
 
-function takeKey(event) {
-  event.preventDefault();
-  useKey(element("key").value);
-  element("key").value = "";
-  element("key-form").hidden = true;
+function onKey() {
   locked = false;
-  element("choose").focus();
+  announce("Another key is used from now on.");
   loadModel();
   work();
 }
@@ -231,18 +183,38 @@ function takeKey(event) {
 // What people do
 
 function onListKey(event) {
-  const last = entries.length - 1;
-  const at = entries.indexOf(chosen);
+  if (event.key === "Delete") remove();
+  const shown = arranged(entries);
+  const last = shown.length - 1;
+  const at = shown.indexOf(chosen);
   const target = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
-  if (target === undefined) return;
+  if (target === undefined || last < 0) return;
   event.preventDefault();
-  choose(entries[Math.min(Math.max(target, 0), last)]);
+  choose(shown[Math.min(Math.max(target, 0), last)]);
 }
 
 function onDrop(event) {
   event.preventDefault();
   document.body.classList.remove("dropping");
   add(event.dataTransfer.files);
+}
+
+async function copy() {
+  const copied = await copyReading(chosen);
+  announce(copied ? "The reading is in the clipboard." : "The browser did not let the page copy.");
+}
+
+function savePicture() {
+  const canvas = document.createElement("canvas");
+  viewer.paintChosen(canvas);
+  savePng(chosen, canvas);
+}
+
+/** On a phone the film comes before the list, for eyes, fingers and screen readers alike. */
+function arrangeDesk({ matches: narrow }) {
+  const [list, film] = [element("listed"), document.querySelector(".film")];
+  if (narrow) document.querySelector(".reading").after(list);
+  else film.before(list);
 }
 
 element("choose").addEventListener("change", ({ target }) => {
@@ -255,16 +227,26 @@ document.addEventListener("dragover", (event) => {
 });
 document.addEventListener("dragleave", () => document.body.classList.remove("dropping"));
 document.addEventListener("drop", onDrop);
+element("examples").addEventListener("click", openExamples);
 element("list").addEventListener("keydown", onListKey);
+for (const id of ["named", "which", "order"]) element(id).addEventListener("input", update);
+element("remove").addEventListener("click", remove);
 element("clear").addEventListener("click", clear);
 element("again").addEventListener("click", () => again(chosen));
-for (const name of ["opacity", "centre", "width"]) element(name).addEventListener("input", adjust);
-element("reset").addEventListener("click", resetWindow);
-element("canvas").addEventListener("pointerdown", grab);
-element("canvas").addEventListener("lostpointercapture", ({ target }) => {
-  target.onpointermove = null;
+element("save-csv").addEventListener("click", () => saveCsv(arranged(entries)));
+element("save-json").addEventListener("click", () => saveJson(arranged(entries)));
+element("save-png").addEventListener("click", savePicture);
+element("copy").addEventListener("click", copy);
+element("print").addEventListener("click", () => window.print());
+element("to-card").addEventListener("click", () => {
+  element("card-fold").open = true;
 });
-element("key-form").addEventListener("submit", takeKey);
 
-adjust();
+const narrow = matchMedia("(max-width: 44.99rem)");
+narrow.addEventListener("change", arrangeDesk);
+arrangeDesk(narrow);
+viewer.start(show);
+keys.start(onKey);
+show();
 loadModel();
+if (location.hash === "#examples") openExamples(); // as `cxr demo` opens the page

@@ -1,16 +1,29 @@
-/** Show a reading, a problem or neither in the panel beside the film. */
+/** Say a reading in the panel beside the film, or a problem where the film would be. */
 
 const element = (id) => document.getElementById(id);
 
-/** Show the panel of one entry of the list; `entry` is null where nothing is chosen. */
+/** Show one entry of the list; `entry` is null where nothing is chosen. */
 export function showEntry(entry) {
   const { reading = null, problem = null } = entry ?? {};
   element("reading").hidden = !reading;
   element("problem").hidden = !problem;
-  element("no-reading").hidden = Boolean(reading || problem);
-  element("no-reading").textContent = entry ? "Not read yet." : "Choose a file.";
+  element("no-reading").hidden = Boolean(reading);
+  element("no-reading").textContent = placeholder(entry);
   if (problem) showProblem(problem);
   if (reading) showReading(reading);
+}
+
+function placeholder(entry) {
+  if (!entry) return "Choose a file.";
+  return entry.problem ? "There is none: the file was not read." : "Not read yet.";
+}
+
+/** The title of the page. It names no file: browsers write titles into their history. */
+export function titleOf(entry) {
+  if (entry?.problem) return `No reading: ${entry.problem.title} - nanocxr`;
+  if (!entry?.reading) return "nanocxr: look at radiographs";
+  const { call, probability } = entry.reading;
+  return `${call}, ${probability.toFixed(2)} - nanocxr`;
 }
 
 /** One line: what the list and the screen reader say of an entry. */
@@ -65,7 +78,7 @@ function noteOf(point, calibration) {
 }
 
 /** Two decimals, or four where two would hide on which side of the threshold it lies. */
-function sentenceOf({ probability, call, operating_point: point }) {
+export function sentenceOf({ probability, call, operating_point: point }) {
   const same = probability.toFixed(2) === point.threshold.toFixed(2);
   const digits = same ? 4 : 2;
   let side = probability < point.threshold ? "below" : "above";

@@ -5,7 +5,7 @@ const TRIES = 30; // while the service says that it is busy
 // In memory only: gone when the page is.
 let key = "";
 
-/** Send this key with every request from now on. */
+/** Send this key, of characters that a header takes, with every request from now on. */
 export function useKey(text) {
   key = text;
 }
@@ -21,6 +21,12 @@ export class Refusal extends Error {
 /** What GET /model says. */
 export async function fetchModel() {
   return (await request("../model")).json();
+}
+
+/** One of the films that come with the page, as a File. */
+export async function fetchExample(name) {
+  const response = await request(`./examples/${name}`);
+  return new File([await response.blob()], name);
 }
 
 /**

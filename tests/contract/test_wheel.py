@@ -18,8 +18,8 @@ from service.model.bundle import GOLDEN, Bundle
 from service.model.golden import TOLERANCE
 from service.model.session import NO_RUNTIME, runtime
 from service.version import VERSION
+from tests.sources import ROOT, files
 
-ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "models" / "default" / "1"
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 PACKAGES = "service", "clients", "training"
@@ -117,6 +117,12 @@ def test_wheel_holds_the_code_and_the_default_model_alone(wheel: Path) -> None:
         models = {name: archive.read(name) for name in names if name.startswith("models/")}
     assert {name.partition("/")[0] for name in names} == {*PACKAGES, "models"}
     assert models == {f"models/default/1/{f.name}": f.read_bytes() for f in SHIPPED.iterdir()}
+
+
+def test_wheel_holds_the_page_and_its_examples(wheel: Path) -> None:
+    page = {path.relative_to(ROOT).as_posix() for path in files(ROOT / "service" / "ui")}
+    with ZipFile(wheel) as archive:
+        assert page <= set(archive.namelist())
 
 
 def test_nothing_of_the_checkout_is_found(run: Run, installed: Path) -> None:

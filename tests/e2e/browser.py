@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, Response, expect, sync_playwright
@@ -105,25 +106,47 @@ class Screen:
         """Requests with a file."""
         return [request for request in self.requests if request.url == f"{self.url}/view"]
 
+    @property
+    def options(self) -> Locator:
+        """The lines of the list."""
+        return self.page.locator("#list").get_by_role("option")
+
     def option(self, name: str) -> Locator:
-        named = self.page.get_by_text(name, exact=True)
-        return self.page.get_by_role("option").filter(has=named)
+        return self.options.filter(has=self.page.get_by_text(name, exact=True))
 
     def slide(self, label: str, value: float) -> None:
         self.page.get_by_label(label, exact=True).fill(f"{value:g}")
 
-    def pixels(self) -> NDArray[np.int64]:
-        """What the canvas shows: (H, W, 3) in 0 to 255."""
-        expect(self.page.locator("#canvas")).to_be_visible()
+    def lay(self, layout: str) -> None:
+        """Choose between one film, film and heatmap, two films."""
+        self.page.locator("#layout").get_by_text(layout, exact=True).click()
+
+    def open_examples(self) -> None:
+        """Open the films that come with the page and wait until they are read."""
+        self.page.get_by_role("button", name="Examples").click()
+        expect(self.options).to_have_count(2)
+        self.wait()
+
+    def save(self, button: str) -> tuple[str, bytes]:
+        """Press a button that saves a file; its name and content."""
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name=button, exact=True).click()
+        return download.value.suggested_filename, download.value.path().read_bytes()
+
+    def pixels(self, canvas: str = "canvas") -> NDArray[np.int64]:
+        """What a canvas shows: (H, W, 3) in 0 to 255."""
+        expect(self.page.locator(f"#{canvas}")).to_be_visible()
         address = self.page.evaluate(
-            """() => new Promise((resolve) => requestAnimationFrame(() =>
-            requestAnimationFrame(() => resolve(document.getElementById("canvas").toDataURL()))))"""
+            """(id) => new Promise((resolve) => requestAnimationFrame(() =>
+            requestAnimationFrame(() => resolve(document.getElementById(id).toDataURL()))))""",
+            canvas,
         )
         with Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
             return np.asarray(image.convert("RGB")).astype(np.int64)
 
     def shoot(self, name: str, *, whole: bool = False) -> Path:
-        """Keep a screenshot in build/ui."""
+        """Keep a screenshot from the top of the page in build/ui."""
+        self.page.evaluate("scrollTo(0, 0)")
         SHOTS.mkdir(parents=True, exist_ok=True)
         path = SHOTS / f"{name}.png"
         self.page.screenshot(path=path, full_page=whole)
@@ -135,6 +158,13 @@ class Screen:
         for request in self.requests:
             assert request.url.startswith((f"{self.url}/", "data:image/png")), request.url
         assert not self.complaints
+
+
+def assert_accessible(shown: Screen, **options: Any) -> None:
+    """Nothing that axe finds, and contrast was among what it looked for."""
+    results = Axe().run(shown.page, options={"resultTypes": ["violations", "passes"], **options})
+    assert not results.violations_count, results.generate_report()
+    assert "color-contrast" in {rule["id"] for rule in results.response["passes"]}
 
 
 @contextmanager

@@ -186,6 +186,7 @@ class TestReading:
 class TestCard:
     def test_card_of_the_model_is_rendered(self, shown: Screen, http: httpx.Client) -> None:
         card = shown.page.locator("#card")
+        shown.page.get_by_role("link", name="Model card").click()
         assert "| operating point | threshold |" in http.get("/model").json()["card"]
         expect(card.get_by_role("columnheader", name="operating point")).to_be_visible()
         expect(card.get_by_role("heading", name="Limits")).to_be_visible()

@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from examples import make
 from service.http.page import FOLDER
 from service.schemas import INTENDED_USE
 from tests.serving import problem, serving
 from tests.sources import files
 
-FILES = [path.name for path in files(FOLDER)]
+FILES = [path.relative_to(FOLDER).as_posix() for path in files(FOLDER)]
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".dcm": "",  # by the computer's own list of types; the page takes bytes
 }
 
 
@@ -79,8 +82,28 @@ def test_other_files_are_not_found(client: TestClient, path: str) -> None:
     assert problem(client.get(path)) == (404, "not_found")
 
 
+def test_page_is_light() -> None:
+    assert sum((FOLDER / name).stat().st_size for name in FILES) < 200_000
+
+
+def test_page_asks_for_no_file_that_is_not_there() -> None:
+    named = {
+        match
+        for name in FILES
+        if name.endswith((".html", ".js"))
+        for match in re.findall(r'"\./([\w-]+\.(?:js|css|svg))"', (FOLDER / name).read_text())
+    }
+    assert named == {name for name in FILES if "/" not in name} - {"index.html"}
+
+
+@pytest.mark.parametrize("name", [make.HEALTHY, make.PNEUMONIA])
+def test_examples_of_the_page_are_those_of_the_project(client: TestClient, name: str) -> None:
+    assert client.get(f"/ui/examples/{name}").content == (make.FOLDER / name).read_bytes()
+    assert f'"{name}"' in (FOLDER / "page.js").read_text()
+
+
 def test_files_name_no_other_host() -> None:
-    for name in FILES:
+    for name in (name for name in FILES if "/" not in name):
         text = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"(?:https?:)?//\w", text), name
 

@@ -1,0 +1,34 @@
+/** The picture of a file that was refused, where its pixels can be seen without a reading. */
+
+// The service has decoded these before it refused them, within its limits; what it never decoded may
+// be a bomb, and is left alone here too.
+const DECODED = ["unfamiliar_image", "too_small"];
+const MOST = 1024; // pixels a side
+const SHOWN = "The picture that was refused, as the browser draws it.";
+const NOT_SHOWN = "Browsers draw PNG and JPEG, but no DICOM: the film that was refused is not shown.";
+
+const element = (id) => document.getElementById(id);
+
+let latest = null;
+
+/** Show the file of an entry that was refused, or say that no browser can. */
+export async function showPicture(entry) {
+  latest = entry;
+  element("refused").hidden = true;
+  if (!DECODED.includes(entry?.problem?.code)) return;
+  const picture = await createImageBitmap(entry.file).catch(() => null);
+  if (latest === entry && entry.problem) {
+    element("refused").hidden = false;
+    element("refused-film").hidden = !picture;
+    element("refused-note").textContent = picture ? SHOWN : NOT_SHOWN;
+    if (picture) draw(element("refused-film"), picture);
+  }
+  picture?.close();
+}
+
+function draw(canvas, picture) {
+  const scale = Math.min(1, MOST / Math.max(picture.width, picture.height));
+  canvas.width = Math.max(1, Math.round(scale * picture.width));
+  canvas.height = Math.max(1, Math.round(scale * picture.height));
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+}
