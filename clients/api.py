@@ -4,7 +4,7 @@ dataset -> [score] -> table -> [evaluate] -> measures
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 from clients.calibration.adjusted import add_adjusted, calibrated_on
 from clients.calibration.prior import Calibrated
 from clients.datasets.items import Dataset, DatasetError
-from clients.datasets.open import Layout, open_dataset
+from clients.datasets.open import Columns, Layout, check_present, open_dataset
 from clients.metrics.evaluate import REPLICATES, Measures, Method
 from clients.metrics.evaluate import evaluate as measure_strata
 from clients.scoring.engines import EngineOptions, open_engine
@@ -46,6 +46,8 @@ def score_to(
     Summary, Calibrated or None
         The second is for :func:`add_adjusted`, where ``prior`` asks for it.
     """
+    if not out.exists():
+        check_present(dataset)
     done = len(done_names(parts_folder(out)))
     with open_engine(options) as engine, watch(done) as advance:
         # Looked up before the images are read: what is missing ends the run at once.
@@ -60,6 +62,9 @@ def score(  # noqa: PLR0913  an argument for each option of the command
     out: Path | str | None = None,
     layout: Layout | None = None,
     all_classes: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, int | None] | None = None,
     model: Path | str | None = None,
     url: str | None = None,
     ray_address: str | None = None,
@@ -79,6 +84,9 @@ def score(  # noqa: PLR0913  an argument for each option of the command
         Parquet file to keep; an interrupted run goes on there. None: nothing is kept.
     layout, all_classes
         As for :func:`clients.datasets.open.open_dataset`.
+    path_column, label_column, label_map
+        Of a table whose columns or labels have other names, see
+        :class:`clients.datasets.open.Columns`.
     model
         Folder of the model that reads on this computer, or on the cluster at ``ray_address``; by
         default that of ``CXR_MODEL``, or the one of nanocxr.
@@ -106,7 +114,8 @@ def score(  # noqa: PLR0913  an argument for each option of the command
         calibration=None if calibration is None else Path(calibration),
         embeddings=embeddings,
     )
-    listed = open_dataset(Path(dataset), layout=layout, all_classes=all_classes)
+    columns = Columns(path=path_column, label=label_column, label_map=label_map or {})
+    listed = open_dataset(Path(dataset), layout=layout, all_classes=all_classes, columns=columns)
     _warn(listed.warnings)
     with TemporaryDirectory() as folder:
         target = Path(folder, "scores.parquet") if out is None else Path(out)

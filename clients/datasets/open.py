@@ -100,8 +100,8 @@ def check_present(dataset: Dataset) -> None:
     """Raise DatasetError where not one file of a dataset is there: its paths start elsewhere."""
     if not any(item.file.is_file() for item in dataset.items):
         raise DatasetError(
-            f"none of the {len(dataset.items):,} files that the dataset names is there; paths count "
-            "from the folder of the table that names them, so move it there or correct them"
+            f"none of the {len(dataset.items):,} files that the dataset names is there; paths "
+            "count from the folder of the table that names them, so move it there or correct them"
         )
 
 
