@@ -150,7 +150,9 @@ def evaluate_scored(
         else operating_points(scored.model, model, Settings.from_env().model)
     )
     method = replace(method, points=points, call_name=scored.operating_point or method.call_name)
-    return measure_strata(scored.table, by, method), method
+    model_sha256 = None if scored.model is None else scored.model.sha256
+    measured = measure_strata(scored.table, by, method)
+    return [replace(row, model_sha256=model_sha256) for row in measured], method
 
 
 def evaluate(  # noqa: PLR0913  an argument for each option of the command

@@ -22,7 +22,7 @@ from clients.datasets.boxes import open_boxes
 from clients.datasets.open import Columns, open_dataset
 from clients.metrics.evaluate import REPLICATES, Method, to_json
 from clients.metrics.pointing import point
-from clients.reports.tables import operating_table, to_table
+from clients.reports.tables import operating_table, to_table, too_few
 from clients.scoring.scored import open_scores
 from service.files import replace_file
 from service.settings import Settings
@@ -89,7 +89,9 @@ def evaluate(
     sensitivity and specificity are those of `call`, with Wilson's intervals. `guess` is the
     prevalence, the AUPR of a reader who guesses. `refused` images had no reading and are in no
     other number. With --patient all of these are by bootstrap over patients, and DeLong's interval
-    becomes Obuchowski's for clustered images.
+    becomes Obuchowski's for clustered images. Where a class has fewer than 10 images (patients), or
+    every pair is ranked alike, areas have score intervals (Newcombe's for AUROC, Wilson's for AUPR)
+    and a warning: resampling would call the AUROC of five films certain.
 
     With --weights every number but the counts is weighted, and so are its intervals: the bootstrap
     draws images with their weights, DeLong's variance is that of weighted placements, the weights
@@ -115,6 +117,8 @@ def evaluate(
         click.echo("\n" + operating_table(measures))
     if pointing is not None:
         click.echo(pointing)
+    for sentence in too_few(measures):
+        click.echo(f"Warning: {sentence}", err=True)
     if json_file is not None:
         replace_file(json_file, json.dumps(to_json(measures), indent=2) + "\n")
     if report is not None:
