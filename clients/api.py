@@ -4,12 +4,12 @@ dataset -> [score] -> table -> [evaluate] -> measures
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -19,6 +19,7 @@ from clients.datasets.items import Dataset, DatasetError
 from clients.datasets.open import Columns, Layout, check_present, open_dataset
 from clients.metrics.evaluate import REPLICATES, Measures, Method
 from clients.metrics.evaluate import evaluate as measure_strata
+from clients.metrics.intervals import Interval
 from clients.scoring.engines import EngineOptions, open_engine
 from clients.scoring.score import Advance, ScoringError, Summary, done_names, parts_folder
 from clients.scoring.score import score as score_items
@@ -29,10 +30,17 @@ from clients.scoring.scored import (
     open_scores,
     operating_points,
 )
+from service.schemas import Prediction, Problem
 from service.settings import Settings
 
-__all__ = ["DatasetError", "EvaluationError", "Measures", "ScoringError", "evaluate", "score"]
+__all__ = [
+    "DatasetError", "EvaluationError", "Measures", "ScoringError", "evaluate", "rows", "score",
+]  # fmt: skip
 
+ANSWERED = (
+    "probability", "familiarity", "call", "width", "height", "view", "model_sha256", "error",
+    "detail",
+)  # fmt: skip
 Watch = Callable[[int], AbstractContextManager[Advance]]  # given how many images are done already
 
 
@@ -183,7 +191,7 @@ def evaluate(  # noqa: PLR0913  an argument for each option of the command
     Returns
     -------
     list of Measures
-        All images, then the strata; ``pandas.DataFrame`` takes it.
+        All images, then the strata; :func:`rows` makes a table of them.
 
     Raises
     ------
@@ -202,3 +210,43 @@ def evaluate(  # noqa: PLR0913  an argument for each option of the command
     columns = [by] if isinstance(by, str) else by
     measures, _ = evaluate_scored(scored, columns, method, folder)
     return measures
+
+
+def rows(results: Iterable[Prediction | Problem | Measures]) -> list[dict[str, Any]]:
+    """Flatten readings or measures to rows that ``pandas.DataFrame`` takes.
+
+    Parameters
+    ----------
+    results
+        What ``predict`` or ``predict_batch`` of a client returned, in the columns of :func:`score`
+        as far as a service tells them; or what :func:`evaluate` returned, with ``<measure>_low``
+        and ``<measure>_high`` for the ends of each interval.
+    """
+    return [_measured(r) if isinstance(r, Measures) else _answered(r) for r in results]
+
+
+def _answered(result: Prediction | Problem) -> dict[str, Any]:
+    if isinstance(result, Problem):
+        return dict.fromkeys(ANSWERED) | {"error": result.code, "detail": result.detail}
+    seen = result.input
+    return dict.fromkeys(ANSWERED) | {
+        "probability": result.probability,
+        "familiarity": result.familiarity,
+        "call": result.call,
+        "width": seen.columns,
+        "height": seen.rows,
+        "view": seen.view,
+        "model_sha256": result.model.sha256,
+    }
+
+
+def _measured(row: Measures) -> dict[str, Any]:
+    found: dict[str, Any] = dict(row.stratum)
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, Interval):
+            ends = {f"{field.name}_low": value.low, f"{field.name}_high": value.high}
+            found |= {field.name: value.value} | ends
+        elif not isinstance(value, dict | tuple):
+            found[field.name] = value
+    return found
