@@ -11,7 +11,7 @@ from clients.datasets.open import Columns
 MEANINGS: dict[str, int | None] = {"1": 1, "0": 0, "": None}
 
 
-def label_map(_context: click.Context, _option: click.Parameter, text: str) -> dict[str, Any]:
+def meanings_of(text: str) -> dict[str, int | None]:
     """Read ``pneumonia=1,normal=0,unclear=`` into what each label means; nothing is unknown."""
     entries = [entry.rpartition("=") for entry in text.split(",") if entry.strip()]
     for label, equals, meaning in entries:
@@ -45,7 +45,8 @@ def with_columns(command: Callable[..., None]) -> Callable[..., None]:
         help="Column with the labels  [default: label, where there is one].",
     )  # fmt: skip
     meanings = click.option(
-        "--label-map", metavar="LABEL=0|1,...", default="", callback=label_map,
+        "--label-map", metavar="LABEL=0|1,...", default="",
+        callback=lambda _context, _option, text: meanings_of(text),
         help="What labels other than 0 and 1 mean, e.g. pneumonia=1,normal=0,unclear=.",
     )  # fmt: skip
     return path(label(meanings(read)))

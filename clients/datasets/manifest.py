@@ -151,11 +151,11 @@ def _no_label(source: Path, label: str, unknown: list[str], columns: Columns) ->
             f"{where} holds {len(unknown):,} values other than 0 and 1, so it is no label; name "
             "another with --label-column"
         )
-    example = ",".join(f"{value}={'01'[place == 0]}" for place, value in enumerate(unknown))
+    meanings = ",".join(f"{value}=?" for value in unknown)
     also = " also" if columns.label_map else ""
     return (
-        f"{where}{also} holds {quoted(unknown)}, which is not 0, 1 or empty; say what each means, "
-        f"e.g. --label-map {example}"
+        f"{where}{also} holds {quoted(unknown)}, which is not 0, 1 or empty; say with 1, 0 or "
+        f"nothing for each whether it is pneumonia: --label-map {meanings}"
     )
 
 

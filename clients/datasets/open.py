@@ -60,6 +60,11 @@ def open_dataset(
     if all_classes and layout != "rsna":
         raise DatasetError(f"{source.name!r} is read as {layout}; only rsna has classes to add")
     if layout == "manifest":
+        if source.is_file() and is_image(source):
+            raise DatasetError(
+                f"{source.name!r} is one image; `cxr predict` reads one, and a dataset is a folder "
+                "or a table"
+            )
         items, warnings = list_manifest(source, columns)
     elif columns != AS_NAMED:
         raise DatasetError(f"{source.name!r} is read as {layout}; only a manifest has columns")
