@@ -274,8 +274,12 @@ class TestScoreAndEvaluate:
         server.on("/model", Answer.json(bodies.model()))
         asked, release = Event(), Event()
         answers = [Answer.json(bodies.reading())] * 8
-        held = Answer.json(bodies.reading())
-        held = replace(held, when=lambda: asked.set() or release.wait(60))
+
+        def hold() -> None:
+            asked.set()
+            release.wait(60)
+
+        held = replace(Answer.json(bodies.reading()), when=hold)
         server.on("/predict", *answers, held)
         out = tmp_path / "scores.parquet"
         code = "from clients.cli.main import cli; cli()"
