@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -80,7 +81,7 @@ def test_notebook_ends_in_a_figure_of_its_scores(folder: Path) -> None:
     assert isinstance(figure, Figure)
     assert len(names["scores"]) == 14
     lines = figure.axes[-1].get_lines()
-    shown = {line.get_label(): list(line.get_ydata()) for line in lines}
+    shown = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in lines}
     scores = names["scores"].sort_values("gamma", key=lambda column: column.astype(float))
     for label, name in ((1, "ill"), (0, "well")):
         assert shown[name] == scores.loc[scores["label"] == label, "probability"].tolist()
