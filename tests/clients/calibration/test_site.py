@@ -254,7 +254,7 @@ def test_scores_have_the_probabilities_of_the_site(
     expected = expit(read["logit"] / scaling["temperature"] + scaling["bias"])
     np.testing.assert_allclose(read["probability"], expected)
     refused = run(*command)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "another calibration" in refused.stderr
     monkeypatch.setenv("CXR_CALIBRATION", str(site))
     assert run(*command).exit_code != 1
