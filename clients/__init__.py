@@ -7,7 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clients.api import DatasetError, EvaluationError, Measures, ScoringError, evaluate, score
+    from clients.api import (
+        DatasetError,
+        EvaluationError,
+        Measures,
+        ScoringError,
+        evaluate,
+        rows,
+        score,
+    )
     from clients.sdk.calls import Explanation
     from clients.sdk.client import AsyncChestXrayClient, ChestXrayClient
     from clients.sdk.errors import (
@@ -48,6 +56,7 @@ __all__ = [
     "ServiceFailed",
     "ServiceUnreachable",
     "evaluate",
+    "rows",
     "score",
 ]
 # In this order: the SDK alone needs no pandas.

@@ -4,21 +4,22 @@ dataset -> [score] -> table -> [evaluate] -> measures
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from clients.calibration.adjusted import add_adjusted, calibrated_on
 from clients.calibration.prior import Calibrated
 from clients.datasets.items import Dataset, DatasetError
-from clients.datasets.open import Layout, open_dataset
+from clients.datasets.open import Columns, Layout, check_present, open_dataset
 from clients.metrics.evaluate import REPLICATES, Measures, Method
 from clients.metrics.evaluate import evaluate as measure_strata
+from clients.metrics.intervals import Interval
 from clients.scoring.engines import EngineOptions, open_engine
 from clients.scoring.score import Advance, ScoringError, Summary, done_names, parts_folder
 from clients.scoring.score import score as score_items
@@ -29,10 +30,17 @@ from clients.scoring.scored import (
     open_scores,
     operating_points,
 )
+from service.schemas import Prediction, Problem
 from service.settings import Settings
 
-__all__ = ["DatasetError", "EvaluationError", "Measures", "ScoringError", "evaluate", "score"]
+__all__ = [
+    "DatasetError", "EvaluationError", "Measures", "ScoringError", "evaluate", "rows", "score",
+]  # fmt: skip
 
+ANSWERED = (
+    "probability", "familiarity", "call", "width", "height", "view", "model_sha256", "error",
+    "detail",
+)  # fmt: skip
 Watch = Callable[[int], AbstractContextManager[Advance]]  # given how many images are done already
 
 
@@ -46,6 +54,8 @@ def score_to(
     Summary, Calibrated or None
         The second is for :func:`add_adjusted`, where ``prior`` asks for it.
     """
+    if not out.exists():
+        check_present(dataset)
     done = len(done_names(parts_folder(out)))
     with open_engine(options) as engine, watch(done) as advance:
         # Looked up before the images are read: what is missing ends the run at once.
@@ -60,6 +70,9 @@ def score(  # noqa: PLR0913  an argument for each option of the command
     out: Path | str | None = None,
     layout: Layout | None = None,
     all_classes: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, int | None] | None = None,
     model: Path | str | None = None,
     url: str | None = None,
     ray_address: str | None = None,
@@ -79,6 +92,9 @@ def score(  # noqa: PLR0913  an argument for each option of the command
         Parquet file to keep; an interrupted run goes on there. None: nothing is kept.
     layout, all_classes
         As for :func:`clients.datasets.open.open_dataset`.
+    path_column, label_column, label_map
+        Of a table whose columns or labels have other names, see
+        :class:`clients.datasets.open.Columns`.
     model
         Folder of the model that reads on this computer, or on the cluster at ``ray_address``; by
         default that of ``CXR_MODEL``, or the one of nanocxr.
@@ -106,7 +122,8 @@ def score(  # noqa: PLR0913  an argument for each option of the command
         calibration=None if calibration is None else Path(calibration),
         embeddings=embeddings,
     )
-    listed = open_dataset(Path(dataset), layout=layout, all_classes=all_classes)
+    columns = Columns(path=path_column, label=label_column, label_map=label_map or {})
+    listed = open_dataset(Path(dataset), layout=layout, all_classes=all_classes, columns=columns)
     _warn(listed.warnings)
     with TemporaryDirectory() as folder:
         target = Path(folder, "scores.parquet") if out is None else Path(out)
@@ -141,7 +158,9 @@ def evaluate_scored(
         else operating_points(scored.model, model, Settings.from_env().model)
     )
     method = replace(method, points=points, call_name=scored.operating_point or method.call_name)
-    return measure_strata(scored.table, by, method), method
+    model_sha256 = None if scored.model is None else scored.model.sha256
+    measured = measure_strata(scored.table, by, method)
+    return [replace(row, model_sha256=model_sha256) for row in measured], method
 
 
 def evaluate(  # noqa: PLR0913  an argument for each option of the command
@@ -172,7 +191,7 @@ def evaluate(  # noqa: PLR0913  an argument for each option of the command
     Returns
     -------
     list of Measures
-        All images, then the strata; ``pandas.DataFrame`` takes it.
+        All images, then the strata; :func:`rows` makes a table of them.
 
     Raises
     ------
@@ -191,3 +210,43 @@ def evaluate(  # noqa: PLR0913  an argument for each option of the command
     columns = [by] if isinstance(by, str) else by
     measures, _ = evaluate_scored(scored, columns, method, folder)
     return measures
+
+
+def rows(results: Iterable[Prediction | Problem | Measures]) -> list[dict[str, Any]]:
+    """Flatten readings or measures to rows that ``pandas.DataFrame`` takes.
+
+    Parameters
+    ----------
+    results
+        What ``predict`` or ``predict_batch`` of a client returned, in the columns of :func:`score`
+        as far as a service tells them; or what :func:`evaluate` returned, with ``<measure>_low``
+        and ``<measure>_high`` for the ends of each interval.
+    """
+    return [_measured(r) if isinstance(r, Measures) else _answered(r) for r in results]
+
+
+def _answered(result: Prediction | Problem) -> dict[str, Any]:
+    if isinstance(result, Problem):
+        return dict.fromkeys(ANSWERED) | {"error": result.code, "detail": result.detail}
+    seen = result.input
+    return dict.fromkeys(ANSWERED) | {
+        "probability": result.probability,
+        "familiarity": result.familiarity,
+        "call": result.call,
+        "width": seen.columns,
+        "height": seen.rows,
+        "view": seen.view,
+        "model_sha256": result.model.sha256,
+    }
+
+
+def _measured(row: Measures) -> dict[str, Any]:
+    found: dict[str, Any] = dict(row.stratum)
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, Interval):
+            ends = {f"{field.name}_low": value.low, f"{field.name}_high": value.high}
+            found |= {field.name: value.value} | ends
+        elif not isinstance(value, dict | tuple):
+            found[field.name] = value
+    return found

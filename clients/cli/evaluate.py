@@ -8,6 +8,7 @@ import click
 import pandas as pd
 
 from clients.api import evaluate_scored
+from clients.cli.columns import with_columns
 from clients.cli.terminal import (
     READABLE,
     READABLE_FILE,
@@ -17,10 +18,11 @@ from clients.cli.terminal import (
     extra,
     one_line_errors,
 )
-from clients.datasets.open import open_dataset
+from clients.datasets.boxes import open_boxes
+from clients.datasets.open import Columns, open_dataset
 from clients.metrics.evaluate import REPLICATES, Method, to_json
 from clients.metrics.pointing import point
-from clients.reports.tables import operating_table, to_table
+from clients.reports.tables import operating_table, to_table, too_few
 from clients.scoring.scored import open_scores
 from service.files import replace_file
 from service.settings import Settings
@@ -52,7 +54,8 @@ REPLICATES_OPTION = click.option(
 )
 @click.option(
     "--boxes", type=READABLE_FILE,
-    help="CSV of marked boxes (path, x, y, width, height): also count heatmap peaks inside.",
+    help="Table of marked boxes (path, x, y, width, height; or RSNA's stage_2_train_labels.csv): "
+    "also count heatmap peaks inside.",
 )  # fmt: skip
 @PATIENT
 @click.option(
@@ -86,7 +89,9 @@ def evaluate(
     sensitivity and specificity are those of `call`, with Wilson's intervals. `guess` is the
     prevalence, the AUPR of a reader who guesses. `refused` images had no reading and are in no
     other number. With --patient all of these are by bootstrap over patients, and DeLong's interval
-    becomes Obuchowski's for clustered images.
+    becomes Obuchowski's for clustered images. Where a class has fewer than 10 images (patients), or
+    every pair is ranked alike, areas have score intervals (Newcombe's for AUROC, Wilson's for AUPR)
+    and a warning: resampling would call the AUROC of five films certain.
 
     With --weights every number but the counts is weighted, and so are its intervals: the bootstrap
     draws images with their weights, DeLong's variance is that of weighted placements, the weights
@@ -106,12 +111,14 @@ def evaluate(
     with one_line_errors():
         scored = open_scores(scores)
         measures, method = evaluate_scored(scored, by, Method(**options), model)
-        pointing = None if boxes is None else point(scored.table, pd.read_csv(boxes))
+        pointing = None if boxes is None else point(scored.table, open_boxes(boxes, scored.table))
     click.echo(to_table(measures, method))
     if method.points or method.prevalence is not None:
         click.echo("\n" + operating_table(measures))
     if pointing is not None:
         click.echo(pointing)
+    for sentence in too_few(measures):
+        click.echo(f"Warning: {sentence}", err=True)
     if json_file is not None:
         replace_file(json_file, json.dumps(to_json(measures), indent=2) + "\n")
     if report is not None:
@@ -133,7 +140,8 @@ def evaluate(
 )
 @click.option(
     "--boxes", type=READABLE_FILE,
-    help="CSV of marked boxes (path, x, y, width, height): do heatmaps point there?",
+    help="Table of marked boxes (path, x, y, width, height; or RSNA's stage_2_train_labels.csv): "
+    "do heatmaps point there?",
 )  # fmt: skip
 @BY
 @PATIENT
@@ -143,6 +151,7 @@ def evaluate(
     help="Images of each class in the grid of heatmaps; twice as many in that of samples.",
 )  # fmt: skip
 @REPLICATES_OPTION
+@with_columns
 def compare(  # noqa: PLR0913  one argument an option
     *,
     models: tuple[str, ...],
@@ -152,6 +161,7 @@ def compare(  # noqa: PLR0913  one argument an option
     boxes: Path | None,
     by: tuple[str, ...],
     examples: int,
+    columns: Columns,
     **options: Any,
 ) -> None:
     """Compare models on the same images: figures, paired tests, and one HTML file.
@@ -185,17 +195,20 @@ def compare(  # noqa: PLR0913  one argument an option
             "in a run without --weights."
         )
     with one_line_errors():
-        dataset = None if data is None else open_dataset(data)
+        dataset = None if data is None else open_dataset(data, columns=columns)
         shown = None if samples is None else open_dataset(samples)
-        marked = None if boxes is None else pd.read_csv(boxes)
         with extra("figures"):
             # onnxruntime and matplotlib: not needed by the other commands.
             from clients.comparison.models import match, open_models  # noqa: PLC0415
             from clients.comparison.report import Pictures, write_comparison  # noqa: PLC0415
             from clients.comparison.table import comparison_text  # noqa: PLC0415
-        columns = [name for joined in by for name in joined.split(",")]
+        strata = [name for joined in by for name in joined.split(",")]
         opened = open_models(models, dataset, Settings.from_env())
-        matched = match(opened, columns + ([method.patient] if method.patient else []))
+        matched = match(opened, strata + ([method.patient] if method.patient else []))
+        marked = None
+        if boxes is not None:
+            tables = pd.concat([model.table for model in matched.models])
+            marked = open_boxes(boxes, tables.drop_duplicates("path"))
         pictures = Pictures(dataset=dataset, samples=shown, boxes=marked, examples=examples)
         comparison = write_comparison(out, matched, by, method, pictures)
     click.echo(comparison_text(comparison))

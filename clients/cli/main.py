@@ -1,10 +1,12 @@
 """`cxr`: read one radiograph, score a dataset, evaluate the scores.
 
-Exit status: 0 done; 1 stopped by an error (``score`` continues when run again); 2 wrong usage;
-3 ``score`` finished and at least one image has an error code instead of a probability.
+Exit status: 0 done; 1 stopped by an error (``score`` continues when run again); 2 wrong usage, or a
+dataset that cannot be taken as it is; 3 ``score`` finished and at least one image has an error code
+instead of a probability.
 """
 
 import itertools
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from tqdm import tqdm
 from clients.api import score_to
 from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
+from clients.cli.columns import with_columns
 from clients.cli.deidentify import deidentify
 from clients.cli.demo import demo
 from clients.cli.evaluate import compare, evaluate
@@ -29,12 +32,15 @@ from clients.cli.terminal import (
     READABLE_FILE,
     READABLE_FOLDER,
     WRITABLE_FILE,
+    WritableFile,
     one_line_errors,
 )
 from clients.cli.version import show_version
-from clients.datasets.open import LAYOUTS, Dataset, Layout, layout_of, open_dataset
+from clients.datasets.open import LAYOUTS, Columns, Dataset, Layout, layout_of, open_dataset
+from clients.reports.problems import counted, problem_text
 from clients.scoring.engines import EngineOptions
-from clients.scoring.score import Advance, Score
+from clients.scoring.score import Advance, Score, done_names, parts_folder
+from clients.scoring.scored import open_scores
 from clients.sdk.client import ChestXrayClient
 from service.files import replace_file, replacing
 from service.settings import Settings
@@ -85,7 +91,9 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
 
 @cli.command()
 @click.argument("dataset", type=READABLE)
-@click.option("--out", type=WRITABLE_FILE, required=True, help="Parquet file to write.")
+@click.option(
+    "--out", type=WritableFile(makes_folders=True), required=True, help="Parquet file to write."
+)
 @click.option(
     "--layout", type=click.Choice(LAYOUTS), help="What DATASET is [default: what it looks like]."
 )
@@ -93,6 +101,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
     "--all-classes", is_flag=True,
     help="RSNA 2018: all 26,684 images, the class neither normal nor opaque as negatives.",
 )  # fmt: skip
+@with_columns
 @click.option("--url", help="Ask the running service at this address.")
 @click.option("--ray-address", help="Read on this Ray cluster: an address of ray.init, e.g. auto.")
 @click.option(
@@ -108,18 +117,23 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
     "--prior", type=click.Choice(["em"]),
     help="Also estimate the prevalence, and adjust probabilities to it in a column of their own.",
 )  # fmt: skip
-def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> None:
+def score(
+    dataset: Path, out: Path, layout: Layout | None, columns: Columns, **options: Any
+) -> None:
     """Score every image of DATASET: one row an image, in a Parquet file.
 
     DATASET is a CSV or Parquet file with a column `path` (relative to that file), optionally
     `label` (1 pneumonia, 0 not), and any strata columns; the folder of the RSNA challenge of 2018
     (Lung Opacity against Normal) or of Kermany's images (chest_xray); or any folder, searched for
     images by content. A stratum with the name of a measured column becomes `dataset_<name>`.
+    Separator and encoding of a CSV file, capitals and spaces in its header and the separators of
+    Windows in its paths do not matter.
 
     Without --url and --ray-address images are read on this computer, by all its cores. Nodes of a
     cluster need nanocxr with its extra `ray`, and DATASET under the same path. An interrupted run
     continues when the same command is given again; its rows wait in `<out>.parts`. Rows are in the
-    order in which images were done. A service with API keys gets the one in CXR_API_KEY.
+    order in which images were done. A service with API keys gets the one in CXR_API_KEY. Images
+    without a reading are counted by their codes at the end; `cxr problems` names them.
 
     With --prior em the share of images with pneumonia is estimated from the probabilities alone,
     without labels, and printed with its 95 % interval by bootstrap over images. The column
@@ -128,12 +142,14 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
     there already gets the column without being read again.
 
     Exit status: 0 every image read; 3 all done, and some images have an error code instead of a
-    probability; 1 stopped, run again to continue; 2 wrong usage.
+    probability; 1 stopped, run again to continue; 2 wrong usage, DATASET cannot be taken as it is,
+    or --out holds scores of another run.
 
     Example:
 
     \b
         cxr score labels.csv --out scores.parquet
+        cxr score films.csv --path-column file --label-map sick=1,well=0 --out scores.parquet
         cxr score rsna/ --out scores.parquet --embeddings
         cxr score labels.csv --out scores.parquet --url http://localhost:3000
         cxr score labels.csv --out scores.parquet --ray-address auto
@@ -147,11 +163,15 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
             "--url excludes --model, --ray-address, --embeddings and --calibration."
         ) from error
     with one_line_errors():
-        listed = open_dataset(dataset, layout=layout, all_classes=all_classes)
+        listed = open_dataset(dataset, layout=layout, all_classes=all_classes, columns=columns)
         _warn(listed.warnings)
         watch = partial(_bar, len(listed.items))
-        summary, calibrated = score_to(out, listed, engine, watch, prior=prior is not None)
+        with _told_how_to_go_on(out, len(listed.items)):
+            summary, calibrated = score_to(out, listed, engine, watch, prior=prior is not None)
         click.echo(f"{out}: {summary.images} images, {summary.errors} without a reading", err=True)
+        if summary.errors:
+            codes = counted(pd.read_parquet(out, columns=["error"])["error"])
+            click.echo(f"{codes}: cxr problems {shlex.quote(str(out))}", err=True)
         if calibrated is not None:
             estimate = add_adjusted(out, calibrated)
             click.echo(estimate)
@@ -162,9 +182,27 @@ def score(dataset: Path, out: Path, layout: Layout | None, **options: Any) -> No
 
 @cli.command()
 @click.argument("scores", type=READABLE_FILE)
+def problems(scores: Path) -> None:
+    """Name the images of SCORES that have no reading, and why.
+
+    First each code with its number of images and its meaning, then a line an image.
+
+    Example:
+
+    \b
+        cxr problems scores.parquet
+    """  # noqa: D301  click needs the \b itself
+    with one_line_errors():
+        table = open_scores(scores).table
+    click.echo(problem_text(table))
+
+
+@cli.command()
+@click.argument("scores", type=READABLE_FILE)
 @click.argument("dataset", type=READABLE)
 @click.option("--by", metavar="COLUMN", help="Each value of this column on its own.")
-def baselines(scores: Path, dataset: Path, by: str | None) -> None:
+@with_columns
+def baselines(scores: Path, dataset: Path, by: str | None, columns: Columns) -> None:
     """Compare SCORES with two hand-made features of the images of DATASET.
 
     The features are the brightness of the brighter lung and the smoothness of both. Each line has
@@ -180,7 +218,7 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
 
     table = _rows(scores, by)
     with one_line_errors():
-        for line in compare_features(table, _every_image(dataset), by=by):
+        for line in compare_features(table, _every_image(dataset, columns), by=by):
             click.echo(line)
 
 
@@ -194,8 +232,16 @@ def baselines(scores: Path, dataset: Path, by: str | None) -> None:
 )  # fmt: skip
 @click.option("--by", metavar="COLUMN", help="Rows of their own for each value of this column.")
 @click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
-def worst(
-    scores: Path, dataset: Path, out: Path, model: Path | None, by: str | None, count: int
+@with_columns
+def worst(  # noqa: PLR0913  one argument an option
+    *,
+    scores: Path,
+    dataset: Path,
+    out: Path,
+    model: Path | None,
+    by: str | None,
+    count: int,
+    columns: Columns,
 ) -> None:
     """Draw the images of DATASET that SCORES read worst, with heatmaps.
 
@@ -220,7 +266,7 @@ def worst(
         )
         rows = misread(table, by=by, count=count)
         with replacing(out) as temporary:
-            draw(rows, _every_image(dataset), reader, temporary)
+            draw(rows, _every_image(dataset, columns), reader, temporary)
     click.echo(listing(rows))
     click.echo(out)
 
@@ -257,6 +303,18 @@ def _warn(sentences: Sequence[str]) -> None:
 
 
 @contextmanager
+def _told_how_to_go_on(out: Path, images: int) -> Iterator[None]:
+    """End with exit status 1, and say what is done, where Ctrl-C stops the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = len(done_names(parts_folder(out)))
+        raise click.ClickException(
+            f"stopped with {done:,} of {images:,} images done; the same command goes on from there"
+        ) from None
+
+
+@contextmanager
 def _bar(images: int, done: int) -> Iterator[Advance]:
     """Moves on and counts the images without a reading."""
     errors = itertools.count(1)
@@ -271,16 +329,17 @@ def _bar(images: int, done: int) -> Iterator[Advance]:
 
 
 def _rows(scores: Path, by: str | None) -> pd.DataFrame:
-    table = pd.read_parquet(scores)
+    with one_line_errors():
+        table = open_scores(scores).table
     if by is not None and by not in table.columns:
         raise click.UsageError(f"{scores.name} has no column {by!r}.")
     return table
 
 
-def _every_image(dataset: Path) -> Dataset:
+def _every_image(dataset: Path, columns: Columns) -> Dataset:
     """List whatever ``score`` could have been told to take of it."""
     layout = layout_of(dataset)
-    return open_dataset(dataset, layout=layout, all_classes=layout == "rsna")
+    return open_dataset(dataset, layout=layout, all_classes=layout == "rsna", columns=columns)
 
 
 cli.add_command(calibrate)

@@ -8,23 +8,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-import pandas as pd
-
 from clients.datasets.items import Dataset, DatasetError, Item
-from clients.datasets.kermany import list_kermany, root_of
+from clients.datasets.kermany import CLASSES, list_kermany, root_of
+from clients.datasets.manifest import Columns, list_manifest
 from clients.datasets.rsna import is_rsna, list_rsna
+from clients.datasets.tables import TABLES, quoted
 from service.imaging.decode import HEAD_BYTES, format_of
 
-__all__ = ["LAYOUTS", "Dataset", "DatasetError", "Item", "Layout", "layout_of", "open_dataset"]
+__all__ = [
+    "AS_NAMED", "LAYOUTS", "Columns", "Dataset", "DatasetError", "Item", "Layout", "check_present",
+    "layout_of", "open_dataset",
+]  # fmt: skip
 
 Layout = Literal["rsna", "kermany", "manifest", "folder"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
-MANIFESTS = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+AS_NAMED = Columns()  # a table with this project's own names and labels
 
 
 def open_dataset(
-    source: Path, *, layout: Layout | None = None, all_classes: bool = False
+    source: Path,
+    *,
+    layout: Layout | None = None,
+    all_classes: bool = False,
+    columns: Columns = AS_NAMED,
 ) -> Dataset:
     """List the images of a dataset.
 
@@ -39,17 +46,32 @@ def open_dataset(
         What ``source`` is; by default what it looks like.
     all_classes
         Of RSNA 2018 take all three classes, not only Lung Opacity and Normal.
+    columns
+        Other names and labels of a CSV or Parquet file.
 
     Raises
     ------
     DatasetError
         If there is no image, ``source`` is not of that layout, a table or column is missing, or a
-        label is not 0, 1 or nothing.
+        label has no meaning.
     """
+    guessed = layout is None
     layout = layout or layout_of(source)
     if all_classes and layout != "rsna":
         raise DatasetError(f"{source.name!r} is read as {layout}; only rsna has classes to add")
-    items, warnings = _listed(source, layout, all_classes=all_classes)
+    if layout == "manifest":
+        if source.is_file() and is_image(source):
+            raise DatasetError(
+                f"{source.name!r} is one image; `cxr predict` reads one, and a dataset is a folder "
+                "or a table"
+            )
+        items, warnings = list_manifest(source, columns)
+    elif columns != AS_NAMED:
+        raise DatasetError(f"{source.name!r} is read as {layout}; only a manifest has columns")
+    else:
+        items, warnings = _listed(source, layout, all_classes=all_classes)
+        if guessed and layout == "folder":
+            warnings = list(_unused_labels(source, items))
     if not items:
         raise DatasetError(f"no DICOM, PNG or JPEG image in {source.name!r}")
     return Dataset(items=tuple(items), warnings=tuple(warnings))
@@ -65,8 +87,6 @@ def layout_of(source: Path) -> Layout:
 
 
 def _listed(source: Path, layout: Layout, *, all_classes: bool) -> tuple[list[Item], list[str]]:
-    if layout == "manifest":
-        return list(_manifest(source)), []
     if not source.is_dir():
         raise DatasetError(f"{source.name!r} is no folder, so it is not of the layout {layout}")
     if layout == "rsna":
@@ -81,6 +101,26 @@ def _listed(source: Path, layout: Layout, *, all_classes: bool) -> tuple[list[It
     return list(_folder(source)), []
 
 
+def check_present(dataset: Dataset) -> None:
+    """Raise DatasetError where not one file of a dataset is there: its paths start elsewhere."""
+    if not any(item.file.is_file() for item in dataset.items):
+        raise DatasetError(
+            f"none of the {len(dataset.items):,} files that the dataset names is there; paths "
+            "count from the folder of the table that names them, so move it there or correct them"
+        )
+
+
+def _unused_labels(folder: Path, items: list[Item]) -> Iterator[str]:
+    """What beside the images may hold labels, which a folder has none of."""
+    tables = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in TABLES)
+    if tables:
+        yield f"{quoted(tables)} was not read: for its labels give it instead of the folder"
+    above = {part for item in items for part in Path(item.name).parent.parts}
+    classes = sorted(part for part in above if part.upper() in CLASSES)
+    if classes:
+        yield f"folders are no labels, not even {quoted(classes)}: write a table of path and label"
+
+
 def _folder(folder: Path) -> Iterator[Item]:
     for file in sorted(folder.rglob("*")):
         if file.is_file() and is_image(file):
@@ -91,33 +131,3 @@ def is_image(file: Path) -> bool:
     """Whether the service takes the file for DICOM (with or without preamble), PNG or JPEG."""
     with file.open("rb") as stream:
         return format_of(stream.read(HEAD_BYTES)) is not None
-
-
-def _manifest(source: Path) -> Iterator[Item]:
-    read = MANIFESTS.get(source.suffix.lower())
-    if read is None or source.is_dir():
-        raise DatasetError(f"{source.name!r} is not a folder, a .csv or a .parquet file")
-    table = read(source)
-    if "path" not in table.columns:
-        raise DatasetError(f"{source.name!r} has no column 'path'")
-    repeated = table["path"].duplicated()
-    if repeated.any():
-        raise DatasetError(f"row {int(repeated.argmax()) + 1} repeats a path")
-    strata = [str(column) for column in table.columns if column not in ("path", "label")]
-    for number, row in enumerate(table.to_dict("records"), start=1):
-        if not isinstance(row["path"], str) or not row["path"]:
-            raise DatasetError(f"row {number} has no path")
-        yield Item(
-            name=row["path"],
-            file=source.parent / row["path"],
-            label=_label(row.get("label"), number),
-            strata={name: None if pd.isna(row[name]) else str(row[name]) for name in strata},
-        )
-
-
-def _label(value: object, number: int) -> int | None:
-    if value is None or pd.isna(value):
-        return None
-    if value not in (0, 1):
-        raise DatasetError(f"label {value!r} of row {number} is not 0, 1 or empty")
-    return int(value)

@@ -14,9 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
-
 from clients.datasets.items import DatasetError, Item
+from clients.datasets.tables import read_table
 
 IMAGES = "stage_2_train_images"
 LABELS = "stage_2_train_labels.csv"
@@ -80,11 +79,13 @@ def _column(table: Path, column: str) -> dict[str, str]:
     """Patient -> value; a patient with several boxes has several rows, all with one value."""
     if not table.is_file():
         raise DatasetError(f"{table.name} is missing beside {IMAGES}; it is part of the challenge")
-    try:
-        rows = pd.read_csv(table, usecols=["patientId", column], dtype=str)
-    except ValueError as error:
-        raise DatasetError(f"{table.name} has no column patientId or {column}") from error
-    return dict(zip(rows["patientId"], rows[column], strict=True))
+    found = read_table(table)
+    patients, values = found.column("patientId"), found.column(column)
+    if patients is None or values is None:
+        raise DatasetError(
+            f"{table.name} has no column patientId or {column}; it has {found.names}"
+        )
+    return dict(zip(found.rows[patients], found.rows[values], strict=True))
 
 
 def _label(target: str | None) -> int | None:

@@ -13,6 +13,13 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from clients.metrics.few import (
+    ENOUGH,
+    area_interval,
+    class_sizes,
+    precision_interval,
+    resampling_says_little,
+)
 from clients.metrics.intervals import (
     FloatArray,
     IntArray,
@@ -88,10 +95,17 @@ class Measures:
         Images of equal weight that would tell as much (Kish); None where no weights are used.
     prevalence
         Fraction of positives (of their weight); also the AUPR of a reader who guesses.
+    model_sha256
+        Of the model that gave the scores; None where it is not known.
+    too_few
+        Fewer than 10 images (patients) of a class: no measure that compares the classes is worth
+        much, however good it looks.
     auroc, aupr
-        Interval by stratified bootstrap, over patients where they are known.
+        Interval by stratified bootstrap, over patients where they are known; by the score methods
+        of :mod:`clients.metrics.few` where they are too few or every pair is ranked alike.
     auroc_delong
-        The same value, interval by DeLong (by Obuchowski where patients are known).
+        The same value, interval by DeLong (by Obuchowski where patients are known); None in the
+        same two cases, where a normal interval is none.
     auroc_within
         Over the pairs of the same stratum of :attr:`Method.within`, pooled; None without it.
     sensitivity, specificity
@@ -119,6 +133,8 @@ class Measures:
     brier: float | None
     ece: float | None
     reliability: tuple[Bin, ...]
+    too_few: bool
+    model_sha256: str | None = None
 
     @property
     def title(self) -> str:
@@ -220,7 +236,8 @@ def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Meas
             *((p.name, p.threshold, probabilities >= p.threshold) for p in method.points),
         )
     )
-    auroc, auroc_delong, aupr = _areas(labels, probabilities, resampling)
+    sizes = class_sizes(labels, resampling)
+    auroc, auroc_delong, aupr = _areas(labels, probabilities, resampling, sizes)
     patients, weights = resampling.patients, resampling.weights
     return Measures(
         stratum=stratum,
@@ -234,7 +251,7 @@ def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Meas
         auroc_delong=auroc_delong,
         auroc_within=None
         if method.within is None
-        else area_within(labels, probabilities, read[method.within], resampling),
+        else _within(labels, probabilities, read[method.within], resampling),
         aupr=aupr,
         sensitivity=calls.sensitivity,
         specificity=calls.specificity,
@@ -244,6 +261,7 @@ def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Meas
         else None,
         ece=expected_calibration_error(labels, probabilities, weights) if labels.size else None,
         reliability=reliability(labels, probabilities, weights),
+        too_few=min(sizes) < ENOUGH,
     )
 
 
@@ -252,18 +270,38 @@ def _effective(weights: FloatArray | None, images: int) -> float:
 
 
 def _areas(
-    labels: IntArray, probabilities: FloatArray, resampling: Resampling
+    labels: IntArray,
+    probabilities: FloatArray,
+    resampling: Resampling,
+    sizes: tuple[float, float],
 ) -> tuple[Interval | None, Interval | None, Interval | None]:
     if np.unique(labels).size < 2:
         return None, None, None
     patients, weights = resampling.patients, resampling.weights
-    resampled = bootstrap(labels, probabilities, resampling)
     auroc = float(roc_auc_score(labels, probabilities, sample_weight=weights))
     aupr = float(average_precision_score(labels, probabilities, sample_weight=weights))
+    if resampling_says_little(auroc, sizes):
+        return area_interval(auroc, sizes), None, precision_interval(aupr, sizes)
+    resampled = bootstrap(labels, probabilities, resampling)
     return (
         percentile_interval(auroc, resampled.auroc),
         delong_interval(labels, probabilities, patients, weights),
         percentile_interval(aupr, resampled.average_precision),
+    )
+
+
+def _within(
+    labels: IntArray, probabilities: FloatArray, groups: pd.Series, resampling: Resampling
+) -> Interval | None:
+    """AUROC within groups; its interval is of the groups that hold a pair where that is little."""
+    found = area_within(labels, probabilities, groups, resampling)
+    if found is None:
+        return None
+    numbers, _ = pd.factorize(groups, use_na_sentinel=False)
+    both = np.isin(numbers, np.intersect1d(numbers[labels == 1], numbers[labels == 0]))
+    sizes = class_sizes(labels[both], resampling.of(both))
+    return (
+        area_interval(found.value, sizes) if resampling_says_little(found.value, sizes) else found
     )
 
 

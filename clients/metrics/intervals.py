@@ -8,7 +8,7 @@ is drawn with it. Without them all images count alike. Both classes must be pres
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,14 @@ class Resampling:
     seed: int
     patients: IntArray | None = None
     weights: FloatArray | None = None
+
+    def of(self, chosen: BoolArray) -> "Resampling":
+        """The same of some images alone, shape (n,)."""
+        return replace(
+            self,
+            patients=None if self.patients is None else self.patients[chosen],
+            weights=None if self.weights is None else self.weights[chosen],
+        )
 
 
 def placements(

@@ -17,7 +17,7 @@ from clients.metrics.intervals import (
     four_fields,
     percentile_interval,
 )
-from clients.metrics.proportions import share_interval
+from clients.metrics.proportions import share_interval, wilson_interval
 
 # Columns of the four-field table, as bootstrap_rates orders them.
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = range(4)
@@ -91,7 +91,7 @@ def measure_calls(
     """Measure the calls of one operating point.
 
     Intervals are Wilson's where images are independent (of Kish's effective size where they have
-    weights), else by bootstrap over patients.
+    weights), else by bootstrap over patients; Wilson's, of their number, where all patients agree.
     Those at a given prevalence are by bootstrap.
 
     Parameters
@@ -110,8 +110,10 @@ def measure_calls(
         if not among.any():
             return None
         share = share_interval(hits[among], None if weights is None else weights[among])
-        if clustered is None:
+        if clustered is None or resampling.patients is None:
             return share
+        if share.value in (0.0, 1.0):  # in every replicate too, however few the patients
+            return wilson_interval(share.value, np.unique(resampling.patients[among]).size)
         return percentile_interval(share.value, _shares(clustered, hit, other))
 
     return OperatingMeasures(

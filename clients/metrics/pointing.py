@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from clients.datasets.boxes import BOX
 from clients.metrics.intervals import Interval
 from clients.metrics.proportions import proportion_interval
 from clients.scoring.scored import EvaluationError
-
-BOX = ("path", "x", "y", "width", "height")
 
 
 class Box(NamedTuple):
@@ -73,8 +72,7 @@ def point(scores: pd.DataFrame, boxes: pd.DataFrame) -> Pointing:
         As :func:`clients.scoring.score.score` writes them, scored in this process (a service does
         not tell where the peak is).
     boxes
-        Columns ``path``, ``x``, ``y`` (upper left corner), ``width``, ``height`` in pixels of the
-        image; one row a box.
+        As :func:`clients.datasets.boxes.open_boxes` reads them.
 
     Raises
     ------

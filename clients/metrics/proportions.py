@@ -25,7 +25,11 @@ def share_interval(hits: BoolArray, weights: FloatArray | None = None) -> Interv
     """
     if weights is None:
         return proportion_interval(int(hits.sum()), hits.size)
-    share, size = float(np.average(hits, weights=weights)), effective_size(weights)
+    return wilson_interval(float(np.average(hits, weights=weights)), effective_size(weights))
+
+
+def wilson_interval(share: float, size: float) -> Interval:
+    """Wilson's score interval of a share of ``size`` things (more than 0, not always whole)."""
     z = float(norm.ppf(0.5 + LEVEL / 2))
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     reach = z / (1 + z**2 / size) * (share * (1 - share) / size + z**2 / (4 * size**2)) ** 0.5

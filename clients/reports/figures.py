@@ -195,6 +195,8 @@ def histogram_figure(labels: IntArray, probabilities: FloatArray, measures: Meas
 def strata_figure(measures: Sequence[Measures]) -> Figure:
     """AUROC and AUPR of all groups side by side, with intervals and what guessing reaches."""
     figure = new_figure(9.4, 1.2 + 0.34 * len(measures))
+    # Else the 1.0 of one axis runs into the 0.0 of the other.
+    figure.set_layout_engine("constrained", wspace=0.08)
     left, right = figure.subplots(1, 2, sharey=True)
     heights = np.arange(len(measures))[::-1]
     for axes, name in ((left, "AUROC"), (right, "AUPR")):

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from clients.metrics.evaluate import Measures, Method, labelled_rows
+from clients.metrics.few import ENOUGH
 from clients.metrics.intervals import FloatArray, Interval
 from clients.metrics.pointing import Pointing
 from clients.metrics.weighting import sampling_weights
@@ -25,10 +26,11 @@ from clients.reports.figures import (
     strata_figure,
     styled,
 )
-from clients.reports.tables import weights_note
+from clients.reports.tables import too_few, weights_note
 from clients.scoring.scored import Scored
 from service.findings.calibration import BINS
 
+MOST_CARDS = 8  # groups in the headline; of more, the lowest and the highest
 DEFAULT_TITLE = "Evaluation of pneumonia scores"
 
 
@@ -66,6 +68,8 @@ def evaluation_page(
         title=DEFAULT_TITLE,
         facts=_facts(scored, measures[0], method),
         measures=measures,
+        headline=headline(measures),
+        too_few=too_few(measures),
         rows=[MeasuresRow(row.title, row) for row in measures],
         figures=_figures(scored, measures, method),
         within=method.within,
@@ -74,6 +78,22 @@ def evaluation_page(
         pointing=pointing,
         method_note=method_note(method),
     )
+
+
+def headline(measures: Sequence[Measures]) -> list[Measures]:
+    """The groups of the first column that was asked for; empty where none was.
+
+    A single figure over cohorts that differ measures how they were mixed. Of many groups those with
+    the lowest and the highest AUROC stand for all.
+    """
+    if len(measures) < 2:
+        return []
+    groups = [row for row in measures if row.stratum.keys() == measures[1].stratum.keys()]
+    ranked = sorted(
+        (row for row in groups if row.auroc is not None),
+        key=lambda row: row.auroc.value if row.auroc else 0.0,
+    )
+    return groups if len(groups) <= MOST_CARDS else [ranked[0], ranked[-1]] if ranked else []
 
 
 def render(template: str, **values: Any) -> str:
@@ -98,7 +118,9 @@ def method_note(method: Method) -> str:
         f"Intervals are 95 %. AUROC and AUPR: percentiles of {method.replicates} bootstrap "
         f"replicates over {units} within each class, seed {method.seed}; AUROC also by the normal "
         f"interval with the variance of {analytic} method. Sensitivity, specificity, PPV and NPV: "
-        f"{rates}; at a given prevalence by Bayes' theorem with bootstrap intervals. ECE: {BINS} "
+        f"{rates}; at a given prevalence by Bayes' theorem with bootstrap intervals. Where a class "
+        f"has fewer than {ENOUGH} {units.partition(' ')[0]}, or every pair is ranked alike: "
+        f"Newcombe's score interval for AUROC, Wilson's for AUPR, none by DeLong. ECE: {BINS} "
         "equal bins. Refused images have no reading and are in no other number."
     )
     if method.within is not None:
@@ -151,18 +173,19 @@ def _figures(
     probabilities = read["probability"].to_numpy(np.float64)
     weights = sampling_weights(read, method.weights)
     whole = measures[0]
+    pooled = " of all groups together" if len(measures) > 1 else ""
     found: dict[str, list[Drawing]] = {"discrimination": [], "calibration": [], "groups": []}
     with styled():
         if whole.auroc is not None:
             found["discrimination"] = [
                 drawing(
                     roc_figure(labels, probabilities, whole, weights), "roc",
-                    "ROC curve. Marks: operating points with their 95 % intervals.",
+                    f"ROC curve{pooled}. Marks: operating points with their 95 % intervals.",
                     f"ROC curve: {words('AUROC', whole.auroc)}.",
                 ),
                 drawing(
                     precision_recall_figure(labels, probabilities, whole, weights), "pr",
-                    "Precision and recall. Dashed: prevalence, which guessing reaches.",
+                    f"Precision and recall{pooled}. Dashed: prevalence, which guessing reaches.",
                     f"Precision-recall curve: {words('AUPR', whole.aupr)}; "
                     f"guessing reaches {whole.prevalence:.3f}.",
                 ),

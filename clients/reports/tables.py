@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from clients.metrics.evaluate import Measures, Method
+from clients.metrics.few import ENOUGH
 from clients.metrics.intervals import Interval
 
 
@@ -34,6 +35,17 @@ def to_table(measures: Sequence[Measures], method: Method) -> str:
     effective = ["effective", *(f"{row.effective:.1f}" for row in measures)]
     lines = [[*line[:2], cell, *line[2:]] for line, cell in zip(lines, effective, strict=True)]
     return f"{aligned(lines)}\n{weights_note(method.weights)}"
+
+
+def too_few(measures: Sequence[Measures]) -> list[str]:
+    """Say of each group with an area of which a class is too small that it is, in sentences."""
+    return [
+        f"{row.title}: too few, {row.positives} with and {row.images - row.positives} without "
+        f"pneumonia; its areas mean little below {ENOUGH} "
+        f"{'images' if row.patients is None else 'patients'} of either"
+        for row in measures
+        if row.too_few and row.auroc is not None
+    ]
 
 
 def weights_note(column: str) -> str:

@@ -8,7 +8,7 @@ digest, to a site's calibration and to the dataset's digest, so two runs cannot 
 
 import json
 import shutil
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +31,10 @@ EMBEDDING = "embedding"  # float32, a list of fixed size; only where it was aske
 
 class ScoringError(Exception):
     """The run cannot start or go on; what is done is kept."""
+
+
+class OtherRun(ScoringError):
+    """The file holds scores of another run; the message says what differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,7 @@ SCORE_COLUMNS: dict[str, pa.DataType] = {
     for name, kind in get_type_hints(Score).items()
     if name != EMBEDDING
 }
+MEASURED = {*SCORE_COLUMNS, ADJUSTED, EMBEDDING}
 
 
 Advance = Callable[[Score], object]  # called once for each image that is scored
@@ -112,9 +117,10 @@ def score(dataset: Dataset, engine: Engine, out: Path, *, advance: Advance) -> S
 
     Raises
     ------
+    OtherRun
+        If ``out`` or its parts belong to another model, calibration or dataset.
     ScoringError
-        If ``out`` or its parts belong to another model, calibration or dataset, or the engine left
-        images out.
+        If the engine left images out.
     """
     model = asdict(engine.model) | {"operating_point": engine.operating_point}
     run: dict[str, Any] = {"model": model, "dataset": dataset.sha256}
@@ -124,10 +130,10 @@ def score(dataset: Dataset, engine: Engine, out: Path, *, advance: Advance) -> S
         run["calibration"] = engine.calibration
     folder = parts_folder(out)
     if out.exists():
-        _check_same_run(_run_of(out), run, out)
+        _check_same_run(_run_of(out), run, out, [out], dataset)
     else:
         schema = _schema(dataset, run, engine.embedding_size)
-        _open_parts(folder, run)
+        _open_parts(folder, run, dataset)
         _score_what_is_left(dataset, engine, _Parts(folder, schema), advance)
         _merge(folder, schema, out)
     shutil.rmtree(folder, ignore_errors=True)
@@ -167,27 +173,83 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet"))
 
 
-def _open_parts(folder: Path, run: dict[str, Any]) -> None:
+def _open_parts(folder: Path, run: dict[str, Any], dataset: Dataset) -> None:
     """Make the folder, or check that it belongs to this run."""
     facts = folder / "run.json"
     if facts.exists():
-        _check_same_run(json.loads(facts.read_text(encoding="utf-8")), run, folder)
+        found = json.loads(facts.read_text(encoding="utf-8"))
+        _check_same_run(found, run, folder, _parts(folder), dataset)
         return
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(facts, json.dumps(run, indent=2) + "\n")
 
 
 def _run_of(out: Path) -> Any:
-    metadata = pq.read_schema(out).metadata or {}
+    try:
+        metadata = pq.read_schema(out).metadata or {}
+    except pa.ArrowInvalid:
+        return None
     return json.loads(metadata.get(METADATA, b"null"))
 
 
-def _check_same_run(found: Any, run: dict[str, Any], where: Path) -> None:
-    if found != run:
-        raise ScoringError(
-            f"{where} holds scores of another model or dataset, with another calibration, or other "
-            "columns. Delete it, or choose another --out."
-        )
+def _check_same_run(
+    found: Any, run: dict[str, Any], where: Path, parts: Sequence[Path], dataset: Dataset
+) -> None:
+    if found == run:
+        return
+    if found is None:
+        raise OtherRun(f"{where} is no file of scores. Choose another --out.")
+    changes = [*_other_reader(found, run)]
+    if found["dataset"] != run["dataset"]:
+        changes.append(f"the dataset ({_other_images(parts, dataset)})")
+    raise OtherRun(
+        f"{where} holds scores of another run. What differs: {'; '.join(changes)}. Delete it, or "
+        "choose another --out."
+    )
+
+
+def _other_reader(found: dict[str, Any], run: dict[str, Any]) -> Iterator[str]:
+    """What reads otherwise than in the run that was found."""
+    then, now = found["model"], run["model"]
+    if then != now:
+        yield f"the model (was {_named(then)}, now {_named(now)})"
+    then, now = found.get("calibration"), run.get("calibration")
+    if then != now:
+        yield f"the calibration (was {then or 'that of the model'}, now {now or 'of the model'})"
+    if found.get("embedding") != run.get("embedding"):
+        yield "whether embeddings are kept"
+
+
+def _named(model: dict[str, Any]) -> str:
+    return "{name} {version}, {sha256:.12}, at {operating_point}".format_map(model)
+
+
+def _other_images(parts: Sequence[Path], dataset: Dataset) -> str:
+    """How the dataset differs from the rows that were scored, of which a run may lack some."""
+    items = {item.name: _facts(item) for item in dataset.items}
+    columns = ["path", "label", *(column_of(name) for name in dataset.strata)]
+    tables = [pq.read_table(part) for part in parts]
+    before = {name for table in tables for name in table.column_names if name not in MEASURED}
+    if tables and before != set(columns):
+        return f"its columns were {', '.join(sorted(before))}, and are {', '.join(sorted(columns))}"
+    rows = {row["path"]: row for t in tables for row in t.select(columns).to_pylist()}
+    gone = len(rows.keys() - items.keys())
+    shared = [(rows[name], items[name]) for name in rows.keys() & items.keys()]
+    labels = sum(row["label"] != facts["label"] for row, facts in shared)
+    others = sum(row != facts for row, facts in shared) - labels
+    counts = {
+        "images are gone": gone,
+        "labels are others": labels,
+        "images have other facts": others,
+    }
+    changes = [f"{number:,} {what}" for what, number in counts.items() if number > 0]
+    return ", ".join(changes) or "images were added or stand in another order"
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    """Columns of a row that the dataset gives."""
+    strata = {column_of(name): value for name, value in item.strata.items()}
+    return {"path": item.name, "label": item.label, **strata}
 
 
 def score_columns(embedding_size: int | None) -> dict[str, pa.DataType]:
@@ -225,8 +287,7 @@ class _Parts:
         self._write()
 
     def add(self, item: Item, found: Score) -> None:
-        strata = {column_of(name): value for name, value in item.strata.items()}
-        self._rows.append({"path": item.name, "label": item.label, **asdict(found), **strata})
+        self._rows.append(_facts(item) | asdict(found))
         if len(self._rows) == PART_ROWS:
             self._write()
 

@@ -7,18 +7,17 @@ The name of a file is never sent: it may identify a patient.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from clients.sdk.errors import foreign, refusal, unreachable
+from clients.sdk.pictures import Image, content_of
 from service.schemas import ModelInfo, Prediction, Problem
 
 PROBABILITY_HEADER = "X-Probability"
 
-Image = bytes | Path
 PictureFormat = Literal["png", "jpeg"]
 BatchResult = Prediction | Problem
 T = TypeVar("T")
@@ -110,8 +109,7 @@ def model() -> Call[ModelInfo]:
 
 
 def _part(name: str, image: Image) -> tuple[str, tuple[str, bytes, str]]:
-    content = image if isinstance(image, bytes) else image.read_bytes()
-    return name, ("image", content, "application/octet-stream")
+    return name, ("image", content_of(image), "application/octet-stream")
 
 
 def _parse(adapter: TypeAdapter[T], answer: httpx.Response) -> T:

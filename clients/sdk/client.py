@@ -3,10 +3,10 @@
 Research software, not a medical device.
 
     with ChestXrayClient("http://localhost:3000") as client:
-        print(client.predict(Path("chest.dcm")).probability)
+        print(client.predict("chest.dcm").probability)
 
     async with AsyncChestXrayClient("http://localhost:3000") as client:
-        print((await client.predict(Path("chest.dcm"))).probability)
+        print((await client.predict("chest.dcm")).probability)
 
 Both raise what is in :mod:`clients.sdk.errors`. Retried are 429, 503 and failed connections, with
 exponential backoff and jitter, or as long as ``Retry-After`` asks for. Nothing else is sent twice.
@@ -22,7 +22,8 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from clients.sdk import calls
-from clients.sdk.calls import BatchResult, Call, Explanation, Image, PictureFormat
+from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat
+from clients.sdk.pictures import Image
 from clients.sdk.retry import RetryPolicy
 from service.schemas import ModelInfo, Prediction
 
@@ -72,12 +73,15 @@ class ChestXrayClient:
         Parameters
         ----------
         image
-            Bytes of a DICOM, PNG or JPEG file, or the path of one.
+            Bytes of a DICOM, PNG or JPEG file, the path of one, a numpy array or a Pillow image,
+            as :func:`clients.sdk.pictures.content_of` says.
 
         Raises
         ------
         ChestXrayError
             One of those in the tree of :mod:`clients.sdk.errors`.
+        OSError, ValueError
+            If there is no such file, or the array or image is of a kind that cannot be sent.
         """
         return self._send(calls.predict(image))
 

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from clients import DatasetError, EvaluationError, evaluate, score
+from clients import ChestXrayClient, DatasetError, EvaluationError, evaluate, rows, score
 from clients.cli.main import cli
 from clients.metrics.evaluate import to_json
+from clients.scoring.score import SCORE_COLUMNS
 from tests.clients.folders import write_images
+from tests.clients.samples import frame, two_normals
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.clients.test_public import SAMPLES
@@ -69,6 +71,35 @@ class TestScore:
         with pytest.warns(UserWarning, match="holds 1 images, not 234"):
             score(tmp_path, url=server.url)
 
+    def test_other_columns_and_labels_are_told_as_to_the_command(
+        self, server: Server, labels: Path, tmp_path: Path
+    ) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        table = pd.read_csv(labels).rename(columns={"path": "file", "label": "finding"})
+        table["finding"] = table["finding"].map({0: "well", 1: "sick"})
+        table.to_csv(tmp_path / "others.csv", sep=";", index=False, encoding="utf-16")
+        found = score(
+            tmp_path / "others.csv",
+            path_column="file",
+            label_column="finding",
+            label_map={"well": 0, "sick": 1},
+            url=server.url,
+        )
+        expected = in_order(score(labels, url=server.url))
+        pd.testing.assert_frame_equal(in_order(found), expected)
+        assert expected["label"].tolist() == [0, 1] * 4
+
+    def test_label_that_was_not_taken_is_a_warning(
+        self, server: Server, labels: Path, tmp_path: Path
+    ) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        table = pd.read_csv(labels).rename(columns={"label": "finding"})
+        table.to_csv(tmp_path / "others.csv", index=False)
+        with pytest.warns(UserWarning, match="name it with --label-column"):
+            assert score(tmp_path / "others.csv", url=server.url)["label"].isna().all()
+
     def test_folder_without_images_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError):
             score(tmp_path)
@@ -86,6 +117,9 @@ class TestEvaluate:
             found = evaluate(scores, by="site", prevalence=0.1, replicates=50)
             assert json.loads(json.dumps(to_json(found))) == json.loads(numbers.read_text())
             assert [point.name for point in found[0].operating_points] == [POINT.name]
+            assert {row.model_sha256 for row in found} == {
+                table.attrs["nanocxr"]["model"]["sha256"]
+            }
             assert found[0].operating_points[0].threshold == POINT.threshold
 
     def test_table_of_elsewhere_is_measured_by_its_calls(self, labels: Path) -> None:
@@ -109,3 +143,29 @@ class TestEvaluate:
         header, *rows = capsys.readouterr().out.splitlines()
         assert header.split() == ["stratum", "images", "auroc"]
         assert len(rows) == 3
+
+
+class TestRows:
+    def test_readings_and_problems_are_one_table(self, server: Server) -> None:
+        problem = {"status": 422, "code": "not_a_chest", "detail": "a hand"}
+        server.on("/predict_batch", Answer.json([bodies.reading(0.75), problem]))
+        with ChestXrayClient(server.url) as client:
+            table = pd.DataFrame(rows(client.predict_batch([b"1", b"2"])))
+        assert table["probability"].tolist()[0] == 0.75
+        assert table[["call", "width", "height"]].iloc[0].tolist() == ["pneumonia", 40, 30]
+        assert table["model_sha256"][0] == bodies.SHA256
+        assert table[["error", "detail"]].iloc[1].tolist() == ["not_a_chest", "a hand"]
+        assert table.iloc[1].drop(["error", "detail"]).isna().all()
+        assert {*table.columns} - {"detail", "model_sha256"} <= {*SCORE_COLUMNS}
+
+    def test_measures_have_a_column_for_each_number_and_end(self) -> None:
+        scored = frame(*two_normals(20, 20, shift=1.0, seed=1))
+        measures = evaluate(scored, by="source", replicates=20)
+        table = pd.DataFrame(rows(measures))
+        assert table["source"].tolist()[1:] == ["north", "south"]
+        assert table["images"].tolist() == [40, 20, 20]
+        for row, found in zip(measures, table.to_dict("records"), strict=True):
+            assert row.auroc is not None
+            ends = (row.auroc.value, row.auroc.low, row.auroc.high)
+            assert tuple(found[f"auroc{end}"] for end in ("", "_low", "_high")) == ends
+        assert not [name for name in table if table[name].map(type).isin([dict, tuple]).any()]

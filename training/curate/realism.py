@@ -17,6 +17,7 @@ import pandas as pd
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import FloatImage
 from service.imaging.standardise import InputSpec, standardise
+from training.generate.manifest import manifest_of
 
 # The whole film, grey values stretched to [0, 1] as serving would, but not equalised.
 _INPUT = InputSpec(size=224, crop=1.0, equalise=False, mean=0.0, std=1.0, least_side=32)
@@ -97,7 +98,7 @@ def compare(data: Path, films: Path) -> pd.DataFrame:
     pandas.DataFrame
         A row for each set, stratum and class: their names, number of films, and MEASURES.
     """
-    drawn = pd.read_parquet(data / "manifest.parquet")
+    drawn = pd.read_parquet(manifest_of(data))
     real = pd.read_csv(films / "labels.csv")
     return pd.concat(
         [

@@ -43,11 +43,11 @@ from training.generate.alike import alike
 from training.generate.delivered import grey
 from training.generate.manifest import (
     GENERATION,
-    MANIFEST,
     Record,
     append_line,
     generations,
     lock_folder,
+    manifest_of,
     read_lines,
     write_manifest,
 )
@@ -125,7 +125,7 @@ def curate(source: Path, out: Path, *, model: Path | None = None, progress: bool
 
 def _read_rows(source: Path) -> list[Record]:
     """Rows of the source's manifest, in order, with facts that JSON knows."""
-    rows: list[Record] = json.loads(pd.read_parquet(source / MANIFEST).to_json(orient="records"))
+    rows: list[Record] = json.loads(pd.read_parquet(manifest_of(source)).to_json(orient="records"))
     uses = Counter(Path(str(row["path"])).stem for row in rows)
     name, most = uses.most_common(1)[0] if uses else ("", 0)
     if most > 1:

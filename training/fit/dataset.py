@@ -23,6 +23,7 @@ from service.imaging.standardise import Geometry, InputSpec, standardise
 from training.config import Config, FitConfig
 from training.fit.augment import augment
 from training.fit.distributed import Rank
+from training.generate.manifest import manifest_of
 from training.networks.channels import to_channels
 from training.networks.pneumonia import STRIDE
 
@@ -33,7 +34,7 @@ def load_splits(config: Config) -> dict[str, pd.DataFrame]:
     A hash of seed and group decides, so both images of a pair are on the same side, and a data set
     that grows keeps its splits.
     """
-    frame = pd.read_parquet(config.dataset.folder / "manifest.parquet")
+    frame = pd.read_parquet(manifest_of(config.dataset.folder))
     places = frame["group"].map(lambda group: _place(config.seed, str(group)))
     first = config.dataset.validation
     second = first + config.dataset.calibration

@@ -133,8 +133,9 @@ def _fit(images: Tensor, films: Tensor, recipe: Recipe) -> GateNetwork:
     network = GateNetwork().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, LEARNING_RATE, total_steps=recipe.steps, pct_start=0.1
-    )
+        # A rise that ends at the first step, as a tenth of ten does, divides by zero.
+        optimiser, LEARNING_RATE, total_steps=recipe.steps, pct_start=max(0.1, 1.5 / recipe.steps),
+    )  # fmt: skip
     network.train()
     for _ in range(recipe.steps):
         rows = torch.randint(len(images), (recipe.batch,), generator=draw)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from service.files import replace_file, sha256
-from training.generate.manifest import MANIFEST, lock_folder
+from training.generate.manifest import MANIFEST, lock_folder, manifest_of
 
 
 def join(folder: Path, parts: Sequence[Path]) -> Path:
@@ -51,7 +51,7 @@ def join(folder: Path, parts: Sequence[Path]) -> Path:
 
 def _rows(part: Path, folder: Path) -> pd.DataFrame:
     """The manifest of a part, its paths from ``folder``."""
-    frame = pd.read_parquet(part / MANIFEST)
+    frame = pd.read_parquet(manifest_of(part))
     way = os.path.relpath(part, folder)
     for column in ("path", "mask"):
         frame[column] = [f"{way}/{name}" if name else "" for name in frame[column]]

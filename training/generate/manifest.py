@@ -98,6 +98,23 @@ def append_line(path: Path, record: Mapping[str, object]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
+def manifest_of(folder: Path) -> Path:
+    """The manifest of a data set.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none; the message says what may be the reason.
+    """
+    path = folder / MANIFEST
+    if path.is_file():
+        return path
+    reason = "it holds no data set; make one by `cxr-train generate` or `cxr-train import`"
+    if (folder / GENERATION).exists():
+        reason = "its data set is not complete; give the command that makes it again"
+    raise FileNotFoundError(f"{folder} has no {MANIFEST}: {reason}")
+
+
 def write_manifest(folder: Path, rows: list[Record]) -> Path:
     """Write ``manifest.parquet``, the agreed columns first."""
     table: Any = pd.DataFrame.from_records(rows)

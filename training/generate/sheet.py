@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.generate.manifest import MANIFEST
+from training.generate.manifest import manifest_of
 from training.generate.request import GreyImage
 
 ColourImage = NDArray[np.uint8]  # (H, W, 3), blue green red as OpenCV writes them
@@ -42,7 +42,7 @@ def contact_sheet(source: Path, out: Path, *, rows: int = 3, columns: int = 8) -
     FileNotFoundError
         If there is no manifest.
     """
-    manifest = source / MANIFEST if source.is_dir() else source
+    manifest = source if source.is_file() else manifest_of(source)
     groups = _complete_pairs(pd.read_parquet(manifest))
     if not groups:
         raise ValueError(f"{manifest} holds no pair of a healthy and a pneumonia image")

@@ -54,6 +54,21 @@ class Remarks:
             failures="" if failures is None else failures.read_text(encoding="utf-8").strip(),
         )
 
+    def check(self, manifest: Manifest) -> None:
+        """Raise ValueError where measures are of another model than the one of ``manifest``.
+
+        The measures name the model whose scores they are of by its SHA-256.
+        """
+        own = manifest.identity
+        for row in self.real or ():
+            other = row.get("model_sha256")
+            if other != own.sha256:
+                named = f"of the model with SHA-256 {other:.12}" if other else "of no named model"
+                raise ValueError(
+                    f"the measures are {named}, not of {own} ({own.sha256:.12}); score the images "
+                    "with this model, and give what `cxr evaluate --json` writes of that"
+                )
+
 
 NO_REMARKS = Remarks()
 

@@ -124,8 +124,11 @@ def rewrite_card(model: Path, remarks: Remarks) -> Path:
     ------
     ReadingError
         If a file of the model is not the one its manifest names; nothing is written.
+    ValueError
+        If the measures are of another model; nothing is written.
     """
     manifest = Bundle.open(model).manifest
+    remarks.check(manifest)
     path = model / CARD
     replace_file(path, model_card(manifest, remarks))
     seal(model, manifest)

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from clients.cli.main import cli
 from clients.cli.terminal import NOTICE
+from clients.scoring.score import done_names, parts_folder
 from clients.sdk.calls import PROBABILITY_HEADER
 from service.doctor import run as examine
 from service.model.reader import Reader
@@ -200,7 +203,7 @@ class TestScoreAndEvaluate:
     def test_all_classes_of_another_dataset_is_one_line(self, tmp_path: Path) -> None:
         png(tmp_path)
         result = run("score", tmp_path, "--out", tmp_path / "x", "--all-classes")
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert "only rsna has classes to add" in result.stderr
 
     def test_unknown_stratum_is_one_line(self, tmp_path: Path) -> None:
@@ -210,6 +213,93 @@ class TestScoreAndEvaluate:
         result = run("evaluate", tmp_path / "s.parquet", "--by", "ward")
         assert result.exit_code == 1
         assert "no column ward" in result.stderr
+
+    def test_codes_are_counted_and_problems_names_their_images(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        folder, out = tmp_path / "images", tmp_path / "my scores.parquet"
+        folder.mkdir()
+        for number in range(3):
+            png(folder, f"{number}.png")
+        server.on("/model", Answer.json(bodies.model()))
+        codes = ("truncated_image", "not_a_chest", "truncated_image")
+        server.on("/predict", *[Answer.problem(422, code) for code in codes])
+        result = run("score", folder, "--out", out, "--url", server.url)
+        last = result.stderr.splitlines()[-1]
+        assert last == f"2 truncated_image, 1 not_a_chest: cxr problems '{out}'"
+        result = run("problems", out)
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        assert re.fullmatch(r"truncated_image +2 +The file ends before its pixels do", lines[0])
+        assert len({line.split()[1] for line in lines[3:]}) == 3
+
+    def test_no_problem_is_one_line(self, server: Server, tmp_path: Path) -> None:
+        out = tmp_path / "scores.parquet"
+        png(tmp_path)
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        assert run("score", tmp_path, "--out", out, "--url", server.url).exit_code == 0
+        assert run("problems", out).stdout == "all 1 images have a reading\n"
+
+    def test_scores_of_another_dataset_are_refused_for_good(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        folder, out = tmp_path / "images", tmp_path / "scores.parquet"
+        folder.mkdir()
+        png(folder)
+        server.on("/model", Answer.json(bodies.model()))
+        server.on("/predict", Answer.json(bodies.reading()))
+        arguments = ("score", folder, "--out", out, "--url", server.url)
+        assert run(*arguments).exit_code == 0
+        png(folder, "more.png")
+        result = run(*arguments)
+        assert result.exit_code == 2  # not 1, which asks for the same command again
+        assert "What differs: the dataset (images were added" in result.stderr
+
+    @pytest.mark.parametrize("option", ["--json", "--report"])
+    def test_file_that_cannot_be_written_ends_evaluation_before_it_begins(
+        self, tmp_path: Path, option: str
+    ) -> None:
+        (tmp_path / "s.parquet").write_text("no scores")  # would be refused if it were read
+        result = run("evaluate", tmp_path / "s.parquet", option, tmp_path / "none" / "file")
+        assert result.exit_code == 2
+        assert "there is no folder" in result.stderr
+
+    def test_ctrl_c_says_how_to_go_on(self, server: Server, tmp_path: Path) -> None:
+        """The way of a terminal: the signal goes to all processes of the group."""
+        folder = tmp_path / "images"
+        folder.mkdir()
+        for number in range(40):
+            png(folder, f"{number:03d}.png")
+        server.on("/model", Answer.json(bodies.model()))
+        asked, release = Event(), Event()
+        answers = [Answer.json(bodies.reading())] * 8
+
+        def hold() -> None:
+            asked.set()
+            release.wait(60)
+
+        held = replace(Answer.json(bodies.reading()), when=hold)
+        server.on("/predict", *answers, held)
+        out = tmp_path / "scores.parquet"
+        code = "from clients.cli.main import cli; cli()"
+        arguments = ["score", str(folder), "--out", str(out), "--url", server.url]
+        command = [sys.executable, "-c", code, *arguments]
+        running = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert asked.wait(60)
+        os.killpg(running.pid, signal.SIGINT)
+        release.set()
+        _, said = running.communicate()
+        assert running.returncode == 1
+        assert "Traceback" not in said
+        found = re.search(r"Error: stopped with (\d+) of 40 images done; the same command", said)
+        assert found is not None, said
+        assert int(found[1]) == len(done_names(parts_folder(out))) >= 4
+        assert run(*arguments).exit_code == 0
+        assert pd.read_parquet(out)["path"].nunique() == 40
 
     def test_killed_run_resumes_to_exactly_one_row_an_image(
         self, server: Server, tmp_path: Path

@@ -54,8 +54,11 @@ class TestManifest:
         [
             ("file,label\n1.png,1\n", "no column 'path'"),
             ("path,label\n1.png,1\n2.png,1\n1.png,0\n", "row 3 repeats a path"),
-            ("path,label\n1.png,1\n2.png,7\n", "label 7 of row 2"),
-            ("path,label\n1.png,pneumonia\n", "label 'pneumonia' of row 1"),
+            (
+                "path,label\n1.png,1\n2.png,7\n",
+                r"holds '7', which is not 0, 1 or empty.*first in row 2",
+            ),
+            ("path,label\n1.png,pneumonia\n", r"--label-map pneumonia=\?"),
             ("path,label\n1.png,1\n,0\n", "row 2 has no path"),
             ("path,label\n", "no DICOM, PNG or JPEG image"),
         ],

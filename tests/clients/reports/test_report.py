@@ -13,7 +13,11 @@ from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
 
 from clients.cli.main import cli
+from clients.metrics.evaluate import Method, evaluate
+from clients.reports.figures import strata_figure, styled
+from clients.reports.report import headline
 from tests.clients.samples import frame, two_normals
+from tests.e2e.browser import chromium
 
 
 class Page(HTMLParser):
@@ -134,6 +138,69 @@ class TestEvaluationPage:
         assert "var(--ink)" in drawings
         assert "var(--series-0)" in drawings
         assert not re.search(r"#[0-9a-f]{6}\b", drawings)
+
+
+class TestHeadline:
+    def cards(self, text: str) -> str:
+        return text[text.index('<dl class="cards">') : text.index("</dl>")]
+
+    def test_is_of_each_group_and_not_of_all_together(self, text: str) -> None:
+        cards = self.cards(text)
+        assert re.findall(r"<dt>(.*?)</dt>", cards) == [
+            "AUROC, source=north", "AUROC, source=south",
+        ]  # fmt: skip
+        pooled = re.findall(r"ROC curve: AUROC (0\.\d{3})", text)
+        assert pooled
+        assert pooled[0] not in cards
+        assert "ROC curve of all groups together." in text
+
+    def test_is_of_all_images_where_no_group_was_asked_for(self, tmp_path: Path) -> None:
+        out = tmp_path / "report.html"
+        run("evaluate", scores(tmp_path), "--report", out, "--replicates", 10)
+        text = out.read_text(encoding="utf-8")
+        assert "<dt>AUROC</dt>" in self.cards(text)
+        assert "all groups together" not in text
+
+    def test_of_many_groups_has_the_lowest_and_the_highest(self) -> None:
+        table = frame(*two_normals(100, 100, shift=1.0, seed=3))
+        table["ward"] = np.arange(200) % 10
+        measured = evaluate(table, ["ward"], Method(replicates=5))
+        areas = [row.auroc.value for row in measured[1:] if row.auroc]
+        shown = [row.auroc.value for row in headline(measured) if row.auroc]
+        assert shown == [min(areas), max(areas)]
+
+    def test_group_that_is_too_few_is_told(self, tmp_path: Path) -> None:
+        out = tmp_path / "report.html"
+        source = np.where(np.arange(100) % 20 == 0, "few", "many")
+        file = scores(tmp_path, source=source)
+        run("evaluate", file, "--by", "source", "--report", out, "--replicates", 10)
+        assert "source=few: too few, 2 with and 3 without pneumonia" in out.read_text("utf-8")
+
+
+def test_axes_of_the_groups_do_not_touch() -> None:
+    table = frame(*two_normals(40, 60, shift=1.2, seed=2))
+    with styled():
+        figure = strata_figure(evaluate(table, ["source"], Method(replicates=5)))
+        figure.draw_without_rendering()
+    left, right = figure.axes
+    last, first = left.get_xticklabels()[-1], right.get_xticklabels()[0]
+    assert (last.get_text(), first.get_text()) == ("1.0", "0.0")
+    assert first.get_window_extent().x0 - last.get_window_extent().x1 > 5  # pixels
+
+
+def test_page_fits_a_phone_and_what_is_wider_scrolls(text: str, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(text, encoding="utf-8")
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        wide = page.evaluate(
+            "[...document.querySelectorAll('table, .wide svg')]"
+            ".filter(e => e.getBoundingClientRect().width > 390).map(e => e.closest('.scroll'))"
+            ".map(box => [box.scrollWidth > box.clientWidth, getComputedStyle(box).overflowX])"
+        )
+    assert len(wide) >= 3
+    assert all(box == [True, "auto"] for box in wide)
 
 
 class TestWeightedPage:

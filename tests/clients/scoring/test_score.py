@@ -1,5 +1,6 @@
 """A run writes one row an image, survives interruptions and never mixes models."""
 
+import re
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from clients.datasets.open import Dataset, Item, open_dataset
 from clients.scoring.rest import RestEngine
 from clients.scoring.score import (
+    OtherRun,
     Score,
     ScoringError,
     done_names,
@@ -121,9 +123,48 @@ class TestRun:
             score(dataset, CountingEngine(fail_at=fail_at), out, advance=ignore)
         except ConnectionError:
             assert fail_at is not None
-        for engine, images in ((CountingEngine(other), dataset), (CountingEngine(), None)):
-            with pytest.raises(ScoringError, match="another model or dataset"):
-                score(images or listed(tmp_path, 5), engine, out, advance=ignore)
+        with pytest.raises(
+            OtherRun, match=r"the model \(was default 1, aaa.*now x 2, bbb.* Delete"
+        ):
+            score(dataset, CountingEngine(other), out, advance=ignore)
+        with pytest.raises(OtherRun, match=r"the dataset \(images were added"):
+            score(listed(tmp_path, 5), CountingEngine(), out, advance=ignore)
+
+    @pytest.mark.parametrize("fail_at", [None, 2])
+    @pytest.mark.parametrize(
+        ("rows", "words"),
+        [
+            ("0000.png,0,north\n0002.png,0,north", "^1 images are gone"),
+            ("0000.png,1,north\n0001.png,1,north", "1 labels are others$"),
+            ("0000.png,0,south\n0001.png,1,south", "2 images have other facts$"),
+        ],
+    )
+    def test_what_differs_of_the_dataset_is_counted(
+        self, tmp_path: Path, fail_at: int | None, rows: str, words: str
+    ) -> None:
+        dataset, out = listed(tmp_path, 2), tmp_path / "scores.parquet"
+        with suppress(ConnectionError):
+            score(dataset, CountingEngine(fail_at=fail_at), out, advance=ignore)
+        (tmp_path / "labels.csv").write_text(f"path,label,source\n{rows}\n")
+        with pytest.raises(OtherRun) as refused:
+            score(open_dataset(tmp_path / "labels.csv"), CountingEngine(), out, advance=ignore)
+        (change,) = re.findall(r"the dataset \((.*)\)\. Delete", str(refused.value))
+        assert re.search(words, change)
+
+    def test_other_columns_are_named(self, tmp_path: Path) -> None:
+        out = tmp_path / "scores.parquet"
+        score(listed(tmp_path, 2), CountingEngine(), out, advance=ignore)
+        with pytest.raises(
+            OtherRun, match="columns were label, path, source, and are label, path, w"
+        ):
+            score(listed(tmp_path, 2, strata="ward"), CountingEngine(), out, advance=ignore)
+
+    def test_other_file_is_not_overwritten(self, tmp_path: Path) -> None:
+        out = tmp_path / "scores.parquet"
+        out.write_text("a thesis")
+        with pytest.raises(OtherRun, match="is no file of scores"):
+            score(listed(tmp_path, 2), CountingEngine(), out, advance=ignore)
+        assert out.read_text() == "a thesis"
 
     @pytest.mark.parametrize("fail_at", [None, 2])
     @pytest.mark.parametrize(("first", "second"), [(None, "c"), ("c", None), ("c", "d")])
@@ -133,7 +174,7 @@ class TestRun:
         dataset, out = listed(tmp_path, 4), tmp_path / "scores.parquet"
         with suppress(ConnectionError):
             score(dataset, CountingEngine(fail_at=fail_at, calibration=first), out, advance=ignore)
-        with pytest.raises(ScoringError, match="another calibration"):
+        with pytest.raises(OtherRun, match=r"the calibration \(was "):
             score(dataset, CountingEngine(calibration=second), out, advance=ignore)
         assert score(dataset, CountingEngine(calibration=first), out, advance=ignore).images == 4
 

@@ -1,8 +1,10 @@
 import errno
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import click
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from service.model.manifest import Manifest
 from tests.training.model_run import Run
 from training.cli.console import OneLineErrors
 from training.cli.main import cli
@@ -46,6 +49,54 @@ def test_generate_then_sheet(tmp_path: Path) -> None:
     drawn = invoke("sheet", data, out, "--rows", 1, "--columns", 2)
     assert drawn.exit_code == 0, drawn.output
     assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", ["sheet", "curate"])
+@pytest.mark.parametrize(
+    ("begun", "reason"), [(False, "holds no data set"), (True, "is not complete")]
+)
+def test_folder_without_a_manifest_is_told_what_is_missing(
+    tmp_path: Path, command: str, begun: bool, reason: str
+) -> None:
+    if begun:
+        (tmp_path / "generation.json").write_text("{}")
+    result = invoke(command, tmp_path, tmp_path / "out")
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"Error: {tmp_path} has no manifest.parquet: it")
+    assert reason in line
+
+
+class TestCard:
+    ROW: ClassVar[dict[str, object]] = {
+        "stratum": {"source": "north"}, "images": 2, "positives": 1, "auroc": None, "aupr": None,
+        "sensitivity": None, "specificity": None, "ece": None,
+    }  # fmt: skip
+
+    def card(self, model: Path, measures: Path, **named: str) -> Result:
+        measures.write_text(json.dumps([self.ROW | named]))
+        return invoke("card", model, "--measures", measures)
+
+    def test_takes_the_measures_of_its_model_and_no_others(
+        self, packaged: Run, tmp_path: Path
+    ) -> None:
+        model = tmp_path / "model"
+        shutil.copytree(packaged.model, model)
+        own = Manifest.load(model / "manifest.json").identity.sha256
+        before = (model / "MODEL_CARD.md").read_bytes()
+        for named, words in (
+            ({"model_sha256": "0" * 64}, "SHA-256 000000000000"),
+            ({}, "no named"),
+        ):
+            result = self.card(model, tmp_path / "measures.json", **named)
+            assert result.exit_code == 1
+            assert words in result.output
+            assert len(result.output.splitlines()) == 1
+            assert (model / "MODEL_CARD.md").read_bytes() == before
+        for _ in range(2):  # the card is no part of the model's identity
+            result = self.card(model, tmp_path / "measures.json", model_sha256=own)
+            assert result.exit_code == 0, result.output
+        assert "| north | 2 | 1 |" in (model / "MODEL_CARD.md").read_text()
 
 
 def test_export_package_and_verify_in_turn(packaged: Run, tmp_path: Path) -> None:

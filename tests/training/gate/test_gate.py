@@ -123,6 +123,12 @@ class TestGateNetwork:
         assert ((found.numpy() > 0) == truth).all()
         assert torch.equal(found, logits(fit_gate_network(images, truth, recipe), images))
 
+    @pytest.mark.parametrize("steps", [2, 3, 10, 15])
+    def test_learns_in_few_steps_too(self, steps: int) -> None:
+        images = torch.rand(8, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+        network = fit_gate_network(images, np.arange(8) < 4, Recipe(steps=steps, batch=4))
+        assert torch.isfinite(logits(network, images)).all()
+
 
 class TestShipped:
     """The default model, on the synthetic films that it ships."""
