@@ -239,10 +239,14 @@ class HeatmapFacts(Wire):
     )
 
     @classmethod
-    def from_reading(
-        cls, reading: "Reading", full_scale: float, picture: bytes | None, form: HeatmapForm
+    def of(
+        cls,
+        reading: "Reading",
+        full_scale: float,
+        picture: bytes | None = None,
+        media_type: str | None = None,
     ) -> "HeatmapFacts":
-        """Describe the heatmap of a reading; ``picture`` is of this form, None for an array."""
+        """Describe the heatmap of a reading, and add a picture where there is one."""
         rows, columns = reading.heatmap.shape
         frame = reading.geometry
         return cls(
@@ -254,7 +258,7 @@ class HeatmapFacts(Wire):
             top=frame.top,
             width=frame.width,
             height=frame.height,
-            media_type=None if picture is None else f"image/{form}",
+            media_type=media_type,
             picture=picture,
         )
 

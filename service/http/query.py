@@ -67,7 +67,9 @@ def _remedy(kind: type[Query]) -> str:
     known = [f"{name!r} ({' or '.join(words)})" for name, words in kind.words().items()]
     if not known:
         return "This path takes no query parameter. Leave it out."
-    return f"A query parameter is unknown, or has a value it cannot have. Known: {', '.join(known)}."
+    return (
+        f"A query parameter is unknown, or has a value it cannot have. Known: {', '.join(known)}."
+    )
 
 
 def quality(header: str, wanted: str) -> float:
