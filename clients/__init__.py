@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     )
     from service.schemas import (
         CalibrationReference,
+        HeatmapFacts,
         ImageFacts,
         ModelInfo,
         ModelReference,
         Prediction,
+        PredictionWithHeatmap,
         Problem,
     )
 
@@ -36,12 +38,14 @@ __all__ = [
     "DatasetError",
     "EvaluationError",
     "Explanation",
+    "HeatmapFacts",
     "ImageFacts",
     "ImageRefused",
     "Measures",
     "ModelInfo",
     "ModelReference",
     "Prediction",
+    "PredictionWithHeatmap",
     "Problem",
     "ScoringError",
     "ServiceBusy",
