@@ -72,7 +72,9 @@ class ChestXrayClient:
     @overload
     def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
 
-    def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Prediction:
+    def predict(
+        self, image: Image, *, heatmap: HeatmapForm | None = None
+    ) -> Prediction | PredictionWithHeatmap:
         """Read one radiograph, and say where the evidence lies if that is asked for.
 
         Parameters
@@ -163,7 +165,9 @@ class AsyncChestXrayClient:
     @overload
     async def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
 
-    async def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Prediction:
+    async def predict(
+        self, image: Image, *, heatmap: HeatmapForm | None = None
+    ) -> Prediction | PredictionWithHeatmap:
         """Do as :meth:`ChestXrayClient.predict`."""
         # A file is read in a thread: its disk may be slow.
         if heatmap is None:
