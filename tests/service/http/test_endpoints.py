@@ -462,6 +462,10 @@ class TestLimits:
         with serving(tiny_model, CXR_MAX_BYTES=len(DICOM)) as client:
             files = [("images", bytes(len(DICOM) + 1)), ("images", DICOM)]
             first, second = client.post("/predict_batch", files=files).json()
+            headers = {"Content-Type": "application/dicom"}
+            alone = client.post("/predict", content=bytes(len(DICOM) + 1), headers=headers)
+            assert problem(alone) == (413, "too_many_bytes")
+            assert client.post("/predict", content=DICOM, headers=headers).status_code == 200
         assert (first["status"], first["code"]) == (413, "too_many_bytes")
         assert second["input"]["format"] == "DICOM"
 
