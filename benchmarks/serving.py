@@ -10,11 +10,14 @@ images per second of a bare loop: `InferenceSession.run` of onnxruntime with its
 a ready tensor, one image at a time, nothing else running. Both take turns in one run, the loop
 before and after each load, and the medians of the ratios are printed. Clients, one process with one
 event loop, and service share the cores that the loop has for itself. Ratios are what carries over
-to another computer. A loop over batches of 8 is printed for comparison: it is what no service can
-reach that answers one image at a time.
+to another computer. Beside them stands the CPU time of a request, of service and clients together,
+over that of /predict: where others use the computer too, it is the steadier of the two. A loop over
+batches of 8 is printed for comparison: it is what no service can reach that answers one image at a
+time.
 """
 
 import argparse
+import math
 import os
 import signal
 import socket
@@ -29,15 +32,23 @@ from pathlib import Path
 import httpx
 import numpy as np
 import onnxruntime
+import psutil
 
 from benchmarks.load import Load, send, upload
 from service.model.bundle import Bundle
+from service.processor import this_processor
 from tests.factories import chest, png_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = 16
 BATCH = 8
-PATHS = ("/predict", "/explain", "/explain?format=jpeg", "/explain?bare=true")
+PATHS = (
+    "/predict",
+    "/predict?heatmap=array",
+    "/explain",
+    "/explain?format=jpeg",
+    "/explain?bare=true",
+)
 
 
 @contextmanager
@@ -93,17 +104,29 @@ def bare_loop(model: Path) -> Callable[[int, int], float]:
     return rate
 
 
-def measure(model: Path, url: str, requests: int, rounds: int) -> None:
+def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
+    """What the service and this process have taken of the cores until now."""
+    service = psutil.Process(process.pid)
+    times = [one.cpu_times() for one in (service, *service.children(recursive=True))]
+    return math.fsum(one.user + one.system for one in times) + time.process_time()
+
+
+def measure(
+    model: Path, url: str, process: "subprocess.Popen[bytes]", requests: int, rounds: int
+) -> None:
     """Print rates, ratios and latencies of each path."""
     content = png_bytes(chest(1024, 1024, bits=8))
     bare = bare_loop(model)
-    print(f"bare, 8 at a time: {bare(requests, BATCH):.1f} images/s")
+    print(f"{this_processor()}; bare, 8 at a time: {bare(requests, BATCH):.1f} images/s")
+    of_predict = math.nan
     for path in PATHS:
         request = upload(url, path, content)
         send(url, request, clients=CLIENTS, requests=2 * CLIENTS)
-        before, loads, bares = bare(requests, 1), list[Load](), list[float]()
+        before, loads, bares, taken = bare(requests, 1), list[Load](), list[float](), list[float]()
         for _ in range(rounds):
+            start = cpu_seconds(process)
             loads.append(send(url, request, clients=CLIENTS, requests=requests))
+            taken.append(cpu_seconds(process) - start)
             after = bare(requests, 1)
             bares.append((before + after) / 2)
             before = after
@@ -113,10 +136,12 @@ def measure(model: Path, url: str, requests: int, rounds: int) -> None:
         p50, p99 = (
             statistics.median(load.percentile(percent) for load in loads) for percent in (50, 99)
         )
+        seconds = statistics.median(taken)
+        of_predict = seconds if path == PATHS[0] else of_predict
         print(
             f"{path}: {statistics.median(load.rate for load in loads):.1f} images/s, "
             f"{statistics.median(ratios):.2f} of bare ({min(ratios):.2f} to {max(ratios):.2f}; "
-            f"bare {statistics.median(bares):.1f} images/s); "
+            f"bare {statistics.median(bares):.1f} images/s); CPU {seconds / of_predict:.2f}; "
             f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, p99/p50 {p99 / p50:.2f}"
         )
 
@@ -137,8 +162,8 @@ def main() -> None:
         with running(model):
             seconds.append(time.perf_counter() - start)
     print(f"process start to /readyz: {min(seconds):.2f} s")
-    with running(model) as (url, _):
-        measure(model, url, arguments.requests, arguments.rounds)
+    with running(model) as (url, process):
+        measure(model, url, process, arguments.requests, arguments.rounds)
 
 
 if __name__ == "__main__":

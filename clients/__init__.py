@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     )
     from service.schemas import (
         CalibrationReference,
+        HeatmapFacts,
         ImageFacts,
         ModelInfo,
         ModelReference,
         Prediction,
+        PredictionWithHeatmap,
         Problem,
     )
 
@@ -44,12 +46,14 @@ __all__ = [
     "DatasetError",
     "EvaluationError",
     "Explanation",
+    "HeatmapFacts",
     "ImageFacts",
     "ImageRefused",
     "Measures",
     "ModelInfo",
     "ModelReference",
     "Prediction",
+    "PredictionWithHeatmap",
     "Problem",
     "ScoringError",
     "ServiceBusy",

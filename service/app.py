@@ -32,6 +32,7 @@ from service.http.connection import BoundedConnection
 from service.http.endpoints import create_app
 from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
+from service.http.stable import StableMiddleware
 from service.model.reader import Reader
 from service.observe import logs, metrics
 from service.observe.middleware import ObserveMiddleware
@@ -101,7 +102,9 @@ class ChestXrayService(bentoml.Service):  # type: ignore[misc]
             excluded=BentoMLContainer.tracing_excluded_urls.get().url_disabled,
             service=(named.service_name, named.bento_name, named.bento_version),
         )
+        app.add_middleware(StableMiddleware)
         app.add_middleware(PiecesMiddleware)
+        app.router.redirect_slashes = False  # as that of `api`
         return app
 
 

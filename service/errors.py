@@ -21,7 +21,7 @@ ReadingError
 │   ├── TooManyBytes
 │   └── TooManyPixels
 ├── InvalidRequest                   the HTTP request, not the image, is wrong
-│   ├── UnsupportedMediaType         no multipart form
+│   ├── UnsupportedMediaType         neither a multipart form nor a file
 │   ├── MalformedBody                a multipart form that cannot be taken apart
 │   ├── InvalidParameter             a query parameter
 │   ├── MissingImage
@@ -195,7 +195,7 @@ class InvalidRequest(ReadingError):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is no multipart form."""
+    """The body is neither a multipart form nor, by its media type, a file."""
 
     code = "unsupported_media_type"
 
@@ -207,7 +207,7 @@ class MalformedBody(InvalidRequest):
 
 
 class InvalidParameter(InvalidRequest):
-    """A query parameter has a value it cannot have."""
+    """A query parameter is unknown, is there twice or has a value it cannot have."""
 
     code = "invalid_parameter"
 

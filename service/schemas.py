@@ -5,8 +5,9 @@ with them. They understand other releases of the service: what is not named here
 what an older service does not send has a default.
 """
 
+from base64 import b64decode, b64encode
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter
 from pydantic.json_schema import SkipJsonSchema
@@ -43,6 +44,25 @@ SentManifest = Annotated[
     Manifest,
     PlainValidator(_manifest),
     PlainSerializer(Manifest.to_dict, return_type=dict[str, Any]),
+]
+
+
+HeatmapForm = Literal["png", "jpeg", "array"]
+
+
+def _picture(sent: object) -> bytes:
+    """A file as it is, or in base64 as it is sent."""
+    if isinstance(sent, bytes):
+        return sent
+    if not isinstance(sent, str):
+        raise ValueError("the picture is no text")  # noqa: TRY004  pydantic's error is a ValueError
+    return b64decode(sent, validate=True)
+
+
+SentPicture = Annotated[
+    bytes,
+    PlainValidator(_picture),
+    PlainSerializer(lambda picture: b64encode(picture).decode("ascii"), return_type=str),
 ]
 
 
@@ -184,6 +204,69 @@ class Prediction(Wire):
             input=ImageFacts(**asdict(reading.radiograph)),
             warnings=reading.warnings,
         )
+
+
+class HeatmapFacts(Wire):
+    """Where the evidence lies: the network's own grid, how it lies on the film, and a picture.
+
+    Cell (i, j) of ``values`` covers the film's pixels from row ``top + i height / rows`` on, and
+    from column ``left + j width / columns`` on.
+    """
+
+    rows: int = Field(ge=1, description="Rows of ``values``.")
+    columns: int = Field(ge=1, description="Columns of ``values``.")
+    values: tuple[tuple[float, ...], ...] = Field(
+        description="Row by row, each cell's share of the logit, at least 0. Its local logit is "
+        "the value times ``rows`` times ``columns``."
+    )
+    full_scale: float = Field(
+        gt=0, description="Local logit of the strongest colour; the same for all films of a model."
+    )
+    left: int = Field(ge=0, description="First column of the film that the grid covers.")
+    top: int = Field(ge=0, description="First row of the film that the grid covers.")
+    width: int = Field(ge=1, description="Columns of the film that the grid covers.")
+    height: int = Field(ge=1, description="Rows of the film that the grid covers.")
+    media_type: str | None = Field(
+        default=None,
+        description="Of ``picture``; null where an array was asked for.",
+        json_schema_extra={"enum": ["image/png", "image/jpeg", None]},
+    )
+    picture: SentPicture | None = Field(
+        default=None,
+        description="The heatmap over the film, as ``/explain`` draws it: a file in base64; null "
+        "where an array was asked for.",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
+
+    @classmethod
+    def of(
+        cls,
+        reading: "Reading",
+        full_scale: float,
+        picture: bytes | None = None,
+        media_type: str | None = None,
+    ) -> "HeatmapFacts":
+        """Describe the heatmap of a reading, and add a picture where there is one."""
+        rows, columns = reading.heatmap.shape
+        frame = reading.geometry
+        return cls(
+            rows=rows,
+            columns=columns,
+            values=reading.heatmap.tolist(),
+            full_scale=full_scale,
+            left=frame.left,
+            top=frame.top,
+            width=frame.width,
+            height=frame.height,
+            media_type=media_type,
+            picture=picture,
+        )
+
+
+class PredictionWithHeatmap(Prediction):
+    """The reading of one radiograph, and where its evidence lies."""
+
+    heatmap: HeatmapFacts
 
 
 class Problem(Wire):

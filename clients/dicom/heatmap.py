@@ -1,6 +1,6 @@
 """Where the evidence lies, as the service draws it: levels on the film's own pixels.
 
-explain -> [heatmap] -> objects
+reading -> [heatmap] -> objects
 Levels have an absolute scale, 255 for the model's strongest colour and more, so that the outline
 of a strong map runs where it is cut off.
 """
@@ -8,11 +8,16 @@ of a strong map runs where it is cut off.
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
+from typing import Self
 
 import numpy as np
 from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 from PIL import Image
+
+from clients import PredictionWithHeatmap
+from service.imaging.overlay import draw_heatmap
+from service.imaging.standardise import Geometry
 
 Outline = NDArray[np.float64]  # (N, 2): column and row, closed; 0, 0 is the corner of the film
 
@@ -33,6 +38,30 @@ class Heatmap:
 
     levels: bytes
     overlay: bytes
+
+    @classmethod
+    def of(cls, reading: PredictionWithHeatmap) -> Self:
+        """Take the picture of a reading, and draw its levels here, bit for bit as the service does.
+
+        Raises
+        ------
+        ValueError
+            If an array alone was asked for.
+        """
+        told = reading.heatmap
+        if told.picture is None:
+            raise ValueError("the reading has no picture; ask for heatmap='png'")
+        frame = Geometry(
+            rows=reading.input.rows,
+            columns=reading.input.columns,
+            left=told.left,
+            top=told.top,
+            width=told.width,
+            height=told.height,
+        )
+        values = np.array(told.values, np.float32)
+        levels = draw_heatmap(None, values, frame, full_scale=told.full_scale)
+        return cls(levels=levels, overlay=told.picture)
 
     @cached_property
     def grid(self) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """Have a film read by the service, which sees nothing but what it needs.
 
 film -> minimal -> [SDK] -> reading, heatmap -> objects
+A film is sent once.
 """
 
 from http import HTTPStatus
@@ -42,13 +43,12 @@ def read(
     """
     try:
         sent = minimal(film)
-        reading = client.predict(sent)
         if not kinds & PICTURED:
-            return reading, None
-        levels, overlay = client.explain(sent, bare=True), client.explain(sent)
+            return client.predict(sent), None
+        reading = client.predict(sent, heatmap="png")
     except ReadingError as refusal:
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         return Problem(status=status, code=refusal.code, detail=str(refusal)), None
     except ImageRefused as refusal:
         return Problem(status=refusal.status, code=refusal.code, detail=refusal.detail), None
-    return reading, Heatmap(levels=levels.picture, overlay=overlay.picture)
+    return reading, Heatmap.of(reading)

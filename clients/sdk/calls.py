@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from clients.sdk.errors import foreign, refusal, unreachable
 from clients.sdk.pictures import Image, content_of
-from service.schemas import ModelInfo, Prediction, Problem
+from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHeatmap, Problem
 
 PROBABILITY_HEADER = "X-Probability"
 
@@ -72,6 +72,16 @@ def predict(image: Image) -> Call[Prediction]:
         path="/predict",
         parse=partial(_parse, TypeAdapter(Prediction)),
         content={"files": [_part("image", image)]},
+    )
+
+
+def predict_with_heatmap(image: Image, form: HeatmapForm) -> Call[PredictionWithHeatmap]:
+    """Ask for the reading of one radiograph and its heatmap."""
+    return Call(
+        method="POST",
+        path="/predict",
+        parse=partial(_parse, TypeAdapter(PredictionWithHeatmap)),
+        content={"files": [_part("image", image)], "params": {"heatmap": form}},
     )
 
 

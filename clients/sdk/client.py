@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 import httpx
 
@@ -25,7 +25,7 @@ from clients.sdk import calls
 from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat
 from clients.sdk.pictures import Image
 from clients.sdk.retry import RetryPolicy
-from service.schemas import ModelInfo, Prediction
+from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHeatmap
 
 CONNECT_SECONDS = 5.0
 T = TypeVar("T")
@@ -67,14 +67,25 @@ class ChestXrayClient:
         """Close the connections."""
         self._http.close()
 
-    def predict(self, image: Image) -> Prediction:
-        """Read one radiograph.
+    @overload
+    def predict(self, image: Image, *, heatmap: None = None) -> Prediction: ...
+
+    @overload
+    def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
+
+    def predict(
+        self, image: Image, *, heatmap: HeatmapForm | None = None
+    ) -> Prediction | PredictionWithHeatmap:
+        """Read one radiograph, and say where the evidence lies if that is asked for.
 
         Parameters
         ----------
         image
             Bytes of a DICOM, PNG or JPEG file, the path of one, a numpy array or a Pillow image,
             as :func:`clients.sdk.pictures.content_of` says.
+        heatmap
+            ``"array"`` for the network's own grid; ``"png"`` or ``"jpeg"`` also for the picture
+            that :meth:`explain` gives. The reading then has a ``heatmap``.
 
         Raises
         ------
@@ -83,7 +94,9 @@ class ChestXrayClient:
         OSError, ValueError
             If there is no such file, or the array or image is of a kind that cannot be sent.
         """
-        return self._send(calls.predict(image))
+        if heatmap is None:
+            return self._send(calls.predict(image))
+        return self._send(calls.predict_with_heatmap(image, heatmap))
 
     def predict_batch(self, images: Sequence[Image]) -> list[BatchResult]:
         """Read several radiographs in one request; entry i is a reading or the problem of image i.
@@ -150,10 +163,21 @@ class AsyncChestXrayClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def predict(self, image: Image) -> Prediction:
+    @overload
+    async def predict(self, image: Image, *, heatmap: None = None) -> Prediction: ...
+
+    @overload
+    async def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
+
+    async def predict(
+        self, image: Image, *, heatmap: HeatmapForm | None = None
+    ) -> Prediction | PredictionWithHeatmap:
         """Do as :meth:`ChestXrayClient.predict`."""
         # A file is read in a thread: its disk may be slow.
-        return await self._send(await asyncio.to_thread(calls.predict, image))
+        if heatmap is None:
+            return await self._send(await asyncio.to_thread(calls.predict, image))
+        call = await asyncio.to_thread(calls.predict_with_heatmap, image, heatmap)
+        return await self._send(call)
 
     async def predict_batch(self, images: Sequence[Image]) -> list[BatchResult]:
         """Do as :meth:`ChestXrayClient.predict_batch`."""

@@ -21,9 +21,15 @@ from service.settings import Settings
 
 logger = logging.getLogger("nanocxr")
 
-# Probes carry no key; the page holds no data, and is where people enter theirs.
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/ui"})
-OPEN_FOLDER = "/ui/"
+# Probes carry no key; pages hold no data, and are where people enter theirs; what they load, and
+# the description of the interface, is the same for everybody who has this release.
+OPEN_PATHS = frozenset(
+    {
+        *("/livez", "/readyz", "/healthz", "/ui"),
+        *("/", "/docs", "/docs.js", "/docs.json", "/openapi.json"),
+    }
+)
+STATIC_FOLDERS = ("/ui/", "/static_content/")
 REALM = 'Bearer realm="nanocxr"'
 KEYS_REMEDY = (
     "Set it to a file of keys that the service may read: "
@@ -40,7 +46,11 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-STATIC_FOLDERS = (OPEN_FOLDER, "/static_content/")
+# To pages of other origins; browsers hide all that are not named.
+EXPOSED = [
+    "ETag", "Retry-After", "X-Call", "X-Columns", "X-Model-Sha256", "X-Probability", "X-Request-Id",
+    "X-Rows",
+]  # fmt: skip
 # Of pages: everything from this service, and no page around them. Swagger UI has styles inline.
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
@@ -60,7 +70,7 @@ class Guard:
     def admit(self, scope: Scope) -> None:
         """Let a request pass and note whose it is, or raise Unauthorized or KeysRequired."""
         path = scope["path"]
-        if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
+        if path in OPEN_PATHS or path.startswith(STATIC_FOLDERS):
             return
         if self.keys is not None:
             scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
@@ -170,7 +180,7 @@ class GuardMiddleware:
                 allow_origins=guard.origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization"],
-                expose_headers=["Retry-After", "X-Call", "X-Model-Sha256", "X-Probability"],
+                expose_headers=EXPOSED,
             )
         await app(scope, receive, finish)
 

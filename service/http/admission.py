@@ -11,8 +11,9 @@ from starlette.requests import Request
 
 from service import memory
 from service.errors import ModelUnavailable, ServiceBusy
-from service.http.multipart import File, UploadLimits, discard, read_files
+from service.http.limits import File, UploadLimits
 from service.http.places import Places, client_of
+from service.http.upload import discard, read_files
 from service.imaging.claim import MIB
 from service.imaging.decode import Limits
 from service.inference.async_reader import AsyncReader

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.http.multipart import UPLOAD_SECONDS
+from service.http.upload import UPLOAD_SECONDS
 
 HEAD_SECONDS = 10.0
 ANSWER_SECONDS = 120.0

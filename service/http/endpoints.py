@@ -3,41 +3,39 @@
 upload -> admission -> [endpoints] -> schemas
 """
 
-from collections.abc import Mapping
+import asyncio
+from contextlib import ExitStack
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
 
-from service.errors import InvalidParameter, ReadingError
+from service.errors import ReadingError
 from service.http.admission import Admission
-from service.http.multipart import File, write_form
-from service.http.openapi import PAGE, document
+from service.http.answers import JSON, Leased, json_answer, unless_known
+from service.http.limits import File
+from service.http.multipart import SEVERAL, write_form
+from service.http.openapi import document
 from service.http.page import Page
 from service.http.problems import problem_of, refuse
-from service.imaging.overlay import FORMATS, PictureFormat, colour_map
-from service.memory import Lease
+from service.http.query import ExplainQuery, PredictQuery, Query, asked, quality
+from service.http.swagger import PAGE, SCRIPT
+from service.imaging.overlay import PictureFormat, colour_map
+from service.inference.async_reader import COPIES_SENT
 from service.model.reader import Reading
 from service.observe.request import current
-from service.schemas import INTENDED_USE, ModelInfo, Prediction
+from service.schemas import (
+    INTENDED_USE,
+    HeatmapFacts,
+    ModelInfo,
+    Prediction,
+    PredictionWithHeatmap,
+)
 
-
-class Leased(Response):
-    """An answer whose memory is accounted for until it is sent, or cannot be."""
-
-    def __init__(
-        self, content: bytes, media_type: str, headers: Mapping[str, str], lease: Lease
-    ) -> None:
-        super().__init__(content, headers=headers, media_type=media_type)
-        self._lease = lease
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        with self._lease:
-            await super().__call__(scope, receive, send)
+COPIES_IN_JSON = 7  # of a picture: itself, four in base64 (two while JSON grows), two of the answer
 
 
 def create_app() -> Starlette:
@@ -49,11 +47,16 @@ def create_app() -> Starlette:
         Route("/predict_batch", predict_batch, methods=["POST"]),
         Route("/model", model, methods=["GET"]),
         Route("/docs.json", docs, methods=["GET"]),
+        Route("/openapi.json", docs, methods=["GET"]),
         Route("/", swagger, methods=["GET"]),
+        Route("/docs", swagger, methods=["GET"]),
+        Route("/docs.js", swagger_script, methods=["GET"]),
         Route("/ui", to_page, methods=["GET"]),
         Mount("/ui", Page()),
     ]
-    return Starlette(routes=routes, exception_handlers={ReadingError: refuse})
+    app = Starlette(routes=routes, exception_handlers={ReadingError: refuse})
+    app.router.redirect_slashes = False  # to an address that the client names
+    return app
 
 
 def _admission(request: Request) -> Admission:
@@ -62,18 +65,35 @@ def _admission(request: Request) -> Admission:
 
 
 async def predict(request: Request) -> Response:
-    """Read one radiograph."""
+    """Read one radiograph, and give its heatmap where it is asked for."""
     admission = _admission(request)
     async with admission.files(request, "image", most=1) as files:
-        reading = await admission.reader.read(_only(files))
-    return _json(Prediction.from_reading(reading))
+        form, reader = asked(request, PredictQuery).heatmap, admission.reader
+        if form is None:
+            reading = await reader.read(_only(files))
+            return json_answer(request, Prediction.from_reading(reading))
+        scale = reader.reader.manifest.heatmap_scale
+        if form == "array":
+            reading = await reader.read(_only(files))
+            return json_answer(request, _with_heatmap(reading, HeatmapFacts.of(reading, scale)))
+        reading, picture, lease = await reader.explain(
+            _only(files), bare=False, form=form, copies=COPIES_IN_JSON
+        )
+    with ExitStack() as held:
+        held.enter_context(lease)
+        heatmap = HeatmapFacts.of(reading, scale, picture, f"image/{form}")
+        body = await asyncio.to_thread(to_json, _with_heatmap(reading, heatmap))
+        lease.keep(len(body) * COPIES_SENT)
+        held.pop_all()
+    return Leased(body, JSON, {}, lease)
 
 
 async def explain(request: Request) -> Response:
     """Draw the heatmap of one radiograph."""
     admission = _admission(request)
     async with admission.files(request, "image", most=1) as files:
-        bare, form = _flag(request, "bare"), _format(request)
+        query = asked(request, ExplainQuery)
+        bare, form = query.bare == "true", query.format or _accepted(request)
         reading, picture, lease = await admission.reader.explain(_only(files), bare=bare, form=form)
     headers = {
         "X-Probability": repr(reading.probability),
@@ -88,6 +108,7 @@ async def view(request: Request) -> Response:
     """Give the reading, the radiograph and the heat of one file, for the page to show."""
     admission = _admission(request)
     async with admission.files(request, "image", most=1) as files:
+        asked(request, Query)
         reading, grey, heat, lease = await admission.reader.view(_only(files))
     told = Prediction.from_reading(reading).model_dump_json().encode()
     body, media_type = write_form(
@@ -106,27 +127,34 @@ async def view(request: Request) -> Response:
 async def predict_batch(request: Request) -> Response:
     """Read several radiographs; one refusal does not touch the others."""
     admission = _admission(request)
-    async with admission.files(request, "images") as files:
+    async with admission.files(request, SEVERAL) as files:
+        asked(request, Query)
         current().images = len(files)
         images = [file for file in files if isinstance(file, bytes)]
         answers = iter(await admission.reader.read_batch(images))
     entries = [next(answers) if isinstance(file, bytes) else file for file in files]
-    return JSONResponse([_entry(entry).model_dump(mode="json") for entry in entries])
+    return json_answer(request, [_entry(entry) for entry in entries])
 
 
 async def model(request: Request) -> Response:
     """Describe the served model."""
-    return _json(ModelInfo.from_reader(_admission(request).reader.reader))
+    asked(request, Query)
+    return unless_known(request, ModelInfo.from_reader(_admission(request).reader.reader))
 
 
 async def docs(request: Request) -> Response:
     """Describe the endpoints, BentoML's own included, as OpenAPI."""
-    return JSONResponse(document(request.app.state.bentoml_openapi))
+    return json_answer(request, document(request.app.state.bentoml_openapi))
 
 
 async def swagger(_: Request) -> Response:
     """Show the endpoints to people."""
     return HTMLResponse(PAGE)
+
+
+async def swagger_script(_: Request) -> Response:
+    """Start Swagger UI."""
+    return Response(SCRIPT, media_type="text/javascript")
 
 
 async def to_page(_: Request) -> Response:
@@ -147,20 +175,11 @@ def _entry(entry: Reading | ReadingError) -> BaseModel:
     return Prediction.from_reading(entry)
 
 
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "false")
-    if value not in {"true", "false"}:
-        raise InvalidParameter(f"The query parameter {name!r} is true or false.")
-    return value == "true"
+def _with_heatmap(reading: Reading, heatmap: HeatmapFacts) -> PredictionWithHeatmap:
+    return PredictionWithHeatmap(**dict(Prediction.from_reading(reading)), heatmap=heatmap)
 
 
-def _format(request: Request) -> PictureFormat:
-    wanted = request.query_params.get("format", "png")
-    for known in FORMATS:
-        if known == wanted:
-            return known
-    raise InvalidParameter("The query parameter 'format' is png or jpeg.")
-
-
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), media_type="application/json")
+def _accepted(request: Request) -> PictureFormat:
+    """What the header Accept wants: a JPEG where it is preferred."""
+    accept = request.headers.get("accept", "")
+    return "jpeg" if quality(accept, "image/jpeg") > quality(accept, "image/png") else "png"

@@ -1,10 +1,7 @@
-"""The OpenAPI document at /docs.json: BentoML's own endpoints, and this service's.
+"""The OpenAPI document at /openapi.json and /docs.json: BentoML's endpoints, and this service's.
 
 BentoML describes its native endpoints and mounted FastAPI apps only, so the paths are added here,
 with the schemas of service.schemas; this route comes before BentoML's own /docs.json.
-
-The page at / shows the document with the Swagger UI that BentoML serves. BentoML's own page also
-loads Google Tag Manager, which has no place where radiographs of patients are sent from.
 """
 
 from typing import Any
@@ -12,8 +9,10 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from service.http.problems import FRAMEWORK, MEDIA_TYPE, STATUS
+from service.http.query import ExplainQuery, PredictQuery, Query
 from service.imaging.overlay import FORMATS
-from service.schemas import INTENDED_USE, ModelInfo, Prediction, Problem
+from service.schemas import INTENDED_USE, ModelInfo, Prediction, PredictionWithHeatmap, Problem
+from service.version import VERSION
 
 Json = dict[str, Any]
 
@@ -30,20 +29,16 @@ KEY = {
     "scheme": "bearer",
     "description": "An API key, where the service has any.",
 }
-BARE = {
-    "name": "bare",
-    "in": "query",
-    "required": False,
-    "description": "true: the heatmap alone; false: over the radiograph.",
-    "schema": {"type": "boolean", "default": False},
+ALONE = {
+    media_type: {"schema": FILE}
+    for media_type in ("application/dicom", "image/png", "image/jpeg", "application/octet-stream")
 }
-
-FORMAT = {
-    "name": "format",
-    "in": "query",
-    "required": False,
-    "description": "png: exact; jpeg: a tenth of the bytes, and of quality 90.",
-    "schema": {"type": "string", "enum": list(FORMATS), "default": "png"},
+PARAMETERS = {
+    "bare": "true: the heatmap alone; false: over the radiograph.",
+    "format": "png: exact; jpeg: a tenth of the bytes, and of quality 90. Without it the header "
+    "Accept decides between the two.",
+    "heatmap": "Add `heatmap` to the answer: array: the network's grid alone; png, jpeg: also the "
+    "picture of `/explain`, in base64.",
 }
 
 GRID = {
@@ -55,24 +50,6 @@ VIEW = {
     "heat": "uint8, row by row: 255 stands for the full scale of the heatmap.",
     "colours": "uint8, 256 x 3: sRGB of each value of `heat`.",
 }
-
-PAGE = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="UTF-8">
-  <title>nanocxr</title>
-  <link rel="stylesheet" href="./static_content/swagger-ui.css">
-</head>
-<body>
-  <p><strong>{INTENDED_USE}</strong></p>
-  <p><a href="./ui/">Look at radiographs on the page</a></p>
-  <div id="swagger-ui"></div>
-  <script src="./static_content/swagger-ui-bundle.js"></script>
-  <script src="./static_content/swagger-ui-standalone-preset.js"></script>
-  <script src="./static_content/swagger-initializer.js"></script>
-</body>
-</html>
-"""
 
 
 def document(bentoml: Json) -> Json:
@@ -89,7 +66,10 @@ def document(bentoml: Json) -> Json:
         OpenAPI 3.1, whose schemas are those of JSON Schema, which pydantic writes.
     """
     _, definitions = models_json_schema(
-        [(schema, "serialization") for schema in (ModelInfo, Prediction, Problem)],
+        [
+            (schema, "serialization")
+            for schema in (ModelInfo, Prediction, PredictionWithHeatmap, Problem)
+        ],
         ref_template="#/components/schemas/{model}",
     )
     return {
@@ -97,7 +77,7 @@ def document(bentoml: Json) -> Json:
         "info": {
             "title": "nanocxr",
             "description": f"Pneumonia on frontal chest radiographs. {INTENDED_USE}",
-            "version": bentoml["info"]["version"],
+            "version": VERSION,
         },
         "servers": bentoml["servers"],
         "tags": [TAG, *(tag for tag in bentoml["tags"] if tag["name"] == "Infrastructure")],
@@ -117,15 +97,22 @@ def _paths() -> Json:
     }
     entry = {"anyOf": [_reference("Prediction"), _reference("Problem")]}
     batch = _json_answer("One entry a file, in order.", {"type": "array", "items": entry})
-    one, reading = {"image": FILE}, _json_answer("The reading.", _reference("Prediction"))
+    either = {"anyOf": [_reference("PredictionWithHeatmap"), _reference("Prediction")]}
+    one, reading = {"image": FILE}, _json_answer("The reading.", either)
     return {
-        "/predict": _upload("predict", "Read one radiograph.", one, reading),
+        "/predict": _upload(
+            "predict",
+            "Read one radiograph; with `heatmap`, also say where the evidence lies.",
+            one,
+            reading,
+            parameters=_parameters(PredictQuery),
+        ),
         "/explain": _upload(
             "explain",
             "Draw the heatmap of one radiograph.",
             one,
             picture,
-            parameters=[BARE, FORMAT],
+            parameters=_parameters(ExplainQuery),
         ),
         "/view": _upload("view", "What /ui shows of one radiograph, in one answer.", one, _view()),
         "/predict_batch": _upload(
@@ -141,7 +128,7 @@ def _paths() -> Json:
                 "summary": "The served model: its manifest and its card.",
                 "responses": _answers(
                     _json_answer("The model.", _reference("ModelInfo")),
-                    statuses={401, 403, 500, 503},
+                    statuses={400, 401, 403, 500, 503},
                 ),
             }
         },
@@ -171,11 +158,24 @@ def _upload(name: str, summary: str, fields: Json, success: Json, **more: Any) -
         "operationId": name,
         "tags": [TAG["name"]],
         "summary": f"{summary} {INTENDED_USE}",
-        "requestBody": {"required": True} | _form(fields),
+        "requestBody": {"required": True, "content": _form(fields)["content"] | ALONE},
         **more,
         "responses": _answers(success),
     }
     return {"post": post}
+
+
+def _parameters(kind: type[Query]) -> list[Json]:
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": PARAMETERS[name],
+            "schema": {"type": "string", "enum": list(words)},
+        }
+        for name, words in kind.words().items()
+    ]
 
 
 def _form(fields: Json) -> Json:

@@ -41,6 +41,7 @@ from service.observe.stages import stage
 # before, unless files take very long to decode.
 QUEUE_SECONDS = 60.0
 BATCH = 8
+CHANNELS = 3  # bytes a pixel of a picture that cannot be compressed
 COPIES_SENT = 3  # of what is drawn: itself, the answer, and the answer in the server
 
 T = TypeVar("T")
@@ -113,22 +114,23 @@ class AsyncReader:
         return await asyncio.gather(*map(read, images))
 
     async def explain(
-        self, data: bytes, *, bare: bool, form: PictureFormat
+        self, data: bytes, *, bare: bool, form: PictureFormat, copies: int = COPIES_SENT
     ) -> tuple[Reading, bytes, Lease]:
         """Read one file and draw its heatmap, as :meth:`Reader.explain` does.
 
-        The lease is of the picture's memory: close it when nobody needs the picture any more.
+        The lease is of the memory of the picture, and of all ``copies`` of it: close it when nobody
+        needs them any more.
         """
         scale = self.reader.manifest.heatmap_scale
         with ExitStack() as held:
             lease = held.enter_context(self._budget.lease())
             grey, prepared = await self._pictured(lease, data, bare=bare)
-            lease.keep(_pixels(prepared) * DRAWING_BYTES)
+            lease.keep(_pixels(prepared) * max(DRAWING_BYTES, copies * CHANNELS))
             reading = await self._infer(prepared)
             draw = partial(draw_heatmap, full_scale=scale, form=form)
             # In a thread: no byte of the file is read any more, and nothing has to be sent.
             picture = await asyncio.to_thread(draw, grey, reading.heatmap, reading.geometry)
-            lease.keep(len(picture) * COPIES_SENT)
+            lease.keep(len(picture) * copies)
             held.pop_all()
         return reading, picture, lease
 

@@ -139,7 +139,7 @@ class TestEvaluate:
         self, labels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.chdir(labels.parent)
-        exec(SAMPLES[2], {})
+        exec(SAMPLES[3], {})
         header, *rows = capsys.readouterr().out.splitlines()
         assert header.split() == ["stratum", "images", "auroc"]
         assert len(rows) == 3

@@ -60,7 +60,7 @@ def test_every_client_error_result_and_function_is_there() -> None:
     }
     facts = {
         part.__name__
-        for result in (schemas.Prediction, schemas.Problem)
+        for result in (schemas.PredictionWithHeatmap, schemas.Problem)
         for field in result.model_fields.values()
         for part in classes_in(field.annotation)
     }
@@ -117,6 +117,19 @@ def test_sample_in_the_documentation_runs(
     assert capsys.readouterr().out == printed
 
 
+def test_sample_with_a_heatmap_runs(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.on("/predict", Answer.json(bodies.with_heatmap()))
+    (tmp_path / "chest.dcm").write_bytes(b"pixels")
+    monkeypatch.chdir(tmp_path)
+    exec(SAMPLES[1].replace("http://localhost:3000", server.url), {})
+    assert capsys.readouterr().out == "0.75 ((0.1, 0.25),)\n"
+
+
 def test_sample_of_asyncio_runs(
     server: Server,
     tmp_path: Path,
@@ -127,5 +140,5 @@ def test_sample_of_asyncio_runs(
     for name in ("chest.dcm", "other.dcm"):
         (tmp_path / name).write_bytes(b"pixels")
     monkeypatch.chdir(tmp_path)
-    exec(SAMPLES[1].replace("http://localhost:3000", server.url), {})
+    exec(SAMPLES[2].replace("http://localhost:3000", server.url), {})
     assert capsys.readouterr().out == "0.75 pneumonia\n" * 2

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from service import errors
 from service.auth.keys import add_key
 from service.errors import ReadingError
-from service.http import multipart as upload
+from service.http import upload
 from service.http.problems import FRAMEWORK, STATUS
 from service.memory import Budget
 from service.model.signature import SIGNATURE
@@ -175,7 +175,7 @@ OTHERWISE: dict[type[ReadingError], Callable[[Scene], Any]] = {
     errors.TooManyBytes: lambda scene: scene.predict(form(part(PNG)), CXR_MAX_BYTES=10_000),
     errors.TooManyPixels: lambda scene: scene.predict(form(part(PNG)), CXR_MAX_PIXELS=10_000),
     errors.UnfamiliarImage: Scene.unfamiliar,
-    errors.UnsupportedMediaType: lambda scene: scene.post("/predict", PNG, "image/png"),
+    errors.UnsupportedMediaType: lambda scene: scene.post("/predict", PNG, "text/plain"),
     errors.InvalidParameter: lambda scene: scene.post("/explain?bare=2", form(part(PNG)), FORM),
     errors.UploadTimeout: Scene.slow,
     errors.ServiceBusy: Scene.busy,

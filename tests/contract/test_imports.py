@@ -24,7 +24,19 @@ ONLY_IN = {
     "cryptography": {"service/model/signature.py"},
     "starlette": {
         f"service/http/{name}.py"
-        for name in ("admission", "endpoints", "multipart", "page", "pieces", "places", "problems")
+        for name in (
+            "admission",
+            "answers",
+            "endpoints",
+            "multipart",
+            "page",
+            "pieces",
+            "places",
+            "problems",
+            "query",
+            "stable",
+            "upload",
+        )
     }
     | {"service/auth/middleware.py", "service/observe/middleware.py"},
     "prometheus_client": {"service/observe/metrics.py"},

@@ -28,12 +28,13 @@ from service.app import LEFT_OUT, ChestXrayService, service
 from service.auth.middleware import GuardMiddleware
 from service.http.pieces import PiecesMiddleware
 from service.http.problems import ProblemMiddleware
+from service.http.stable import StableMiddleware
 from service.observe.middleware import ObserveMiddleware
 from tests.e2e.conftest import Server, running
 from tests.processes import PATIENCE, decoders_of, own_decoders
 from tests.serving import asgi_app, serving
 
-OWN = [PiecesMiddleware, ObserveMiddleware, ProblemMiddleware, GuardMiddleware]
+OWN = [PiecesMiddleware, StableMiddleware, ObserveMiddleware, ProblemMiddleware, GuardMiddleware]
 HANDLERS = """
 import logging
 from bentoml._internal.log import configure_server_logging
@@ -91,8 +92,8 @@ class TestApp:
         found = classes(asgi_app())
         assert found[: len(OWN)] == OWN, changed(
             f"the outermost middleware is {[one.__name__ for one in found]}",
-            "pieces outside of all that looks at an answer, ids and metrics of all that is "
-            "answered, guard inside of problems",
+            "pieces outside of all that looks at an answer, /v1 taken off before anybody looks at "
+            "the path, ids and metrics of all that is answered, guard inside of problems",
         )
         others = [one.__name__ for one in found[len(OWN) :]]
         assert others == ["ContextMiddleware"], changed(

@@ -13,10 +13,12 @@ from click.testing import CliRunner, Result
 from clients import ChestXrayClient, Prediction, Problem, ServiceUnreachable
 from clients.cli.main import cli
 from clients.cli.terminal import NOTICE
-from clients.dicom import KINDS, read
+from clients.dicom import KINDS, Kind, read
 from clients.dicom.files import write_new
+from clients.dicom.minimal import minimal
 from service.model.reader import Reader
 from tests.clients.dicom.films import DX, film, read_by
+from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.e2e.conftest import running
 from tests.e2e.marked import NEEDLES, marked
@@ -55,6 +57,20 @@ class TestRead:
         assert heatmap is not None
         assert heatmap.grid.shape == drawn.grid.shape
         assert abs(heatmap.grid.astype(int) - drawn.grid).max() <= 1
+
+    def test_pictures_are_those_of_explain_bit_for_bit(self, client: ChestXrayClient) -> None:
+        _, heatmap = read(client, FILM, KINDS)
+        assert heatmap is not None
+        sent = minimal(FILM)
+        assert heatmap.overlay == client.explain(sent).picture
+        assert heatmap.levels == client.explain(sent, bare=True).picture
+
+    @pytest.mark.parametrize("kinds", [KINDS, frozenset({"sr"})])
+    def test_film_is_sent_once(self, server: Server, kinds: frozenset[Kind]) -> None:
+        server.on("/predict", Answer.json(bodies.with_heatmap(png_bytes())))
+        with ChestXrayClient(server.url) as client:
+            read(client, FILM, kinds)
+        assert len(server.asked) == 1
 
     def test_asks_for_no_heatmap_where_none_is_needed(self, client: ChestXrayClient) -> None:
         reading, heatmap = read(client, FILM, frozenset({"sr"}))

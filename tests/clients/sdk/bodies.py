@@ -1,5 +1,6 @@
 """Bodies of successful answers, as the service writes them."""
 
+from base64 import b64encode
 from typing import Any
 
 SHA256 = "a" * 64
@@ -24,6 +25,16 @@ def reading(probability: float = 0.75, sha256: str = SHA256) -> dict[str, Any]:
         },
         "warnings": [],
     }
+
+
+def with_heatmap(picture: bytes | None = None) -> dict[str, Any]:
+    told = {
+        "rows": 1, "columns": 2, "values": [[0.1, 0.25]], "full_scale": 5.0,
+        "left": 0, "top": 0, "width": 40, "height": 30,
+        "media_type": picture and "image/png",
+        "picture": picture and b64encode(picture).decode(),
+    }  # fmt: skip
+    return reading() | {"heatmap": told}
 
 
 def model() -> dict[str, Any]:

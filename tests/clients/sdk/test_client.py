@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pytest
 
@@ -17,9 +17,11 @@ from clients import (
     CalibrationReference,
     ChestXrayClient,
     ChestXrayError,
+    HeatmapFacts,
     ImageRefused,
     ModelInfo,
     Prediction,
+    PredictionWithHeatmap,
     Problem,
     ServiceBusy,
     ServiceFailed,
@@ -123,6 +125,49 @@ class TestPredict:
         server.on("/predict", Answer(body=sent.model_dump_json().encode()))
         with connect(server.url) as client:
             assert client.predict(b"x") == sent
+
+
+class TestPredictWithHeatmap:
+    @pytest.mark.parametrize(("form", "picture"), [("array", None), ("png", b"\x89PNG\0\xff")])
+    def test_one_call_gives_both(
+        self, server: Server, connect: Connect, form: Literal["png", "array"], picture: bytes | None
+    ) -> None:
+        server.on("/predict", Answer.json(bodies.with_heatmap(picture)))
+        with connect(server.url) as client:
+            reading = client.predict(b"pixels", heatmap=form)
+        assert isinstance(reading, PredictionWithHeatmap)
+        assert reading.probability == 0.75
+        assert reading.heatmap.values == ((0.1, 0.25),)
+        assert reading.heatmap.picture == picture
+        (asked,) = server.asked
+        assert asked.path == f"/predict?heatmap={form}"
+        assert asked.parts[0].content == b"pixels"
+
+    @pytest.mark.parametrize("picture", [1, "not base64", "AAA"])
+    def test_service_that_gives_none_is_told_apart(
+        self, server: Server, connect: Connect, picture: object
+    ) -> None:
+        broken = bodies.with_heatmap()
+        broken["heatmap"]["picture"] = picture
+        server.on("/predict", Answer.json(bodies.reading()), Answer.json(broken))
+        with connect(server.url) as client:
+            for _ in range(2):
+                with pytest.raises(ServiceFailed) as caught:
+                    client.predict(b"x", heatmap="png")
+                assert caught.value.code == "foreign_answer"
+
+    def test_everything_that_this_service_answers_is_kept(
+        self, server: Server, connect: Connect, tiny_model: Path
+    ) -> None:
+        reading, picture = Reader.open(tiny_model).explain(png_bytes(), bare=False)
+        sent = PredictionWithHeatmap(
+            **dict(Prediction.from_reading(reading)),
+            heatmap=HeatmapFacts.of(reading, 5.0, picture, "image/png"),
+        )
+        server.on("/predict", Answer(body=sent.model_dump_json().encode()))
+        with connect(server.url) as client:
+            assert client.predict(b"x", heatmap="png") == sent
+        assert sent.heatmap.picture == picture
 
 
 class TestKey:

@@ -45,17 +45,20 @@ class TestKeys:
                 assert answer.headers["WWW-Authenticate"].endswith('error="invalid_token"')
                 assert key not in answer.text
 
-    def test_everything_but_probes_and_the_page_needs_a_key(
+    def test_everything_but_probes_pages_and_the_description_needs_a_key(
         self, tiny_model: Path, keys: Path
     ) -> None:
         add_key(keys, "a", None)
-        closed = ["/", "/model", "/metrics", "/docs.json", "/schema.json", "/nope", "//livez",
-                  "/livez/", "/static_content/index.css", "/uix", "/predict", "/LIVEZ"]  # fmt: skip
+        closed = ["/model", "/metrics", "/schema.json", "/nope", "//livez", "/livez/", "//",
+                  "/uix", "/predict", "/LIVEZ", "/v1", "/v1/model", "/v1/metrics", "/docs/",
+                  "/v1/v1/docs", "/static_contents"]  # fmt: skip
+        described = ["/", "/docs", "/docs.js", "/docs.json", "/openapi.json", "/v1/openapi.json",
+                     "/static_content/swagger-ui.css"]  # fmt: skip
         with serving(tiny_model, CXR_API_KEYS=keys) as client:
             for path in closed:
                 answer = client.get(f"http://127.0.0.1{path}")
                 assert problem(answer) == (401, "unauthorized"), path
-            for path in ("/livez", "/readyz", "/healthz"):
+            for path in ("/livez", "/readyz", "/healthz", "/v1/livez", *described):
                 assert client.get(path).status_code == 200
             for path in ("/ui", "/ui/"):
                 assert client.get(path).status_code != 401
@@ -213,6 +216,8 @@ class TestCrossOrigin:
             assert "access-control-allow-origin" not in other.headers
             answer = predict(client, Origin=ORIGIN, Authorization=f"Bearer {key}")
             assert answer.headers["access-control-allow-origin"] == ORIGIN
+            shown = set(answer.headers["access-control-expose-headers"].split(", "))
+            assert {"X-Rows", "X-Columns", "X-Request-Id", "X-Probability", "ETag"} <= shown
             refused = predict(client, Origin=ORIGIN)
             assert problem(refused) == (401, "unauthorized")
             assert refused.headers["access-control-allow-origin"] == ORIGIN
@@ -221,7 +226,7 @@ class TestCrossOrigin:
 class TestHeaders:
     def test_readings_are_not_stored_nor_sniffed(self, tiny_model: Path) -> None:
         with serving(tiny_model) as client:
-            for answer in (predict(client), client.get("/model"), client.get("/nope")):
+            for answer in (predict(client), client.get("/docs.json"), client.get("/nope")):
                 assert answer.headers["cache-control"] == "no-store"
                 assert answer.headers["x-content-type-options"] == "nosniff"
 

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from email import policy
 from email.parser import BytesParser
@@ -14,10 +15,11 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from service.app import service
+from service.app import api, service
 from service.imaging.decode import Limits, decode
 from service.imaging.display import grey_values, heat_values
-from service.imaging.overlay import colour_map
+from service.imaging.overlay import FORMATS, colour_map, draw_heatmap
+from service.imaging.standardise import Geometry
 from service.model.reader import Reader
 from service.schemas import INTENDED_USE
 from tests.factories import chest, dicom_bytes, png_bytes
@@ -88,6 +90,163 @@ class TestPredict:
     def test_two_images_are_refused(self, client: TestClient) -> None:
         response = client.post("/predict", files=[("image", PNG), ("image", PNG)])
         assert problem(response) == (413, "too_many_images")
+        assert "/predict_batch" in response.json()["detail"]
+
+
+def plain(answer: dict[str, Any]) -> dict[str, Any]:
+    """A reading without its heatmap."""
+    return {name: value for name, value in answer.items() if name != "heatmap"}
+
+
+class TestHeatmapInPrediction:
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_one_call_gives_what_two_give(self, client: TestClient, form: str) -> None:
+        answer = client.post(f"/predict?heatmap={form}", files={"image": DICOM}).json()
+        assert plain(answer) == client.post("/predict", files={"image": DICOM}).json()
+        picture = client.post(f"/explain?format={form}", files={"image": DICOM})
+        assert b64decode(answer["heatmap"]["picture"], validate=True) == picture.content
+        assert answer["heatmap"]["media_type"] == picture.headers["content-type"]
+
+    def test_array_is_the_reader_s_and_draws_the_bare_picture(
+        self, client: TestClient, tiny_model: Path
+    ) -> None:
+        answer = client.post("/predict?heatmap=array", files={"image": DICOM}).json()
+        assert plain(answer) == client.post("/predict", files={"image": DICOM}).json()
+        told = answer["heatmap"]
+        assert (told["picture"], told["media_type"]) == (None, None)
+        values = np.array(told["values"], np.float32)
+        assert values.shape == (told["rows"], told["columns"])
+        assert values.tolist() == told["values"]  # no digit was lost
+        reader = Reader.open(tiny_model)
+        np.testing.assert_allclose(values, reader.read(DICOM).heatmap, atol=1e-6)
+        place = {name: told[name] for name in ("left", "top", "width", "height")}
+        frame = Geometry(rows=answer["input"]["rows"], columns=answer["input"]["columns"], **place)
+        drawn = draw_heatmap(None, values, frame, full_scale=told["full_scale"])
+        assert drawn == client.post("/explain?bare=true", files={"image": DICOM}).content
+
+    def test_memory_of_the_answer_is_given_back(self, client: TestClient) -> None:
+        budget = api.state.admission.reader._budget
+        for _ in range(2):
+            assert client.post("/predict?heatmap=png", files={"image": DICOM}).status_code == 200
+            assert budget.held == 0
+
+    def test_refusal_is_a_problem(self, client: TestClient) -> None:
+        response = client.post("/predict?heatmap=png", files={"image": LATERAL})
+        assert problem(response) == (422, "not_frontal")
+
+
+class TestRawBody:
+    """curl --data-binary, and programs that hold one film."""
+
+    @pytest.mark.parametrize(
+        ("content", "media_type"),
+        [
+            (DICOM, "application/dicom"),
+            (DICOM, "application/octet-stream"),
+            (DICOM, "application/x-www-form-urlencoded"),
+            (PNG, "image/png"),
+            (PNG, "image/jpeg"),  # the content decides
+            (LATERAL, "application/dicom"),
+            (b"", "application/dicom"),
+            (b"text", "image/png"),
+            (b"image=/etc/hostname", "application/x-www-form-urlencoded"),
+            (DICOM[:-1000], "application/dicom"),
+            (PNG[:60] + bytes(200) + PNG[260:], "image/png"),
+        ],
+    )
+    def test_says_what_a_form_says(
+        self, client: TestClient, content: bytes, media_type: str
+    ) -> None:
+        headers = {"Content-Type": media_type}
+        for path in ("/predict", "/predict?heatmap=png"):
+            alone = client.post(path, content=content, headers=headers)
+            form = client.post(path, files={"image": content})
+            assert alone.status_code == form.status_code
+            answers = alone.json(), form.json()
+            for answer in answers:
+                answer.pop("request_id", None)
+            assert answers[0] == answers[1]
+            assert alone.status_code < 500
+
+    def test_is_read_by_every_endpoint(self, client: TestClient) -> None:
+        headers = {"Content-Type": "application/dicom"}
+        pictures = [
+            client.post("/explain", content=DICOM, headers=headers),
+            client.post("/explain", files={"image": DICOM}),
+        ]
+        assert pictures[0].content == pictures[1].content
+        assert client.post("/view", content=DICOM, headers=headers).status_code == 200
+        (entry,) = client.post("/predict_batch", content=DICOM, headers=headers).json()
+        assert entry == client.post("/predict", files={"image": DICOM}).json()
+
+    def test_another_media_type_is_refused_with_a_remedy(self, client: TestClient) -> None:
+        for media_type in ("text/plain", "application/json", "multipart/mixed; boundary=x"):
+            response = client.post("/predict", content=DICOM, headers={"Content-Type": media_type})
+            assert problem(response) == (415, "unsupported_media_type")
+            assert "application/dicom" in response.json()["detail"]
+
+
+class TestStable:
+    """Everything also answers under /v1."""
+
+    def test_same_answers(self, client: TestClient) -> None:
+        assert (
+            client.post("/v1/predict", files={"image": DICOM}).json()
+            == client.post("/predict", files={"image": DICOM}).json()
+        )
+        for path in ("/model", "/openapi.json", "/docs", "/ui/", "/livez", "/readyz"):
+            here, there = client.get(path), client.get(f"/v1{path}")
+            assert (there.status_code, there.content) == (200, here.content), path
+
+    def test_prefix_counts_once(self, client: TestClient) -> None:
+        for path in ("/v1", "/v1/", "/v1/v1/model", "/v2/model", "/v1model"):
+            assert client.get(path).status_code == (200 if path == "/v1/" else 404), path
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/predict?heatmaps=png"),
+            ("POST", "/predict?heatmap=gif"),
+            ("POST", "/explain?format=png&size=2"),
+            ("POST", "/view?bare=true"),
+            ("POST", "/predict_batch?heatmap=png"),
+            ("GET", "/model?version=2"),
+        ],
+    )
+    def test_unknown_one_is_refused(self, client: TestClient, method: str, path: str) -> None:
+        name = "images" if "batch" in path else "image"
+        files = {name: PNG} if method == "POST" else None
+        response = client.request(method, path, files=files)
+        assert problem(response) == (400, "invalid_parameter")
+
+
+class TestRedirects:
+    def test_none_names_a_host(self, client: TestClient) -> None:
+        for path in ("/predict/", "/model/", "/docs/", "/static_content", "/livez/", "/v1/model/"):
+            answer = client.get(path, headers={"Host": "elsewhere.example"}, follow_redirects=False)
+            assert problem(answer) == (404, "not_found"), path
+        for path in ("/ui", "/v1/ui"):
+            answer = client.get(path, headers={"Host": "elsewhere.example"}, follow_redirects=False)
+            assert answer.headers["location"] == "ui/"
+
+
+class TestCompression:
+    def test_long_json_alone_is_compressed(self, client: TestClient) -> None:
+        plain = client.get("/docs.json", headers={"Accept-Encoding": "identity"})
+        packed = client.get("/docs.json", headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in plain.headers
+        assert packed.headers["content-encoding"] == "gzip"
+        assert "Accept-Encoding" in packed.headers["vary"]
+        assert packed.json() == plain.json()
+        assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+
+    @pytest.mark.parametrize("path", ["/predict", "/explain", "/view", "/predict?heatmap=png"])
+    def test_short_answers_and_pictures_are_not(self, client: TestClient, path: str) -> None:
+        response = client.post(path, files={"image": DICOM}, headers={"Accept-Encoding": "gzip"})
+        assert response.status_code == 200
+        assert "content-encoding" not in response.headers
 
 
 class TestFamiliarity:
@@ -124,6 +283,24 @@ class TestExplain:
         assert headers["X-Call"] == answer["call"]
         assert headers["X-Model-Sha256"] == answer["model"]["sha256"]
         assert headers["X-Intended-Use"] == INTENDED_USE
+
+    @pytest.mark.parametrize(
+        ("accept", "query", "form"),
+        [
+            ("image/jpeg", "", "jpeg"),
+            ("image/jpeg, image/png;q=0.5", "", "jpeg"),
+            ("image/avif,image/webp,image/png,image/*;q=0.8,*/*;q=0.5", "", "png"),
+            ("text/html", "", "png"),
+            ("image/jpeg", "?format=png", "png"),
+        ],
+    )
+    def test_accept_decides_where_no_format_is_asked_for(
+        self, client: TestClient, accept: str, query: str, form: str
+    ) -> None:
+        response = client.post(
+            f"/explain{query}", files={"image": DICOM}, headers={"Accept": accept}
+        )
+        assert response.headers["content-type"] == f"image/{form}"
 
     @pytest.mark.parametrize("query", ["bare=yes", "format=gif"])
     def test_unknown_value_is_refused(self, client: TestClient, query: str) -> None:
@@ -203,6 +380,18 @@ class TestModel:
         assert answer["provider"] in {"CPUExecutionProvider", "CUDAExecutionProvider"}
         assert answer["intended_use"] == INTENDED_USE
 
+    @pytest.mark.parametrize("encoding", ["identity", "gzip"])
+    def test_who_has_it_already_is_told_so(self, client: TestClient, encoding: str) -> None:
+        headers = {"Accept-Encoding": encoding}
+        first = client.get("/model", headers=headers)
+        assert first.headers["cache-control"] == "private, no-cache"
+        for known in (first.headers["etag"], f'"x", {first.headers["etag"]}', "*"):
+            again = client.get("/model", headers=headers | {"If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == first.headers["etag"]
+        other = client.get("/model", headers=headers | {"If-None-Match": 'W/"x"'})
+        assert (other.status_code, other.json()) == (200, first.json())
+
 
 class TestWithoutModel:
     @pytest.fixture
@@ -273,6 +462,10 @@ class TestLimits:
         with serving(tiny_model, CXR_MAX_BYTES=len(DICOM)) as client:
             files = [("images", bytes(len(DICOM) + 1)), ("images", DICOM)]
             first, second = client.post("/predict_batch", files=files).json()
+            headers = {"Content-Type": "application/dicom"}
+            alone = client.post("/predict", content=bytes(len(DICOM) + 1), headers=headers)
+            assert problem(alone) == (413, "too_many_bytes")
+            assert client.post("/predict", content=DICOM, headers=headers).status_code == 200
         assert (first["status"], first["code"]) == (413, "too_many_bytes")
         assert second["input"]["format"] == "DICOM"
 

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from service.http.problems import STATUS
 from service.schemas import INTENDED_USE
+from service.version import VERSION
 from tests.serving import serving
 
 
@@ -36,6 +37,34 @@ def test_own_and_bentoml_endpoints_are_documented(document: Any) -> None:
         *("/predict", "/explain", "/view", "/predict_batch", "/model"),
         *("/livez", "/healthz", "/readyz", "/metrics"),
     }
+
+
+def test_version_is_that_of_the_release_and_there_is_one_document(
+    document: Any, client: TestClient
+) -> None:
+    assert document["info"]["version"] == VERSION
+    assert client.get("/openapi.json").json() == document
+
+
+def test_parameters_are_those_that_are_taken(document: Any) -> None:
+    found = {
+        (path, parameter["name"]): parameter["schema"]["enum"]
+        for path, operations in document["paths"].items()
+        for parameter in operations.get("post", {}).get("parameters", [])
+    }
+    assert found == {
+        ("/predict", "heatmap"): ["png", "jpeg", "array"],
+        ("/explain", "bare"): ["false", "true"],
+        ("/explain", "format"): ["png", "jpeg"],
+    }
+
+
+def test_bodies_are_forms_or_a_file_alone(document: Any) -> None:
+    for path in ("/predict", "/explain", "/view", "/predict_batch"):
+        assert set(document["paths"][path]["post"]["requestBody"]["content"]) == {
+            "multipart/form-data", "application/dicom", "image/png", "image/jpeg",
+            "application/octet-stream",
+        }  # fmt: skip
 
 
 def test_every_documented_operation_exists(document: Any, client: TestClient) -> None:
@@ -70,9 +99,12 @@ def test_fields_are_described(document: Any) -> None:
 
 def test_page_says_research_only_and_loads_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/").text
+    assert client.get("/docs").text == page
     assert INTENDED_USE in page
     assert "//" not in page
-    for address in re.findall(r'(?:src|href)="\./([^"]+)"', page):
+    script = client.get("/docs.js").text
+    assert "//" not in script
+    for address in re.findall(r'(?:src|href|url:)[= ]"\./([^"]+)"', page + script):
         assert client.get(f"/{address}").status_code == 200
 
 
