@@ -1,8 +1,9 @@
 """Who may connect, and what a connection can make the node hold.
 
 pynetdicom reads a unit of as many bytes as its head claims, joins as many units as a sender sends
-to one message, queues messages without end, waits for ever for the rest of a unit, and shakes hands
-by TLS where others wait to be accepted. Each of that is bounded here.
+to one message, queues messages without end, waits for ever for the rest of a unit, waits on for the
+request of an association where the connection is closed, and shakes hands by TLS where others wait
+to be accepted. Each of that is bounded here.
 """
 
 import logging
@@ -157,7 +158,10 @@ def client_tls(tls: Tls) -> ssl.SSLContext:
 
 
 class Bounds:
-    """Ends associations that send more than one film in one message, or do not wait for answers."""
+    """Ends associations that hold more than they may, or that nobody is at the other end of.
+
+    That is: more than one film in one message, messages before the answer, a closed connection.
+    """
 
     def __init__(self, film_bytes: int) -> None:
         self._most = film_bytes + PDU_BYTES  # the command of a message, too
@@ -165,7 +169,11 @@ class Bounds:
 
     def handlers(self) -> list[EventHandlerType]:
         """For pynetdicom."""
-        return [(evt.EVT_PDU_RECV, self._unit), (evt.EVT_DIMSE_RECV, self._message)]
+        return [
+            (evt.EVT_PDU_RECV, self._unit),
+            (evt.EVT_DIMSE_RECV, self._message),
+            (evt.EVT_CONN_CLOSE, self._closed),
+        ]
 
     def _unit(self, event: Event) -> None:
         if isinstance(event.pdu, P_DATA_TF):
@@ -180,3 +188,9 @@ class Bounds:
         if event.assoc.dimse.msg_queue.qsize() > MAX_WAITING:
             logger.warning("a sender does not wait for answers; its association is ended")
             event.assoc.abort()
+
+    def _closed(self, event: Event) -> None:
+        """End the wait for the request of an association whose connection is gone."""
+        waiting = event.assoc.dul.to_user_queue
+        if event.assoc.requestor.primitive is None and waiting.empty():
+            waiting.put(None)  # type: ignore[arg-type]  # as pynetdicom takes a time-out

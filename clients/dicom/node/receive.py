@@ -36,6 +36,8 @@ OUT_OF_RESOURCES = 0xA700  # a sender tries again
 NOT_OF_ITS_CLASS = 0xA900
 NOT_UNDERSTOOD = 0xC000
 
+LOOK_SECONDS = 0.1  # at whether it is to end
+
 # Its log would quote what it works on, and each association would cost the work of it.
 _config.LOG_HANDLER_LEVEL = "none"
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
@@ -168,7 +170,9 @@ class Receiver:
         self._server.networks = settings.networks
         self._server.silent_seconds = limits.silent_seconds
         self._server.most_connections = 2 * limits.associations
-        self._thread = threading.Thread(target=self._server.serve_forever, name="gate")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(LOOK_SECONDS,), name="gate"
+        )
         self._thread.start()
 
     def alive(self) -> bool:

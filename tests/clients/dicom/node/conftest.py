@@ -1,7 +1,8 @@
 """A service with the tiny model, an archive and certificates, for all tests of the node."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from clients.dicom.node.config import Tls
 from tests.clients.dicom.node.peers import Archive, archive
+from tests.clients.dicom.node.taker import Taker, listening
 from tests.e2e.conftest import Server, running
 
 
@@ -27,6 +29,13 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """An archive."""
     with archive(tmp_path_factory.mktemp("orthanc")) as running:
         yield running
+
+
+@pytest.fixture
+def taker() -> Iterator[Callable[..., Taker]]:
+    """Start an archive that answers as it is told."""
+    with ExitStack() as running:
+        yield lambda **keys: running.enter_context(listening(Taker(**keys)))
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,8 @@
 """What archives answer, and what becomes of the results."""
 
-import ssl
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -16,8 +13,6 @@ from pydicom.uid import (
     EnhancedSRStorage,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom import AE, evt
-from pynetdicom.events import Event
 
 from clients import Problem
 from clients.dicom.node import deliver
@@ -27,77 +22,10 @@ from clients.dicom.node.deliver import Later, NotTaken
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import film
+from tests.clients.dicom.node.taker import SR_FORMS, Taker
 from tests.ports import free_port
 
 REFUSAL = Problem(status=422, code="not_frontal", detail="a lateral")
-SR_FORMS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
-
-
-@dataclass
-class Taker:
-    """An archive that takes some classes and answers as it is told."""
-
-    classes: tuple[UID, ...] = (*SR_FORMS, SecondaryCaptureImageStorage)
-    statuses: list[int] = field(default_factory=list)
-    port: int = field(default_factory=free_port)
-    got: list[bytes] = field(default_factory=list)
-    proposed: list[list[str]] = field(default_factory=list)
-    released: int = 0
-    aborts: bool = False
-    tls: Tls | None = None
-
-    def store(self, event: Event) -> int:
-        if self.aborts:
-            event.assoc.abort()
-        self.got.append(event.encoded_dataset())
-        return self.statuses.pop(0) if self.statuses else 0
-
-    def requested(self, event: Event) -> None:
-        contexts = event.assoc.requestor.requested_contexts
-        self.proposed.append(sorted(str(one.abstract_syntax) for one in contexts))
-
-    def done(self, _: Event) -> None:
-        self.released += 1
-
-    def sop_classes(self) -> list[str]:
-        return [dcmread(BytesIO(one)).SOPClassUID for one in self.got]
-
-
-@pytest.fixture
-def taker() -> Iterator[Callable[..., Taker]]:
-    entities = []
-
-    def start(**keys: Any) -> Taker:
-        made = Taker(**keys)
-        entity = AE("PACS")
-        entity.require_called_aet = True
-        entity.maximum_pdu_size = 0
-        for one in made.classes:
-            entity.add_supported_context(one, SENT[one])
-        entity.start_server(
-            ("127.0.0.1", made.port),
-            block=False,
-            ssl_context=None if made.tls is None else own_tls(made.tls),
-            evt_handlers=[
-                (evt.EVT_C_STORE, made.store),
-                (evt.EVT_REQUESTED, made.requested),
-                (evt.EVT_RELEASED, made.done),
-            ],
-        )
-        entities.append(entity)
-        return made
-
-    yield start
-    for entity in entities:
-        entity.shutdown()
-
-
-def own_tls(tls: Tls) -> ssl.SSLContext:
-    """An archive's, which asks for the node's certificate."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(str(tls.certificate), tls.key)
-    return context
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 from pynetdicom import AE
+from pynetdicom.association import Association
 
 from clients.dicom.node.classes import TAKEN, VERIFICATION
 from clients.dicom.node.config import Config, Destination, Limits, Receive, Tls
@@ -221,6 +222,11 @@ class TestWho:
         assert allowed(address, ())
 
 
+def acceptors() -> set[threading.Thread]:
+    """Threads of associations with those who send, of every receiver of this process."""
+    return {one for one in threading.enumerate() if isinstance(one, Association)}
+
+
 def echo_by_tls(port: int, context: ssl.SSLContext) -> bool:
     entity = AE("SENDER")
     entity.add_requested_context(VERIFICATION)
@@ -284,10 +290,19 @@ class TestHostile:
         self, listen: Callable[..., int]
     ) -> None:
         """At once, not when the sender falls silent."""
-        port = listen(limits=Limits(free_mib=0, silent_seconds=3600))
+        port, before = listen(limits=Limits(free_mib=0, silent_seconds=3600)), acceptors()
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(struct.pack(">BxL", 1, 0xFFFFFFF0))
             assert closed(connection)
+        assert echo(port)
+        wait_until(lambda: not acceptors() - before)
+
+    def test_closed_connection_takes_no_place(self, listen: Callable[..., int]) -> None:
+        port, before = listen(limits=Limits(free_mib=0, silent_seconds=3600)), acceptors()
+        for head in (b"", request_unit()[:9]):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(head)
+        wait_until(lambda: not acceptors() - before)
         assert echo(port)
 
     def test_message_longer_than_a_film_ends_its_association(
@@ -346,12 +361,13 @@ class TestHostile:
     # pynetdicom's thread for a connection dies where it ends while an answer is on its way.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     def test_damaged_units_end_at_most_their_own_association(self, port: int) -> None:
+        before = acceptors()
         whole = request_unit() + b"".join(store_units(film(7)))
         with ThreadPoolExecutor(4) as pool:
             streams = [damaged(whole, random.Random(seed)) for seed in range(200)]
             assert all(pool.map(lambda stream: sent(port, stream), streams))
         wait_until(lambda: echo(port))
-        wait_until(lambda: not any("Acceptor" in one.name for one in threading.enumerate()))
+        wait_until(lambda: not acceptors() - before)
 
 
 class TestHeader:
