@@ -193,4 +193,4 @@ class Bounds:
         """End the wait for the request of an association whose connection is gone."""
         waiting = event.assoc.dul.to_user_queue
         if event.assoc.requestor.primitive is None and waiting.empty():
-            waiting.put(None)  # type: ignore[arg-type]  # as pynetdicom takes a time-out
+            waiting.put(None)  # as pynetdicom takes a time-out

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom import Dataset, dcmread
+from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE
 
 from clients.cli.main import cli
 from clients.dicom.node.classes import VERIFICATION
 from tests.clients.dicom.tools import tool
 from tests.e2e.conftest import ROOT
-from tests.factories import chest, dicom_bytes
+from tests.factories import Pixels, chest, dicom_bytes
 from tests.ports import free_port
 from tests.processes import PATIENCE, wait_until
 
@@ -279,7 +281,7 @@ def node(
         made.stop()
 
 
-def film(number: int = 0, **tags: Any) -> Dataset:
+def film(number: int = 0, pixels: Pixels | None = None, **tags: Any) -> Dataset:
     """A small synthetic chest film of a patient of its own."""
     uid = f"2.25.{4_000_000 + 1000 * os.getpid() + number}"
     known = {
@@ -290,7 +292,16 @@ def film(number: int = 0, **tags: Any) -> Dataset:
         "PatientName": f"Test^{number}",
         "StudyDate": time.strftime("%Y%m%d"),
     }
-    return dcmread(BytesIO(dicom_bytes(chest(128, 112, seed=number, bits=8), **known | tags)))
+    shown = chest(128, 112, seed=number, bits=8) if pixels is None else pixels
+    return dcmread(BytesIO(dicom_bytes(shown, **known | tags)))
+
+
+def photograph(number: int) -> Dataset:
+    """A picture in colour, as a camera's secondary capture."""
+    y, x = np.mgrid[0:256, 0:256].astype(np.uint8)
+    colours = np.stack([x, 255 - y, x ^ y], axis=-1)
+    kind = {"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "XC"}
+    return film(number, colours, photometric="RGB", view=None, BodyPartExamined=None, **kind)
 
 
 def send(port: int, *films: Dataset, title: str = "NANOCXR") -> list[int]:

@@ -1,10 +1,10 @@
 """The whole way: senders, the node, the service, the archive."""
 
-import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -24,23 +24,24 @@ from pydicom.uid import (
 
 from clients import ChestXrayClient
 from clients.dicom.node.classes import SENT
+from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import (
     CXR_NODE,
     Archive,
     Node,
-    archive,
     film,
     kill_worker,
     node,
+    photograph,
     send,
     send_until_stored,
     to_archive,
     until,
 )
+from tests.clients.dicom.node.taker import Taker
 from tests.clients.dicom.tools import tool
 from tests.e2e.conftest import Server, sample
 from tests.e2e.marked import NAME, NEEDLES, marked
-from tests.ports import free_port
 from tests.processes import wait_until_gone
 
 pytestmark = pytest.mark.e2e
@@ -54,14 +55,55 @@ RESULTS = sorted(
     )
 )
 PROBABILITY = "122157"
+POLLED = "POLLED"
+REFUSED = 0xC000
 
 
-@pytest.fixture(scope="module")
-def running(
-    service: Server, orthanc: Archive, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Node]:
-    with node(tmp_path_factory.mktemp("node"), service.url, to_archive(orthanc)) as made:
-        yield made
+@dataclass(frozen=True)
+class Hospital:
+    """A node between an archive and a service; what the service was sent of each film."""
+
+    node: Node
+    archive: Archive
+    service: Server
+    requests: list[bytes]
+
+    def until_results(self, study: str, *others: str) -> None:
+        """Wait until a study has what is made of one film, beside instances of other classes."""
+        until(lambda: self.archive.classes(study) == sorted((*RESULTS, *others)), self.node)
+
+    def check(self, one: Dataset) -> None:
+        """Every result is encoded as it is said, refers to what is there, and says the same."""
+        study = one.StudyInstanceUID
+        made = [self.archive.fetch(found) for found in self.archive.instances(study)]
+        for result in made:
+            if result.SOPInstanceUID != one.SOPInstanceUID:
+                assert result.file_meta.TransferSyntaxUID == SENT[result.SOPClassUID]
+        (report,) = (one for one in made if one.SOPClassUID == Comprehensive3DSRStorage)
+        there = {(study, str(one.SeriesInstanceUID), str(one.SOPInstanceUID)) for one in made}
+        assert len(evidence(report)) > 1
+        assert evidence(report) <= there | {uids(one)}
+        with ChestXrayClient(self.service.url) as client:
+            probability = client.predict(encoded(one)).probability
+        assert probabilities(report) == [pytest.approx(100 * probability, abs=0.01)]
+
+
+def uids(one: Dataset) -> tuple[str, str, str]:
+    return str(one.StudyInstanceUID), str(one.SeriesInstanceUID), str(one.SOPInstanceUID)
+
+
+def evidence(report: Dataset) -> set[tuple[str, str, str]]:
+    """Study, series and instance of everything that a report rests on."""
+    return {
+        (
+            str(study.StudyInstanceUID),
+            str(series.SeriesInstanceUID),
+            instance.ReferencedSOPInstanceUID,
+        )
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    }
 
 
 def probabilities(report: Dataset) -> list[float]:
@@ -75,74 +117,115 @@ def probabilities(report: Dataset) -> list[float]:
     return found
 
 
-def report_of(archive: Archive, study: str) -> Dataset:
-    (only,) = [
-        one
-        for one in archive.instances(study)
-        if one["00080016"]["Value"] == [Comprehensive3DSRStorage]
-    ]
-    return archive.fetch(only)
+@pytest.fixture(scope="module")
+def hospital(
+    service: Server, orthanc: Archive, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hospital]:
+    """One node for all ways in and out; polled films go out by STOW-RS, all others by C-STORE."""
+    pacs = f"{to_archive(orthanc)}\nwhen = {{calling = ['S*']}}"
+    web = f'[[destination]]\nname = "web"\nurl = "{orthanc.url}"\nwhen = {{calling = ["QIDO*"]}}'
+    poll = f'[poll]\nurl = "{orthanc.url}"\nseconds = 1\nquery = {{PatientID = "{POLLED}"}}'
+    folder = tmp_path_factory.mktemp("node")
+    with (
+        recording(service.url) as (url, requests),
+        node(folder, url, f"{pacs}\n{web}", poll) as made,
+    ):
+        yield Hospital(made, orthanc, service, requests)
 
 
 class TestFilm:
-    def test_results_come_into_its_study_with_the_services_probability(
-        self, running: Node, orthanc: Archive, service: Server, tmp_path: Path
-    ) -> None:
+    def test_results_come_into_its_study(self, hospital: Hospital, tmp_path: Path) -> None:
+        """With the film in the archive, as a modality sends it to both."""
         path = tmp_path / RG1
         path.write_bytes(sample(RG1))
-        study = str(dcmread(path, stop_before_pixels=True).StudyInstanceUID)
+        film = dcmread(path)
+        DICOMwebClient(hospital.archive.url).store_instances([film])
         options = ["-xw", "-R", "-aec", "NANOCXR"]
         done = subprocess.run(
-            [tool("storescu"), *options, "127.0.0.1", str(running.port), path],
+            [tool("storescu"), *options, "127.0.0.1", str(hospital.node.port), path],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        until(lambda: orthanc.classes(study) == RESULTS, running)
-        with ChestXrayClient(service.url) as client:
-            probability = client.predict(path).probability
-        for one in orthanc.instances(study):
-            made = orthanc.fetch(one)
-            assert made.file_meta.TransferSyntaxUID == SENT[made.SOPClassUID]
-        found = probabilities(report_of(orthanc, study))
-        assert found == [pytest.approx(100 * probability, abs=0.01)]
+        hospital.until_results(film.StudyInstanceUID, film.SOPClassUID)
+        hospital.check(film)
 
-    def test_refused_film_gets_a_report_without_a_probability(
-        self, running: Node, orthanc: Archive
-    ) -> None:
-        hand = film(100, BodyPartExamined="HAND")
-        assert send(running.port, hand) == [0]
-        until(lambda: bool(orthanc.classes(hand.StudyInstanceUID)), running)
-        assert orthanc.classes(hand.StudyInstanceUID) == [Comprehensive3DSRStorage]
-        assert probabilities(report_of(orthanc, hand.StudyInstanceUID)) == []
-
-    def test_film_by_stow_is_read_and_nothing_is_left_of_it(
-        self, running: Node, orthanc: Archive
-    ) -> None:
+    def test_by_stow_too_and_nothing_is_left_of_it(self, hospital: Hospital) -> None:
         one = film(101)
-        answer = DICOMwebClient(running.url).store_instances([one])
+        answer = DICOMwebClient(hospital.node.url).store_instances([one])
         (stored,) = answer.ReferencedSOPSequence
         assert stored.ReferencedSOPInstanceUID == one.SOPInstanceUID
-        until(lambda: orthanc.classes(one.StudyInstanceUID) == RESULTS, running)
-        until(lambda: not list(running.spool.glob("*/*.dcm")), running)
-        until(lambda: not list(running.spool.glob("outbox/*")), running)
+        hospital.until_results(one.StudyInstanceUID)
+        hospital.check(one)
+        until(lambda: not list(hospital.node.spool.glob("*/*.dcm")), hospital.node)
+        until(lambda: not list(hospital.node.spool.glob("outbox/*")), hospital.node)
 
-    def test_state_is_told(self, running: Node) -> None:
-        assert send(running.port, film(102)) == [0]
-        until(lambda: running.metric("nanocxr_node_films", state="done") > 0, running)
-        assert running.metric("nanocxr_node_received_total", outcome="new") > 0
-        assert running.metric("nanocxr_node_free_bytes") > 0
-        done = running.command("status")
+    def test_fetched_from_an_archive_that_sends_none(self, hospital: Hospital) -> None:
+        films = [film(120 + number, PatientID=POLLED) for number in range(2)]
+        DICOMwebClient(hospital.archive.url).store_instances(films)
+        for one in films:
+            hospital.until_results(one.StudyInstanceUID, one.SOPClassUID)
+            hospital.check(one)
+
+    @pytest.mark.parametrize(
+        "unfit",
+        [
+            film(130, BodyPartExamined="HAND"),
+            film(131, ViewPosition="LL"),
+            photograph(132),
+        ],
+        ids=["hand", "lateral", "photograph"],
+    )
+    def test_refused_one_gets_a_report_without_a_probability(
+        self, hospital: Hospital, unfit: Dataset
+    ) -> None:
+        assert send(hospital.node.port, unfit) == [0]
+        study = unfit.StudyInstanceUID
+        until(lambda: bool(hospital.archive.classes(study)), hospital.node)
+        assert hospital.archive.classes(study) == [Comprehensive3DSRStorage]
+        (found,) = hospital.archive.instances(study)
+        assert probabilities(hospital.archive.fetch(found)) == []
+
+    def test_state_is_told(self, hospital: Hospital) -> None:
+        node = hospital.node
+        assert send(node.port, film(102)) == [0]
+        until(lambda: node.metric("nanocxr_node_films", state="done") > 0, node)
+        assert node.metric("nanocxr_node_received_total", outcome="new") > 0
+        assert node.metric("nanocxr_node_free_bytes") > 0
+        done = node.command("status")
         assert done.exit_code == 0, done.output
         assert "film             done" in done.output
 
-    def test_second_node_does_not_start_in_the_same_spool(self, running: Node) -> None:
-        second = Node(running.folder, running.service, running.destination, port=free_port())
-        second.write()
+    def test_nobodys_name_leaves_the_spool_but_for_the_archive(self, hospital: Hospital) -> None:
+        node, patient = hospital.node, dcmread(BytesIO(marked()))
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            setattr(patient, keyword, f"2.25.18530217.{film(400).SOPInstanceUID[5:25]}")
+        study, names, before = patient.StudyInstanceUID, set[str](), len(hospital.requests)
+        assert send(node.port, patient) == [0]
+
+        def there() -> bool:
+            names.update(str(path) for path in node.spool.rglob("*"))
+            return hospital.archive.classes(study) == RESULTS
+
+        until(there, node)
+        told = [
+            node.log,
+            httpx.get(f"{node.url}/metrics").text,
+            httpx.get(f"{node.url}/readyz").text,
+            node.command("status").output,
+            *names,
+        ]
+        for found in hospital.archive.instances(study):
+            assert NAME in str(hospital.archive.fetch(found).PatientName)
+        assert len(hospital.requests) > before
+        for text in [*(one.encode() for one in told), *hospital.requests]:
+            for needle in NEEDLES:
+                assert needle not in text.lower()
+
+    def test_second_node_does_not_start_in_the_same_spool(self, hospital: Hospital) -> None:
         done = subprocess.run(
-            [*CXR_NODE, str(second.config)],
+            [*CXR_NODE, str(hospital.node.config)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        running.write()
         assert done.returncode == 1
         assert "another node works in" in done.stderr.splitlines()[-1]
 
@@ -150,22 +233,23 @@ class TestFilm:
 class TestKilled:
     """kill -9 of the node or its worker, while films come and results go."""
 
-    FILMS, KILLS = 40, 6
+    FILMS, KILLS = 16, 4
 
-    def test_none_is_lost_and_none_is_there_twice(self, service: Server, tmp_path: Path) -> None:
+    def test_none_is_lost_and_none_is_there_twice(
+        self, service: Server, orthanc: Archive, tmp_path: Path
+    ) -> None:
         films = [film(200 + number) for number in range(self.FILMS)]
-        choice = random.Random(1)
         orphans: list[psutil.Process] = []
+        before = orthanc.count()
         with (
-            archive(tmp_path / "orthanc") as pacs,
-            node(tmp_path / "node", service.url, to_archive(pacs)) as running,
+            node(tmp_path / "node", service.url, to_archive(orthanc)) as running,
             ThreadPoolExecutor(2) as senders,
         ):
             sent = [senders.submit(send_until_stored, running, one) for one in films]
             for kill in range(self.KILLS):
-                enough = kill * len(RESULTS) * self.FILMS // self.KILLS
-                until(partial(pacs.has, enough), running)
-                if choice.random() < 0.5:
+                enough = before + kill * len(RESULTS) * self.FILMS // self.KILLS
+                until(partial(orthanc.has, enough), running)
+                if kill % 2:
                     orphans += running.workers()
                     running.kill()
                     running.start()
@@ -173,25 +257,22 @@ class TestKilled:
                     kill_worker(running)
             for answer in sent:
                 answer.result()
-            everything = len(RESULTS) * self.FILMS
-            until(partial(pacs.has, everything), running)
             until(lambda: running.metric("nanocxr_node_films", state="done") == len(films), running)
             for one in films:
-                assert pacs.classes(one.StudyInstanceUID) == RESULTS
-            assert pacs.count() == everything
+                assert orthanc.classes(one.StudyInstanceUID) == RESULTS
             wait_until_gone(orphans)
 
 
 class TestArchive:
-    def test_results_wait_for_an_archive_that_is_down(
-        self, service: Server, tmp_path: Path
-    ) -> None:
-        films = [film(300 + number) for number in range(4)]
+    def test_results_wait_for_one_that_is_down(self, service: Server, tmp_path: Path) -> None:
+        films = [film(300 + number) for number in range(3)]
         pacs = Archive(tmp_path / "orthanc")
         with node(tmp_path / "node", service.url, to_archive(pacs)) as running:
             assert send(running.port, *films) == [0] * len(films)
-            until(lambda: running.metric("nanocxr_node_films", state="read") == len(films), running)
-            assert "pacs waiting" in running.command("status").output
+            waiting = partial(running.metric, "nanocxr_node_deliveries", state="waiting")
+            until(lambda: waiting(destination="pacs") == len(films), running)
+            # Told of one by one only after a first attempt.
+            until(lambda: "pacs waiting" in running.command("status").output, running)
             assert running.stop() == 0
             running.start()
             pacs.start()
@@ -201,73 +282,20 @@ class TestArchive:
                 pacs.stop()
 
     def test_definite_refusal_is_a_dead_letter_until_somebody_asks(
-        self, running: Node, orthanc: Archive, service: Server, tmp_path: Path
+        self, service: Server, taker: Callable[..., Taker], tmp_path: Path
     ) -> None:
-        """The node itself is an archive that refuses: it takes no result, its own least of all."""
-        refusing = (
-            f'[[destination]]\nname = "pacs"\nae_title = "NANOCXR"\n'
-            f'address = "127.0.0.1"\nport = {running.port}'
-        )
-        one = film(310)
+        pacs = taker(classes=tuple(SENT), statuses=[REFUSED] * len(RESULTS))
+        there = f'ae_title = "PACS"\naddress = "127.0.0.1"\nport = {pacs.port}'
+        refusing = f'[[destination]]\nname = "pacs"\n{there}'
         with node(tmp_path / "node", service.url, refusing) as made:
-            assert send(made.port, one) == [0]
+            assert send(made.port, film(310)) == [0]
             until(lambda: made.metric("nanocxr_node_films", state="dead") == 1, made)
             done = made.command("status")
             assert done.exit_code == 3
-            assert "pacs dead 1" in done.output
-            assert made.stop() == 0
-            made.destination = to_archive(orthanc)
-            made.write()
+            assert "pacs dead 1 status_c000" in done.output
             assert made.command("retry").output == "1 tried again\n"
-            made.start()
-            until(lambda: orthanc.classes(one.StudyInstanceUID) == RESULTS, made)
-
-    def test_films_are_fetched_from_one_that_sends_none_and_results_go_by_stow(
-        self, service: Server, tmp_path: Path
-    ) -> None:
-        films = [film(320 + number) for number in range(3)]
-        with archive(tmp_path / "orthanc") as pacs:
-            DICOMwebClient(pacs.url).store_instances(films)
-            web = f'[[destination]]\nname = "web"\nurl = "{pacs.url}"'
-            poll = f'[poll]\nurl = "{pacs.url}"\nseconds = 1\nquery = {{Modality = "CR"}}'
-            with node(tmp_path / "node", service.url, web, poll) as running:
-                everything = len(films) * (1 + len(RESULTS))
-                until(lambda: pacs.count() == everything, running)
-                until(lambda: running.metric("nanocxr_node_films", state="done") == 3, running)
-                assert running.metric("nanocxr_node_received_total", outcome="new") == 3
-
-
-class TestPatient:
-    def test_nobodys_name_leaves_the_spool_but_for_the_archive(
-        self, service: Server, orthanc: Archive, tmp_path: Path
-    ) -> None:
-        patient = dcmread(BytesIO(marked()))
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-            setattr(patient, keyword, f"2.25.18530217.{film(400).SOPInstanceUID[5:25]}")
-        names: set[str] = set()
-        with (
-            recording(service.url) as (url, bodies),
-            node(tmp_path / "node", url, to_archive(orthanc)) as running,
-        ):
-            assert send(running.port, patient) == [0]
-
-            def there() -> bool:
-                names.update(str(path) for path in running.spool.rglob("*"))
-                return orthanc.classes(patient.StudyInstanceUID) == RESULTS
-
-            until(there, running)
-            told = [
-                running.log,
-                httpx.get(f"{running.url}/metrics").text,
-                httpx.get(f"{running.url}/readyz").text,
-                running.command("status").output,
-                *names,
-            ]
-        assert NAME in str(report_of(orthanc, patient.StudyInstanceUID).PatientName)
-        assert len(bodies) == 3
-        for text in [*(one.encode() for one in told), *bodies]:
-            for needle in NEEDLES:
-                assert needle not in text.lower()
+            until(lambda: made.metric("nanocxr_node_films", state="done") == 1, made)
+        assert sorted(pacs.sop_classes()[-len(RESULTS) :]) == RESULTS
 
 
 @contextmanager
