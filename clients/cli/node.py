@@ -53,7 +53,8 @@ def node(context: click.Context, config: Path | None) -> None:
 def status(config: Path) -> None:
     """Count films and deliveries by state, and list what failed or is tried again.
 
-    A line of the list is: film, reading or destination, state, attempts, code.
+    A line of the list is: film, reading or destination, state, attempts, code. A film that is
+    "aside" came under the UID of another one with other bytes.
 
     Exit status: 0 nothing is given up; 3 there are dead letters; 1 no spool.
 
@@ -62,10 +63,12 @@ def status(config: Path) -> None:
     \b
         cxr node status --config node.toml
     """  # noqa: D301  click needs the \b itself
+    from clients.dicom.node import upkeep  # noqa: PLC0415
+
     with one_line_errors(), _spool(config) as spool:
-        counts = spool.counts()
-        letters = spool.letters(MOST_LETTERS)
-        oldest = spool.oldest_seconds()
+        counts = upkeep.counts(spool)
+        letters = upkeep.letters(spool, MOST_LETTERS)
+        oldest = upkeep.oldest_seconds(spool)
     for (what, state), count in sorted(counts.items()):
         click.echo(f"{what:16} {state:8} {count:8,}")
     click.echo(f"oldest waits {oldest:.0f} s")
@@ -86,8 +89,10 @@ def retry(config: Path, film: str | None) -> None:
     \b
         cxr node retry --config node.toml
     """  # noqa: D301  click needs the \b itself
+    from clients.dicom.node import upkeep  # noqa: PLC0415
+
     with one_line_errors(), _spool(config) as spool:
-        click.echo(f"{spool.retry(film)} tried again")
+        click.echo(f"{upkeep.retry(spool, film)} tried again")
 
 
 @node.command()
@@ -96,15 +101,18 @@ def retry(config: Path, film: str | None) -> None:
 def purge(config: Path, film: str | None) -> None:
     """Remove dead letters with their films and results: all, or FILM, as `status` names it.
 
-    A film that is sent again afterwards is known and not read again.
+    Other bytes of a film, which were kept aside, are removed too. A film that is sent again
+    afterwards is known and not read again.
 
     Example:
 
     \b
         cxr node purge --config node.toml 0123456789abcdef
     """  # noqa: D301  click needs the \b itself
+    from clients.dicom.node import upkeep  # noqa: PLC0415
+
     with one_line_errors(), _spool(config) as spool:
-        click.echo(f"{spool.purge(film)} removed")
+        click.echo(f"{upkeep.purge(spool, film)} removed")
 
 
 @contextmanager

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from clients.dicom.node import upkeep
 from clients.dicom.node.config import Config, ConfigError, secret
+from clients.dicom.node.disk import only_one
 from clients.dicom.node.gate import client_tls
 from clients.dicom.node.metrics import REGISTRY, WORKERS, SpoolCollector
 from clients.dicom.node.poll import Poller
 from clients.dicom.node.receive import Inbox, Receiver
-from clients.dicom.node.spool import Spool, only_one
+from clients.dicom.node.spool import Spool
 from clients.dicom.node.web import Web
 from service.observe import logs
 
@@ -101,7 +103,7 @@ def run(config: Config, path: Path) -> None:
     os.umask(0o077)
     spool = Spool(config.spool)
     with only_one(config.spool / "node.lock", wait=False):
-        spool.sweep_films()
+        upkeep.sweep_films(spool)
         with _running(config, path, spool) as worker:
             logger.info("the node listens", extra={"facts": {"port": config.receive.port}})
             _look_after(stop, worker, spool, config)
@@ -158,7 +160,7 @@ def _look_after(stop: threading.Event, worker: WorkerProcess, spool: Spool, conf
         worker.look_after()
         if time.monotonic() - expired > EXPIRE_SECONDS:
             try:
-                spool.expire(config.retention.film_hours, config.retention.row_days)
+                upkeep.expire(spool, config.retention.film_hours, config.retention.row_days)
             except (OSError, sqlite3.Error):  # the disk is full or fails: films are refused
                 logger.exception("what is done could not be removed")
             expired = time.monotonic()

@@ -18,8 +18,8 @@ from pynetdicom.presentation import build_context
 
 from clients.dicom.node.classes import PDU_BYTES, REPORTS
 from clients.dicom.node.config import Tls
+from clients.dicom.node.disk import write_durably
 from clients.dicom.node.gate import client_tls
-from clients.dicom.node.spool import write_durably
 from clients.dicom.objects.common import encoded
 from clients.dicom.objects.uids import derived_uid
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, disable_created_metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from clients.dicom.node import upkeep
 from clients.dicom.node.spool import Spool
 
 # A second series for each of a counter, with the time of its start.
@@ -40,7 +41,7 @@ class SpoolCollector(Collector):
             "Deliveries by destination and state.",
             labels=["destination", "state"],
         )
-        for (what, state), count in sorted(self._spool.counts().items()):
+        for (what, state), count in sorted(upkeep.counts(self._spool).items()):
             if what == "film":
                 films.add_metric([state], count)
             else:
@@ -50,7 +51,7 @@ class SpoolCollector(Collector):
         yield GaugeMetricFamily(
             "nanocxr_node_oldest_seconds",
             "For how long the film that waits longest has waited.",
-            value=self._spool.oldest_seconds(),
+            value=upkeep.oldest_seconds(self._spool),
         )
         yield GaugeMetricFamily(
             "nanocxr_node_free_bytes", "Free on the spool's disk.", value=self._spool.free_bytes()

@@ -111,7 +111,7 @@ class Inbox:
             raise
         RECEIVED.labels(kept).inc()
         if kept is Kept.DIFFERS:
-            logger.warning("a film came again with other bytes; the first ones count")
+            logger.warning("a film came again with other bytes; they are kept aside")
         return header
 
     def _keep(self, header: Header, film: bytes, calling: str) -> Kept:

@@ -26,12 +26,13 @@ from clients import (
     ServiceBusy,
     ServiceFailed,
 )
-from clients.dicom.node import deliver, deliver_stow
+from clients.dicom.node import deliver, deliver_stow, upkeep
 from clients.dicom.node.config import Config, ConfigError, Destination, When, load, secret
 from clients.dicom.node.deliver import Later, NotTaken
 from clients.dicom.node.dicomweb import connect
+from clients.dicom.node.disk import only_one
 from clients.dicom.node.header import Header, HeaderError, read_header
-from clients.dicom.node.spool import Delivery, Film, Spool, State, only_one
+from clients.dicom.node.spool import Delivery, Film, Spool, State
 from clients.dicom.objects import FilmError, report
 from clients.dicom.objects.common import encoded
 from clients.dicom.reading import read
@@ -246,7 +247,7 @@ def main(config: Path, parent: int) -> None:
     end_with(parent, signal.SIGTERM)
     # One that outlives its node ends what it does first: no film is read twice.
     with only_one(settings.spool / "worker.lock", wait=True):
-        spool.sweep_results()
+        upkeep.sweep_results(spool)
         worker.run()
     spool.close()
 

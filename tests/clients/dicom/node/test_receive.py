@@ -28,10 +28,12 @@ from pydicom.uid import (
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from clients.dicom.node import upkeep
 from clients.dicom.node.classes import TAKEN, VERIFICATION
 from clients.dicom.node.config import Config, Destination, Limits, Receive, Tls
 from clients.dicom.node.gate import MAX_WAITING, allowed, client_tls
 from clients.dicom.node.header import OWN_MAKER, OWN_SERIES, HeaderError, read_header
+from clients.dicom.node.metrics import REGISTRY
 from clients.dicom.node.receive import (
     CLASS_NOT_SUPPORTED,
     NOT_AUTHORISED,
@@ -81,7 +83,12 @@ def listen(spool: Spool, tmp_path: Path) -> Iterator[Callable[..., int]]:
 
 
 def waiting(spool: Spool) -> int:
-    return spool.counts().get(("film", "waiting"), 0)
+    return upkeep.counts(spool).get(("film", "waiting"), 0)
+
+
+def counted(outcome: str) -> float:
+    found = REGISTRY.get_sample_value("nanocxr_node_received_total", {"outcome": outcome})
+    return found or 0.0
 
 
 class TestStore:
@@ -103,6 +110,18 @@ class TestStore:
         self, listen: Callable[..., int], spool: Spool
     ) -> None:
         assert send(listen(), film(), film()) == [0, 0]
+        assert waiting(spool) == 1
+
+    def test_film_with_other_bytes_is_stored_aside_warned_of_and_counted(
+        self, listen: Callable[..., int], spool: Spool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        other = film(PatientComments="another")
+        before = counted(Kept.DIFFERS)
+        assert send(listen(), film(), other) == [0, 0]
+        assert counted(Kept.DIFFERS) == before + 1
+        (aside,) = (spool.folder / "asides").iterdir()
+        assert b"another" in aside.read_bytes()
+        assert "other bytes" in caplog.text
         assert waiting(spool) == 1
 
     def test_own_result_is_refused(self, listen: Callable[..., int], spool: Spool) -> None:

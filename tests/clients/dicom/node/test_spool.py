@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.dicom.node.spool import Film, Kept, Spool, SpoolError, State, only_one
+from clients.dicom.node import upkeep
+from clients.dicom.node.disk import SpoolError, only_one
+from clients.dicom.node.spool import Film, Kept, Spool, State
 from tests.clients.dicom.node.peers import film, send
 from tests.clients.dicom.tools import tool
 from tests.e2e.conftest import ROOT
@@ -64,13 +65,31 @@ class TestKeep:
         assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
         assert only_film(spool).path.read_bytes() == b"film"
 
-    def test_other_bytes_of_a_film_do_not_take_its_place(self, spool: Spool) -> None:
+    def test_other_bytes_of_a_film_are_kept_aside(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
-        assert spool.keep(UID, b"other", "CR1") is Kept.DIFFERS
+        for _ in range(2):
+            assert spool.keep(UID, b"other", "CR1") is Kept.DIFFERS
         assert only_film(spool).path.read_bytes() == b"film"
-        rows = sqlite3.connect(spool.folder / "node.db")
-        digests = "select digest from films union all select digest from others"
-        assert len(set(rows.execute(digests).fetchall())) == 2
+        (aside,) = (spool.folder / "asides").iterdir()
+        assert aside.read_bytes() == b"other"
+        assert upkeep.counts(spool) == {("film", "waiting"): 1, ("film", "aside"): 1}
+        (letter,) = upkeep.letters(spool, 9)
+        assert (letter.key, letter.state, letter.code) == (only_film(spool).key, "aside", "differs")
+        upkeep.sweep_films(spool)
+        assert len(files(spool)) == 2
+        assert upkeep.purge(spool, letter.key) == 1
+        assert files(spool) == [f"films/{only_film(spool).path.name}"]
+
+    def test_other_bytes_that_cannot_be_written_are_not_acknowledged(
+        self, spool: Spool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spool.keep(UID, b"film", "CR1")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            with pytest.raises(OSError, match="broken"):
+                spool.keep(UID, b"other", "CR1")
+        assert spool.keep(UID, b"other", "CR1") is Kept.DIFFERS
+        assert len(files(spool)) == 2
 
     def test_two_senders_of_other_bytes_at_once_leave_the_first(
         self, spool: Spool, monkeypatch: pytest.MonkeyPatch
@@ -86,7 +105,7 @@ class TestKeep:
         monkeypatch.setattr(Path, "rename", overtaken)
         assert spool.keep(UID, b"other", "CR2") is Kept.DIFFERS
         assert only_film(spool).path.read_bytes() == b"film"
-        assert len(files(spool)) == 1
+        assert [name.partition("/")[0] for name in files(spool)] == ["asides", "films"]
 
     @pytest.mark.parametrize("broken", ["fsync", "open"])
     def test_what_cannot_be_written_is_not_kept(
@@ -168,13 +187,13 @@ class TestDelivery:
         spool.keep(UID, b"film", "CR1")
         read(spool, "a", "b")
         for name in ("a", "b"):
-            assert spool.counts()["film", "read"] == 1
+            assert upkeep.counts(spool)["film", "read"] == 1
             delivery = spool.due_delivery(name)
             assert delivery is not None
             assert [path.read_bytes() for path in delivery.files] == [b"sc", b"sr"]
             spool.delivered(delivery, name)
             assert spool.due_delivery(name) is None
-        assert spool.counts()["film", "done"] == 1
+        assert upkeep.counts(spool)["film", "done"] == 1
 
     def test_dead_letter_is_tried_again_when_somebody_asks(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
@@ -182,21 +201,21 @@ class TestDelivery:
         delivery = spool.due_delivery("a")
         assert delivery is not None
         spool.give_up(delivery, "a", "status_a900")
-        assert spool.counts() == {("film", "dead"): 1, ("a", "dead"): 1}
-        (letter,) = spool.letters(9)
+        assert upkeep.counts(spool) == {("film", "dead"): 1, ("a", "dead"): 1}
+        (letter,) = upkeep.letters(spool, 9)
         assert (letter.what, letter.state, letter.code) == ("a", "dead", "status_a900")
-        assert spool.retry("another") == 0
-        assert spool.retry(letter.key) == 1
+        assert upkeep.retry(spool, "another") == 0
+        assert upkeep.retry(spool, letter.key) == 1
         again = spool.due_delivery("a")
         assert again is not None
         assert again.files == delivery.files
         spool.delivered(again, "a")
-        assert spool.counts() == {("film", "done"): 1, ("a", "stored"): 1}
+        assert upkeep.counts(spool) == {("film", "done"): 1, ("a", "stored"): 1}
 
     def test_unread_dead_film_is_read_again(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
         spool.finish(only_film(spool), State.DEAD, "unreportable")
-        assert spool.retry() == 1
+        assert upkeep.retry(spool) == 1
         assert only_film(spool).deaths == 0
 
     def test_purged_film_is_gone_and_still_known(self, spool: Spool) -> None:
@@ -205,10 +224,10 @@ class TestDelivery:
         delivery = spool.due_delivery("a")
         assert delivery is not None
         spool.give_up(delivery, "a", "status_a900")
-        assert spool.purge() == 1
+        assert upkeep.purge(spool) == 1
         assert files(spool) == []
-        assert spool.letters(9) == []
-        assert spool.retry() == 0
+        assert upkeep.letters(spool, 9) == []
+        assert upkeep.retry(spool) == 0
         assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
 
     def test_pause_holds_back(self, spool: Spool) -> None:
@@ -221,28 +240,36 @@ class TestRetention:
     def test_delivered_film_is_removed_at_once_and_stays_known(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
         spool.finish(only_film(spool), State.DONE, "")
-        assert spool.expire(0, 30) == 1
+        assert upkeep.expire(spool, 0, 30) == 1
         assert files(spool) == []
         assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
 
     def test_film_stays_for_its_hours(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
         spool.finish(only_film(spool), State.DONE, "")
-        assert spool.expire(1, 30) == 0
+        assert upkeep.expire(spool, 1, 30) == 0
         assert len(files(spool)) == 1
 
     def test_row_is_forgotten_after_its_days(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
         spool.finish(only_film(spool), State.DONE, "")
-        spool.expire(0, 30)
-        spool.expire(0, 0)
+        upkeep.expire(spool, 0, 30)
+        upkeep.expire(spool, 0, 0)
         assert not spool.knows(UID)
+
+    def test_other_bytes_go_with_the_rows(self, spool: Spool) -> None:
+        for content in (b"film", b"other"):
+            spool.keep(UID, content, "CR1")
+        upkeep.expire(spool, 0, 30)
+        assert len(files(spool)) == 2
+        upkeep.expire(spool, 0, 0)
+        assert files(spool) == [f"films/{only_film(spool).path.name}"]
 
     def test_nothing_that_waits_is_removed(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
-        assert spool.expire(0, 0) == 0
+        assert upkeep.expire(spool, 0, 0) == 0
         read(spool, "a")
-        assert spool.expire(0, 0) == 0
+        assert upkeep.expire(spool, 0, 0) == 0
         assert len(files(spool)) == 3
 
 
@@ -254,15 +281,15 @@ class TestSweep:
         (spool.folder / "unfinished" / "half").write_bytes(b"s")
         (spool.folder / "outbox" / only_film(spool).key).mkdir()
         (spool.folder / "outbox" / only_film(spool).key / "0.dcm").write_bytes(b"sc")
-        spool.sweep_films()
-        spool.sweep_results()
+        upkeep.sweep_films(spool)
+        upkeep.sweep_results(spool)
         assert files(spool) == [f"films/{only_film(spool).path.name}"]
 
     def test_leaves_results_that_wait(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
         read(spool, "a")
-        spool.sweep_films()
-        spool.sweep_results()
+        upkeep.sweep_films(spool)
+        upkeep.sweep_results(spool)
         assert len(files(spool)) == 3
 
 
@@ -284,8 +311,8 @@ class TestOwner:
             Spool(tmp_path / "file" / "spool")
 
     def test_oldest(self, spool: Spool) -> None:
-        assert spool.oldest_seconds() == 0
+        assert upkeep.oldest_seconds(spool) == 0
         spool.keep(UID, b"film", "CR1")
         start = time.monotonic()
-        wait_until(lambda: spool.oldest_seconds() > 0 or time.monotonic() > start + 9)
-        assert spool.oldest_seconds() > 0
+        wait_until(lambda: upkeep.oldest_seconds(spool) > 0 or time.monotonic() > start + 9)
+        assert upkeep.oldest_seconds(spool) > 0

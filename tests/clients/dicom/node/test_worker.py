@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clients.dicom.node import worker
+from clients.dicom.node import upkeep, worker
 from clients.dicom.node.config import Config, Destination, Limits, Objects, Service, When
 from clients.dicom.node.header import Header, read_header
 from clients.dicom.node.spool import Spool
@@ -91,7 +91,7 @@ def keep(spool: Spool, **tags: Any) -> None:
 
 
 def code(spool: Spool) -> str:
-    (found,) = spool.letters(9)
+    (found,) = upkeep.letters(spool, 9)
     return found.code
 
 
@@ -101,23 +101,23 @@ class TestWorker:
     ) -> None:
         keep(spool)
         work(f"http://127.0.0.1:{free_port()}")
-        wait_until(lambda: bool(spool.letters(9)) and spool.letters(9)[0].tries > 1)
+        wait_until(lambda: bool(upkeep.letters(spool, 9)) and upkeep.letters(spool, 9)[0].tries > 1)
         assert code(spool) == "service_unreachable"
-        assert spool.counts() == {("film", "waiting"): 1}
+        assert upkeep.counts(spool) == {("film", "waiting"): 1}
 
     def test_film_that_nobody_wants_is_not_read(
         self, spool: Spool, work: Callable[..., None]
     ) -> None:
         keep(spool)
         work(f"http://127.0.0.1:{free_port()}", When(modality=("DX",)))
-        wait_until(lambda: spool.counts() == {("film", "done"): 1})
+        wait_until(lambda: upkeep.counts(spool) == {("film", "done"): 1})
 
     def test_refused_film_is_done_where_no_report_is_wanted(
         self, spool: Spool, work: Callable[..., None], service: Server
     ) -> None:
         keep(spool, BodyPartExamined="HAND")
         work(service.url, objects=Objects(refused=False))
-        wait_until(lambda: spool.counts() == {("film", "done"): 1})
+        wait_until(lambda: upkeep.counts(spool) == {("film", "done"): 1})
 
     def test_film_that_the_worker_dies_of_is_given_up(
         self, spool: Spool, work: Callable[..., None]
@@ -127,7 +127,7 @@ class TestWorker:
             (one,) = spool.due_films(9)
             spool.begin(one, 0)
         work(f"http://127.0.0.1:{free_port()}")
-        wait_until(lambda: spool.counts() == {("film", "dead"): 1})
+        wait_until(lambda: upkeep.counts(spool) == {("film", "dead"): 1})
         assert code(spool) == "worker_died"
 
     def test_film_that_a_library_fails_on_is_given_up_and_others_are_read(
@@ -147,5 +147,5 @@ class TestWorker:
             one = film(number)
             spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
         work(service.url)
-        wait_until(lambda: {("film", "dead"), ("film", "read")} <= spool.counts().keys())
-        assert "internal_error" in {letter.code for letter in spool.letters(9)}
+        wait_until(lambda: {("film", "dead"), ("film", "read")} <= upkeep.counts(spool).keys())
+        assert "internal_error" in {letter.code for letter in upkeep.letters(spool, 9)}
