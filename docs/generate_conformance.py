@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydicom.uid import UID
 
-from clients.dicom.node import classes, deliver, deliver_stow, gate, receive
+from clients.dicom.node import classes, commit, deliver, deliver_stow, gate, receive
 from clients.dicom.node.config import Limits, Receive
 from clients.dicom.objects.common import MANUFACTURER, SERIES
 from service.version import VERSION
@@ -21,7 +21,7 @@ DICOM PS3.2. Research software, not a medical device.
 ## Implementation
 
 The node takes films as a Storage SCP or by STOW-RS, or fetches them by QIDO-RS and WADO-RS, and sends results as a
-Storage SCU or by STOW-RS. It neither answers queries nor gives films out, and offers no storage commitment.
+Storage SCU or by STOW-RS. It neither answers queries nor gives films out.
 
 | | |
 |---|---|
@@ -54,11 +54,28 @@ Transfer syntaxes of each:
 {encodings}
 
 A film is answered when it is safe on the disk (level 2, full: no element is discarded or coerced). Another film under a
-known SOP Instance UID is answered with success; the first one counts.
+known SOP Instance UID is answered with success and kept aside; the first one is read.
 
 | Status | When |
 |---|---|
 {statuses}
+
+## Storage Commitment Push Model SCP
+
+Offered where senders are listed (`[[commitment]]`), to them alone. A request (N-ACTION) is on the disk before it is
+answered. The report (N-EVENT-REPORT) comes in an association of the node's, which proposes the role of SCP, and again
+until it is answered; it tells what is safe at that time. Requests are forgotten after `retention.row_days`.
+
+A film is committed while the node has its file: until its results are delivered, and `retention.film_hours` longer.
+The node is no archive.
+
+| Status of N-ACTION | When |
+|---|---|
+{commitments}
+
+| Failure reason | When |
+|---|---|
+{failures}
 
 ## Storage SCU
 
@@ -103,10 +120,30 @@ STATUSES = {
     receive.NOT_AUTHORISED: "a result of a node: it would go round in circles",
 }
 
+COMMITMENTS = {
+    commit.ACCEPTED: "the request is kept, and will be answered",
+    commit.NO_SUCH_INSTANCE: f"it is for another SOP Instance than `{commit.INSTANCE}`",
+    commit.INVALID_ARGUMENT: "it names no films, or a UID is missing or malformed",
+    commit.NO_SUCH_ACTION: f"it is of another type than {commit.REQUEST_TYPE}",
+    commit.NOT_AUTHORISED: "the sender is not listed",
+    commit.RESOURCE_LIMITATION: f"it has more than {commit.MOST_BYTES:,} bytes, "
+    f"{commit.MOST_WAITING:,} of its sender wait, or it cannot be kept now",
+}
+FAILURES = {
+    commit.FAILURE: "the file cannot be read, or the film came with other bytes under one UID",
+    commit.NO_SUCH_INSTANCE: "the node has not got it, or no longer",
+    commit.CLASS_CONFLICT: "the film is of another class",
+}
+
 
 def named(uids: Iterable[UID], *more: str) -> str:
     """Rows of a table of UIDs."""
     return "\n".join("| " + " | ".join([uid.name, f"`{uid}`", *more]) + " |" for uid in uids)
+
+
+def table(statuses: dict[int, str]) -> str:
+    """Rows of a table of statuses."""
+    return "\n".join(f"| `0x{code:04X}` | {when} |" for code, when in statuses.items())
 
 
 def codes(statuses: Iterable[int]) -> str:
@@ -134,12 +171,14 @@ def render() -> str:
         film=LIMITS.film_mib,
         silent=LIMITS.silent_seconds,
         verification=classes.VERIFICATION,
-        echo=", ".join(one.name for one in classes.ECHO_ENCODINGS),
+        echo=", ".join(one.name for one in classes.PLAIN_ENCODINGS),
         taken=named(classes.TAKEN, "always")
         + "\n"
         + named(classes.TAKEN_BY_SETTING, "with `for_processing = true`"),
         encodings=named(classes.ENCODINGS),
-        statuses="\n".join(f"| `0x{code:04X}` | {when} |" for code, when in STATUSES.items()),
+        statuses=table(STATUSES),
+        commitments=table(COMMITMENTS),
+        failures=table(FAILURES),
         sent="\n".join(named([one], syntax.name) for one, syntax in classes.SENT.items()),
         manufacturer=MANUFACTURER,
         series=SERIES,

@@ -20,11 +20,12 @@ TABLES: dict[str, type] = {
     "objects": config.Objects,
     "[destination]": Destination,
     "destination.when": When,
+    "[commitment]": config.Commitment,
     "poll": Poll,
     "http": config.Http,
     "retention": config.Retention,
     "limits": config.Limits,
-    "receive.tls, destination.tls": Tls,
+    "receive.tls, destination.tls, commitment.tls": Tls,
 }
 
 

@@ -26,7 +26,8 @@ from pydicom.uid import (
 )
 
 VERIFICATION = UID("1.2.840.10008.1.1")
-ECHO_ENCODINGS: tuple[UID, ...] = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+COMMITMENT = UID("1.2.840.10008.1.20.1")
+PLAIN_ENCODINGS: tuple[UID, ...] = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 TAKEN: tuple[UID, ...] = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,

@@ -116,13 +116,14 @@ def _check_files(config: Config) -> None:
     secret(config.service.key_file)
     for destination in config.destination:
         secret(destination.key_file)
-        if destination.tls is not None:
-            try:
-                client_tls(destination.tls)
-            except OSError as error:
-                raise ConfigError(
-                    f"tls of {destination.name}: {error.strerror or error}"
-                ) from error
+    peers = [(one.name, one.tls) for one in config.destination]
+    peers += [(one.ae_title, one.tls) for one in config.commitment]
+    for name, tls in peers:
+        try:
+            if tls is not None:
+                client_tls(tls)
+        except OSError as error:
+            raise ConfigError(f"tls of {name}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -211,6 +211,26 @@ class Destination:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Commitment:
+    """A sender that may ask whether its films are safe (storage commitment).
+
+    Attributes
+    ----------
+    ae_title
+        What it calls by.
+    address, port
+        Where it wants to be told, by N-EVENT-REPORT.
+    tls
+        TLS to it.
+    """
+
+    ae_title: Title
+    address: Address
+    port: Port
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Poll:
     """A DICOMweb archive that is asked for new films (QIDO-RS), which are fetched (WADO-RS).
 
@@ -328,6 +348,7 @@ class Config:
     service: Service = Service()
     objects: Objects = Objects()
     destination: Annotated[tuple[Destination, ...], Field(min_length=1)]
+    commitment: tuple[Commitment, ...] = ()
     poll: Poll | None = None
     http: Http = Http()
     retention: Retention = Retention()
@@ -338,6 +359,13 @@ class Config:
         names = [one.name for one in self.destination]
         if len(set(names)) < len(names):
             raise ValueError("two destinations have the same name")
+        titles = [one.ae_title for one in self.commitment]
+        if len(set(titles)) < len(titles):
+            raise ValueError("two senders with commitment have the same ae_title")
+        if titles and not self.retention.film_hours:
+            raise ValueError(
+                "commitment needs retention.film_hours, or films are gone before senders ask"
+            )
         if self.poll is not None and self.retention.row_days < self.poll.days + 2:
             raise ValueError(
                 "retention.row_days must be at least poll.days + 2, or films are fetched twice"

@@ -4,37 +4,27 @@ The bytes are those of the outbox, each time. A report is sent as Comprehensive 
 next simpler class that the archive takes.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 from pydicom.uid import UID
-from pynetdicom import AE, _config
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import build_context
 
-from clients.dicom.node.classes import PDU_BYTES, REPORTS
+from clients.dicom.node.associate import Later, NotTaken, Peer, associated
+from clients.dicom.node.classes import REPORTS
 from clients.dicom.node.config import Tls
 from clients.dicom.node.disk import write_durably
-from clients.dicom.node.gate import client_tls
 from clients.dicom.objects.common import encoded
 from clients.dicom.objects.uids import derived_uid
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
-# Files are sent as they are, not decoded and encoded again: the bytes are the same each time.
-_config.STORE_SEND_CHUNKED_DATASET = True
-_config.LOG_HANDLER_LEVEL = "none"
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-
-Archive = tuple[str, str, int]  # AE title, address, port
 Form = tuple[UID, UID]  # SOP class, transfer syntax
 
-CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
 # PS3.4 B.2.3: stored, with elements coerced, discarded or not of the class. PS3.7 C.5.6: the
 # archive has this instance already, and it is the same: the UID follows from the content.
 STORED = frozenset((0x0000, 0xB000, 0xB006, 0xB007, 0x0111))
@@ -43,23 +33,7 @@ CLASS_NOT_SUPPORTED = 0x0122
 PASSING = frozenset((0x0110, *range(0xA700, 0xA800)))
 
 
-class Later(Exception):
-    """An archive that cannot take results now; ``code`` says why."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class NotTaken(Exception):
-    """An archive that will never take these results; ``code`` says why."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-def store(archive: Archive, tls: Tls | None, own_title: str, files: Sequence[Path]) -> None:
+def store(archive: Peer, tls: Tls | None, own_title: str, files: Sequence[Path]) -> None:
     """Send all results of one film by C-STORE.
 
     Parameters
@@ -80,7 +54,9 @@ def store(archive: Archive, tls: Tls | None, own_title: str, files: Sequence[Pat
     """
     classes = {path: _class_of(path) for path in files}
     refused: list[str] = []
-    with _association(archive, tls, own_title, set(classes.values())) as association:
+    forms = sorted({form for one in classes.values() for form in _forms(*one)})
+    contexts = [build_context(*form) for form in forms]
+    with associated(archive, tls, own_title, contexts) as association:
         for path, sop_class in classes.items():
             code = _store_one(association, path, sop_class)
             if code:
@@ -93,38 +69,6 @@ def _class_of(path: Path) -> Form:
     """SOP class and transfer syntax of a file."""
     meta, _ = split_dataset(path)
     return UID(meta.MediaStorageSOPClassUID), UID(meta.TransferSyntaxUID)
-
-
-@contextmanager
-def _association(
-    archive: Archive, tls: Tls | None, own_title: str, classes: set[Form]
-) -> Iterator["Association"]:
-    entity = AE(own_title)
-    entity.connection_timeout = CONNECT_SECONDS
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = ANSWER_SECONDS
-    wanted = {form for one in classes for form in _forms(*one)}
-    title, address, port = archive
-    try:
-        association = entity.associate(
-            address,
-            port,
-            [build_context(*form) for form in sorted(wanted)],
-            ae_title=title,
-            max_pdu=PDU_BYTES,
-            tls_args=None if tls is None else (client_tls(tls), address),
-        )
-    except OSError as error:  # its name is not known
-        raise Later("unreachable") from error
-    if association.rejected_contexts and not association.accepted_contexts:
-        raise NotTaken("class_refused")
-    if not association.is_established:
-        raise Later("rejected" if association.is_rejected else "unreachable")
-    try:
-        yield association
-    except BaseException:
-        association.abort()
-        raise
-    association.release()
 
 
 def _forms(sop_class: UID, syntax: UID) -> list[Form]:

@@ -8,7 +8,8 @@ from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from clients.dicom.node.deliver import PASSING, STORED, Later, NotTaken
+from clients.dicom.node.associate import Later, NotTaken
+from clients.dicom.node.deliver import PASSING, STORED
 
 DEFINITE = frozenset((400, 406, 409, 413, 415, 422))  # the same request will be refused again
 

@@ -13,13 +13,15 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 from clients.dicom.node.classes import (
-    ECHO_ENCODINGS,
+    COMMITMENT,
     ENCODINGS,
     PDU_BYTES,
+    PLAIN_ENCODINGS,
     TAKEN,
     TAKEN_BY_SETTING,
     VERIFICATION,
 )
+from clients.dicom.node.commit import Desk
 from clients.dicom.node.config import Config
 from clients.dicom.node.gate import Bounds, Gate, server_tls
 from clients.dicom.node.header import OWN_MAKER, OWN_SERIES, Header, HeaderError, read_header
@@ -73,7 +75,7 @@ class Inbox:
     """
 
     def __init__(self, spool: Spool, free_bytes: int) -> None:
-        self._spool = spool
+        self.spool = spool
         self._free_bytes = free_bytes
 
     def take(
@@ -116,9 +118,9 @@ class Inbox:
 
     def _keep(self, header: Header, film: bytes, calling: str) -> Kept:
         try:
-            if self._spool.free_bytes() < self._free_bytes + len(film):
+            if self.spool.free_bytes() < self._free_bytes + len(film):
                 raise Refused(OUT_OF_RESOURCES, "disk_full", header)
-            return self._spool.keep(header.sop, film, calling)
+            return self.spool.keep(header.sop, film, calling)
         except (OSError, sqlite3.Error) as error:
             raise Refused(OUT_OF_RESOURCES, "not_safe", header) from error
 
@@ -158,13 +160,18 @@ class Receiver:
         self._entity.require_calling_aet = list(settings.calling)
         self._entity.network_timeout = limits.silent_seconds
         self._entity.acse_timeout = limits.silent_seconds
-        self._entity.add_supported_context(VERIFICATION, list(ECHO_ENCODINGS))
+        self._entity.add_supported_context(VERIFICATION, list(PLAIN_ENCODINGS))
         for taken in TAKEN + (TAKEN_BY_SETTING if settings.for_processing else ()):
             self._entity.add_supported_context(taken, list(ENCODINGS))
+        handlers = Bounds(limits.film_bytes).handlers()
+        handlers.append((evt.EVT_C_STORE, self._store))
+        if config.commitment:
+            self._entity.add_supported_context(COMMITMENT, list(PLAIN_ENCODINGS))
+            handlers.append((evt.EVT_N_ACTION, Desk(inbox.spool, config.commitment).take))
         self._server: Gate = self._entity.make_server(  # type: ignore[assignment]  # so it says
             (settings.address, settings.port),
             ssl_context=None if settings.tls is None else server_tls(settings.tls),
-            evt_handlers=[(evt.EVT_C_STORE, self._store), *Bounds(limits.film_bytes).handlers()],
+            evt_handlers=handlers,
             server_class=Gate,
         )
         self._server.networks = settings.networks

@@ -26,9 +26,10 @@ from clients import (
     ServiceBusy,
     ServiceFailed,
 )
-from clients.dicom.node import deliver, deliver_stow, upkeep
+from clients.dicom.node import commit, deliver, deliver_stow, upkeep
+from clients.dicom.node.associate import Later, NotTaken
+from clients.dicom.node.commit import Requests
 from clients.dicom.node.config import Config, ConfigError, Destination, When, load, secret
-from clients.dicom.node.deliver import Later, NotTaken
 from clients.dicom.node.dicomweb import connect
 from clients.dicom.node.disk import only_one
 from clients.dicom.node.header import Header, HeaderError, read_header
@@ -75,6 +76,7 @@ class Worker:
     def __init__(self, config: Config, spool: Spool) -> None:
         self._config = config
         self._spool = spool
+        self._requests = Requests(spool)
         self._stop = threading.Event()
         self._taken: set[str] = set()
         self._lock = threading.Lock()
@@ -89,7 +91,8 @@ class Worker:
         with ChestXrayClient(
             service.url, timeout=service.timeout, retries=0, api_key=secret(service.key_file)
         ) as client:
-            turns = [partial(self._read_next, client)] * self._config.limits.readers
+            turns: list[Callable[[], bool]] = [self._tell_next]
+            turns += [partial(self._read_next, client)] * self._config.limits.readers
             turns += [partial(self._deliver_next, one) for one in self._config.destination]
             threads = [threading.Thread(target=self._repeat, args=(turn,)) for turn in turns]
             for thread in threads:
@@ -221,6 +224,24 @@ class Worker:
         elif destination.url is not None:
             client = connect(destination.url, destination.key_file, destination.tls)
             deliver_stow.store(client, delivery.files)
+
+    def _tell_next(self) -> bool:
+        """Tell a sender which of its films are safe; whether one had asked."""
+        request = self._requests.due()
+        if request is None:
+            return False
+        senders = [one for one in self._config.commitment if one.ae_title == request.calling]
+        try:
+            for sender in senders:
+                commit.tell(self._spool, sender, self._config.receive.ae_title, request)
+        except Later as later:
+            logger.warning("a sender is told later", extra={"facts": {"code": later.code}})
+            self._requests.put_off(request, later.code, self._pause(request.tries))
+            return True
+        except NotTaken as refusal:
+            logger.error("a sender takes no reports", extra={"facts": {"code": refusal.code}})  # noqa: TRY400
+        self._requests.end(request)
+        return True
 
     def _pause(self, tries: int) -> float:
         return pause(tries, self._config.limits.wait_seconds)

@@ -15,6 +15,7 @@ ae_title = "PACS"
 address = "10.0.0.1"
 port = 104
 """
+ASKS = '[[commitment]]\nae_title = "CR1"\naddress = "10.0.0.2"\nport = 104\n'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -57,6 +58,8 @@ def test_kinds_are_those_that_are_made() -> None:
         ('[[destination]]\nname = "pacs"\nurl = "http://x/"', "have the same name"),
         ('[[destination]]\nname = "A B"\nurl = "http://x/"', r"destination\.1\.name"),
         ('[poll]\nurl = "http://x/"\nquery = {}\ndays = 40', "row_days must be at least"),
+        (ASKS, "commitment needs retention.film_hours"),
+        (f"{ASKS}{ASKS}[retention]\nfilm_hours = 9", "two senders with commitment have the same"),
         ("[limits]\nreaders = 0", r"limits\.readers"),
         ("spool = 3", "is no TOML"),
     ],

@@ -16,9 +16,9 @@ from pydicom.uid import (
 
 from clients import Problem
 from clients.dicom.node import deliver
+from clients.dicom.node.associate import Later, NotTaken
 from clients.dicom.node.classes import SENT
 from clients.dicom.node.config import Tls
-from clients.dicom.node.deliver import Later, NotTaken
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import film
