@@ -54,7 +54,8 @@ def status(config: Path) -> None:
     """Count films and deliveries by state, and list what failed or is tried again.
 
     A line of the list is: film, reading or destination, state, attempts, code. A film that is
-    "aside" came under the UID of another one with other bytes.
+    "aside" came under the UID of another one with other bytes. A "commitment" names the sender that
+    waits to be told which films are safe, instead of a film.
 
     Exit status: 0 nothing is given up; 3 there are dead letters; 1 no spool.
 

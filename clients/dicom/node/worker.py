@@ -240,6 +240,10 @@ class Worker:
             return True
         except NotTaken as refusal:
             logger.error("a sender takes no reports", extra={"facts": {"code": refusal.code}})  # noqa: TRY400
+        except (OSError, sqlite3.Error):
+            raise
+        except Exception:  # other senders are told
+            logger.exception("a sender cannot be told")
         self._requests.end(request)
         return True
 
