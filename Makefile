@@ -53,10 +53,10 @@ browser:  ## Chromium for the tests of /ui, where it can be installed
 	&& apt-get install -qq --no-install-recommends chromium fonts-liberation; } \
 	|| echo "There is no Chromium: the tests of /ui are skipped, or fail if NANOCXR_REQUIRE_BROWSER=1."
 
-DICOM_TOOLS := dcmtk dicom3tools libpixelmed-java default-jre-headless
+DICOM_TOOLS := dcmtk dicom3tools libpixelmed-java default-jre-headless orthanc orthanc-dicomweb strace
 dicom-tools:  ## programs that judge DICOM objects, for the tests of clients/dicom, where they can be installed
 	@command -v dciodvfy > /dev/null && command -v dsrdump > /dev/null && command -v java > /dev/null \
-	&& test -e /usr/share/java/pixelmed.jar && exit 0; \
+	&& command -v strace > /dev/null && test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so && test -e /usr/share/java/pixelmed.jar && exit 0; \
 	{ test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get update -qq \
 	&& apt-get install -qq --no-install-recommends $(DICOM_TOOLS); } \
 	|| echo "DICOM tools are missing ($(DICOM_TOOLS)): their tests are skipped, or fail if NANOCXR_REQUIRE_DICOM_TOOLS=1."

@@ -25,6 +25,7 @@ from clients.cli.columns import with_columns
 from clients.cli.deidentify import deidentify
 from clients.cli.demo import demo
 from clients.cli.evaluate import compare, evaluate
+from clients.cli.node import node
 from clients.cli.report import report
 from clients.cli.terminal import (
     NOTICE,
@@ -345,6 +346,7 @@ def _every_image(dataset: Path, columns: Columns) -> Dataset:
 cli.add_command(calibrate)
 cli.add_command(evaluate)
 cli.add_command(compare)
+cli.add_command(node)
 cli.add_command(deidentify)
 cli.add_command(demo)
 cli.add_command(report)

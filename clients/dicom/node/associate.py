@@ -1,0 +1,98 @@
+"""Associations that the node asks for, and what can become of what it sends in them."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydicom.uid import UID
+from pynetdicom import AE, _config
+from pynetdicom.presentation import PresentationContext, build_role
+
+from clients.dicom.node.classes import PDU_BYTES
+from clients.dicom.node.config import Tls
+from clients.dicom.node.gate import client_tls
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+# Files are sent as they are, not decoded and encoded again: the bytes are the same each time.
+_config.STORE_SEND_CHUNKED_DATASET = True
+_config.LOG_HANDLER_LEVEL = "none"
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+
+Peer = tuple[str, str, int]  # AE title, address, port
+
+CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
+
+
+class Later(Exception):
+    """A peer that cannot take something now; ``code`` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class NotTaken(Exception):
+    """A peer that will never take something; ``code`` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@contextmanager
+def associated(
+    peer: Peer,
+    tls: Tls | None,
+    own_title: str,
+    contexts: Sequence[PresentationContext],
+    served: UID | None = None,
+) -> Iterator["Association"]:
+    """Associate, and release in the end.
+
+    Parameters
+    ----------
+    peer
+        Its AE title, address and port.
+    own_title
+        AE title to call by.
+    contexts
+        What is proposed.
+    served
+        A class of which the node is the provider though it calls.
+
+    Raises
+    ------
+    Later
+        If the peer cannot be reached, or rejects the association.
+    NotTaken
+        If it accepts none of the contexts.
+    """
+    entity = AE(own_title)
+    entity.connection_timeout = CONNECT_SECONDS
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = ANSWER_SECONDS
+    title, address, port = peer
+    try:
+        association = entity.associate(
+            address,
+            port,
+            list(contexts),
+            ae_title=title,
+            max_pdu=PDU_BYTES,
+            ext_neg=None if served is None else [build_role(served, scp_role=True)],
+            tls_args=None if tls is None else (client_tls(tls), address),
+        )
+    except OSError as error:  # its name is not known
+        raise Later("unreachable") from error
+    if association.rejected_contexts and not association.accepted_contexts:
+        raise NotTaken("class_refused")
+    if not association.is_established:
+        raise Later("rejected" if association.is_rejected else "unreachable")
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    association.release()

@@ -1,0 +1,87 @@
+"""Files that a cut of the power leaves whole, and the right to work on them."""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.settings import SettingError
+
+LOOK_SECONDS = 0.1  # at a lock that another process has
+
+
+class SpoolError(SettingError):
+    """One sentence: why the folder cannot be used."""
+
+
+def write_durably(path: Path, content: bytes, temporary: Path) -> None:
+    """Write a file that is there as a whole, or not at all, whatever happens meanwhile.
+
+    Parameters
+    ----------
+    temporary
+        Folder on the same disk for the unfinished file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing is left.
+    """
+    unfinished = temporary / f"{path.parent.name}-{path.stem}-{threading.get_ident()}-{os.getpid()}"
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's files to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of files, if it is there."""
+    for path in folder.glob("*"):
+        path.unlink(missing_ok=True)
+    if folder.exists():
+        folder.rmdir()
+
+
+@contextmanager
+def only_one(file: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the only right to something in the spool, until the end or the process's death.
+
+    Raises
+    ------
+    SpoolError
+        If another process holds it, and ``wait`` is false.
+    """
+    with file.open("w") as held:
+        while not _locked(held.fileno()):
+            if not wait:
+                raise SpoolError(f"another node works in {file.parent}; stop it first")
+            time.sleep(LOOK_SECONDS)
+        yield
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock a file, unless another process has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,166 @@
+"""Films come in by HTTP: STOW-RS, ``POST /studies`` with multipart/related of application/dicom.
+
+Each film is safe in the spool before the answer names it as stored; one is in memory at a time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+
+from clients.dicom.node.receive import OUT_OF_RESOURCES, Inbox, Refused
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+CALLING = "STOW-RS"  # who films come from, for a destination's rules
+MEDIA_TYPE = "application/dicom+json"
+BUSY_SECONDS = "30"
+
+
+class StowError(Exception):
+    """A request that is none; ``status`` of HTTP."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Parts:
+    """Collects the content of parts, none longer than a film may be."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._part = bytearray()
+        self.complete: list[bytes] = []
+        self.ended = False
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._part.clear,
+            "on_part_data": self._add,
+            "on_part_end": lambda: self.complete.append(bytes(self._part)),
+            "on_end": self._end,
+        }
+
+    def _add(self, data: bytes, start: int, end: int) -> None:
+        if len(self._part) + end - start > self._most:
+            raise StowError(413, f"a part has more than {self._most:,} bytes")
+        self._part += data[start:end]
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+class Stow:
+    """The endpoint.
+
+    Parameters
+    ----------
+    film_bytes
+        The most that one film may have.
+    at_once
+        Requests that are received at once.
+    silent_seconds
+        How long a client may send nothing.
+    """
+
+    def __init__(
+        self, inbox: Inbox, *, film_bytes: int, at_once: int, silent_seconds: float
+    ) -> None:
+        self._inbox = inbox
+        self._film_bytes = film_bytes
+        self._silent_seconds = silent_seconds
+        self._places = asyncio.Semaphore(at_once)
+
+    async def store(self, request: Request) -> Response:
+        """Take the films of one request."""
+        if self._places.locked():
+            return PlainTextResponse(
+                "too many requests at once", 503, headers={"Retry-After": BUSY_SECONDS}
+            )
+        async with self._places:
+            try:
+                return await self._store(request)
+            except StowError as error:
+                return PlainTextResponse(str(error), error.status, headers={"Connection": "close"})
+
+    async def _store(self, request: Request) -> Response:
+        answer = Dataset()
+        answer.ReferencedSOPSequence, answer.FailedSOPSequence = [], []
+        answer.OtherFailuresSequence = []
+        study = request.path_params.get("study")
+        async for film in self._films(request):
+            await run_in_threadpool(self._take, film, study, answer)
+        reasons = {
+            item.FailureReason
+            for item in [*answer.FailedSOPSequence, *answer.OtherFailuresSequence]
+        }
+        if answer.ReferencedSOPSequence:
+            status = 202 if reasons else 200
+        else:
+            status = 503 if reasons == {OUT_OF_RESOURCES} else 409
+        for keyword in [element.keyword for element in answer if not element.value]:
+            delattr(answer, keyword)
+        headers = {"Retry-After": BUSY_SECONDS} if status == 503 else None
+        return Response(answer.to_json(), status, headers, MEDIA_TYPE)
+
+    def _take(self, film: bytes, study: str | None, answer: Dataset) -> None:
+        item = Dataset()
+        try:
+            header = self._inbox.take(film, CALLING, study=study)
+        except Refused as refusal:
+            item.FailureReason = refusal.status
+            if refusal.header is None:
+                answer.OtherFailuresSequence.append(item)
+                return
+            header = refusal.header
+            answer.FailedSOPSequence.append(item)
+        else:
+            answer.ReferencedSOPSequence.append(item)
+        item.ReferencedSOPClassUID = header.sop_class
+        item.ReferencedSOPInstanceUID = header.sop
+
+    async def _films(self, request: Request) -> AsyncIterator[bytes]:
+        parts = _Parts(self._film_bytes)
+        try:
+            parser = MultipartParser(_boundary(request), parts.callbacks())
+            async for chunk in self._brisk(request):
+                parser.write(chunk)
+                while parts.complete:
+                    yield parts.complete.pop(0)
+            parser.finalize()
+        except FormParserError as error:
+            raise StowError(400, "the multipart body is malformed") from error
+        if not parts.ended:
+            raise StowError(400, "the multipart body ends too early")
+
+    async def _brisk(self, request: Request) -> AsyncIterator[bytes]:
+        body = request.stream()
+        try:
+            while True:
+                async with asyncio.timeout(self._silent_seconds):
+                    chunk = await anext(body, None)
+                if chunk is None:
+                    return
+                yield chunk
+        except TimeoutError as error:
+            raise StowError(408, "the body does not arrive") from error
+        except ClientDisconnect as error:
+            raise StowError(400, "the connection was closed") from error
+
+
+def _boundary(request: Request) -> bytes:
+    media_type, options = parse_options_header(request.headers.get("content-type", ""))
+    if media_type != b"multipart/related" or options.get(b"type") != b"application/dicom":
+        raise StowError(415, 'send multipart/related; type="application/dicom"')
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise StowError(400, "Content-Type names no boundary")
+    return boundary

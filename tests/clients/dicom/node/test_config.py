@@ -1,0 +1,98 @@
+"""One sentence for every mistake in the node's file."""
+
+from pathlib import Path
+
+import pytest
+
+from clients.dicom.node.config import KINDS, Config, ConfigError, load, secret
+from clients.dicom.objects import KINDS as MADE
+
+LEAST = """
+spool = "/var/lib/nanocxr-node"
+[[destination]]
+name = "pacs"
+ae_title = "PACS"
+address = "10.0.0.1"
+port = 104
+"""
+ASKS = '[[commitment]]\nae_title = "CR1"\naddress = "10.0.0.2"\nport = 104\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "node.toml"
+    path.write_text(text)
+    return path
+
+
+def test_least_file_listens_on_loopback_alone(tmp_path: Path) -> None:
+    config = load(written(tmp_path, LEAST))
+    assert config == Config(spool=Path("/var/lib/nanocxr-node"), destination=config.destination)
+    assert config.receive.address == config.http.address == "127.0.0.1"
+    assert config.destination[0].archive == ("PACS", "10.0.0.1", 104)
+
+
+def test_kinds_are_those_that_are_made() -> None:
+    assert set(KINDS) == set(MADE)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ("colour = 1", r"nothing reads the key destination\.0\.colour"),
+        ("prt = 1", r"nothing reads the key destination\.0\.prt; did you mean port\?"),
+        ("[recieve]\nport = 1", r"nothing reads the key recieve; did you mean receive\?"),
+        ('[receive]\ncaling = ["A"]', r"receive\.caling; did you mean calling\?"),
+        ('[destination.when]\nmodalty = ["A"]', r"when\.modalty; did you mean modality\?"),
+        ("[receive]\nport = 0", r"receive\.port: .* greater than or equal to 1"),
+        ('[receive]\nae_title = "SEVENTEEN LETTERS"', r"receive\.ae_title"),
+        ('[receive]\nae_title = "A\\\\B"', r"receive\.ae_title"),
+        ('[receive]\naddress = "0.0.0.0"', "beyond loopback needs networks, or tls with a ca"),
+        ('[receive]\nnetworks = ["10.0.0.0/33"]', r"receive\.networks\.0"),
+        ('[receive.tls]\nca = "ca.pem"', "tls needs a certificate and a key"),
+        ('[receive.tls]\ncertificate = "a.pem"', "certificate and key go together"),
+        ('[http]\naddress = "0.0.0.0"', "beyond loopback needs a key_file"),
+        ('[objects]\nkinds = ["sr", "pm"]', r"objects\.kinds\.1: .*'sr', 'sc', 'gsps' or 'seg'"),
+        ('url = "http://x/"', "either ae_title, address and port, or url"),
+        ('[[destination]]\nname = "b"\nae_title = "B"', "either ae_title, address and port"),
+        ('[[destination]]\nname = "b"', "either ae_title, address and port"),
+        ('[[destination]]\nname = "pacs"\nurl = "http://x/"', "have the same name"),
+        ('[[destination]]\nname = "A B"\nurl = "http://x/"', r"destination\.1\.name"),
+        ('[poll]\nurl = "http://x/"\nquery = {}\ndays = 40', "row_days must be at least"),
+        (ASKS, "commitment needs retention.film_hours"),
+        (f"{ASKS}{ASKS}[retention]\nfilm_hours = 9", "two senders with commitment have the same"),
+        ("[limits]\nreaders = 0", r"limits\.readers"),
+        ("spool = 3", "is no TOML"),
+    ],
+)
+def test_mistake_is_one_sentence(tmp_path: Path, more: str, sentence: str) -> None:
+    path = written(tmp_path, f"{LEAST}{more}\n" if more != "spool = 3" else "spool = ")
+    with pytest.raises(ConfigError, match=sentence) as found:
+        load(path)
+    assert str(found.value).startswith(f"{path}")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("missing", ["spool", "destination"])
+def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
+    text = LEAST.replace(missing, "x" + missing) if missing == "spool" else 'spool = "x"'
+    with pytest.raises(ConfigError, match=missing):
+        load(written(tmp_path, text))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "node.toml")
+
+
+class TestSecret:
+    def test_is_what_the_file_holds(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("cxr_abc\n")
+        assert secret(tmp_path / "key") == "cxr_abc"
+        assert secret(None) == ""
+
+    @pytest.mark.parametrize("content", ["", "\n", None])
+    def test_empty_or_absent_is_an_error(self, tmp_path: Path, content: str | None) -> None:
+        if content is not None:
+            (tmp_path / "key").write_text(content)
+        with pytest.raises(ConfigError, match="the key file"):
+            secret(tmp_path / "key")

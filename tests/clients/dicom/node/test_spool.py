@@ -1,0 +1,318 @@
+"""Acknowledged means safe, and nothing is lost or kept for ever."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clients.dicom.node import upkeep
+from clients.dicom.node.disk import SpoolError, only_one
+from clients.dicom.node.spool import Film, Kept, Spool, State
+from tests.clients.dicom.node.peers import film, send
+from tests.clients.dicom.tools import tool
+from tests.e2e.conftest import ROOT
+from tests.ports import free_port
+from tests.processes import wait_until
+
+UID = "2.25.1"
+RECEIVE = """
+import sys, time
+from pathlib import Path
+from clients.dicom.node.config import load
+from clients.dicom.node.receive import Inbox, Receiver
+from clients.dicom.node.spool import Spool
+
+config = load(Path(sys.argv[1]))
+receiver = Receiver(config, Inbox(Spool(config.spool), 0))
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def only_film(spool: Spool) -> Film:
+    (found,) = spool.due_films(9)
+    return found
+
+
+def files(spool: Spool) -> list[str]:
+    """Files below the folder but for the database."""
+    below = spool.folder.rglob("*")
+    return sorted(str(one.relative_to(spool.folder)) for one in below if is_film(one))
+
+
+def is_film(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith("node.db")
+
+
+def read(spool: Spool, *destinations: str) -> None:
+    """Give the only film two results."""
+    spool.put_out(only_film(spool), [b"sc", b"sr"], destinations, "")
+
+
+class TestKeep:
+    def test_same_film_is_kept_once(self, spool: Spool) -> None:
+        assert spool.keep(UID, b"film", "CR1") is Kept.NEW
+        assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
+        assert only_film(spool).path.read_bytes() == b"film"
+
+    def test_other_bytes_of_a_film_are_kept_aside(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        for _ in range(2):
+            assert spool.keep(UID, b"other", "CR1") is Kept.DIFFERS
+        assert only_film(spool).path.read_bytes() == b"film"
+        (aside,) = (spool.folder / "asides").iterdir()
+        assert aside.read_bytes() == b"other"
+        assert upkeep.counts(spool) == {("film", "waiting"): 1, ("film", "aside"): 1}
+        (letter,) = upkeep.letters(spool, 9)
+        assert (letter.key, letter.state, letter.code) == (only_film(spool).key, "aside", "differs")
+        upkeep.sweep_films(spool)
+        assert len(files(spool)) == 2
+        assert upkeep.purge(spool, letter.key) == 1
+        assert files(spool) == [f"films/{only_film(spool).path.name}"]
+
+    def test_other_bytes_that_cannot_be_written_are_not_acknowledged(
+        self, spool: Spool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spool.keep(UID, b"film", "CR1")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            with pytest.raises(OSError, match="broken"):
+                spool.keep(UID, b"other", "CR1")
+        assert spool.keep(UID, b"other", "CR1") is Kept.DIFFERS
+        assert len(files(spool)) == 2
+
+    def test_two_senders_of_other_bytes_at_once_leave_the_first(
+        self, spool: Spool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The other one's row comes while this one's file is written."""
+        rename = Path.rename
+
+        def overtaken(self: Path, target: Path) -> Path:
+            monkeypatch.setattr(Path, "rename", rename)
+            spool.keep(UID, b"film", "CR1")
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", overtaken)
+        assert spool.keep(UID, b"other", "CR2") is Kept.DIFFERS
+        assert only_film(spool).path.read_bytes() == b"film"
+        assert [name.partition("/")[0] for name in files(spool)] == ["asides", "films"]
+
+    @pytest.mark.parametrize("broken", ["fsync", "open"])
+    def test_what_cannot_be_written_is_not_kept(
+        self, spool: Spool, monkeypatch: pytest.MonkeyPatch, broken: str
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, broken, fail)
+            with pytest.raises(OSError, match="broken"):
+                spool.keep(UID, b"film", "CR1")
+        assert not spool.knows(UID)
+        assert files(spool) == []
+        assert spool.keep(UID, b"film", "CR1") is Kept.NEW
+
+    def test_nobody_else_may_look_into_it(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        below = [spool.folder, *spool.folder.rglob("*")]
+        assert {path.stat().st_mode & 0o077 for path in below if is_film(path)} == {0}
+        assert spool.folder.stat().st_mode & 0o777 == 0o700
+
+    def test_no_name_of_a_file_holds_a_uid(self, spool: Spool) -> None:
+        spool.keep("2.25.18530217", b"film", "CR1")
+        read(spool, "pacs")
+        assert len(files(spool)) == 3
+        assert not any("18530217" in name for name in files(spool))
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux'")
+    def test_every_byte_and_name_is_on_the_disk_before_the_answer(self, tmp_path: Path) -> None:
+        config, trace, port = tmp_path / "node.toml", tmp_path / "trace", free_port()
+        config.write_text(
+            f'spool = "{tmp_path / "spool"}"\n[receive]\nport = {port}\n'
+            '[[destination]]\nname = "no"\nurl = "http://127.0.0.1/"\n'
+        )
+        calls = "trace=fsync,fdatasync,rename,sendto"
+        command = [tool("strace"), "-f", "-yy", "-o", str(trace), "-e", calls]
+        process = subprocess.Popen(
+            [*command, sys.executable, "-c", RECEIVE, str(config)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            if not process.stdout.readline():
+                assert process.stderr is not None
+                pytest.skip(f"strace may not trace here: {process.stderr.read()[-200:]}")
+            assert send(port, film()) == [0]
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        assert durable_order(trace.read_text()) == [
+            "file", "rename", "folder", "row", "answer",
+        ]  # fmt: skip
+
+
+def durable_order(trace: str) -> list[str]:
+    """What happened from the film's file on, each kind once, up to the answer."""
+    kinds = {
+        r"f(data)?sync\(\d+</[^>]*/incoming/": "file",
+        r"rename\(.*/films/": "rename",
+        r"f(data)?sync\(\d+</[^>]*/films>": "folder",
+        r"f(data)?sync\(\d+</[^>]*/node\.db-wal>": "row",
+        r"sendto\(\d+<TCP": "answer",
+    }
+    found: list[str] = []
+    for line in trace.splitlines():
+        kind = next((name for form, name in kinds.items() if re.search(form, line)), None)
+        if kind == "file" or (kind and found and kind != found[-1]):
+            found.append(kind)
+        if kind == "answer" and found:
+            break
+    return found
+
+
+def fail(*_: object) -> int:
+    raise OSError("broken")
+
+
+class TestDelivery:
+    def test_film_is_done_when_every_destination_has_it(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        read(spool, "a", "b")
+        for name in ("a", "b"):
+            assert upkeep.counts(spool)["film", "read"] == 1
+            delivery = spool.due_delivery(name)
+            assert delivery is not None
+            assert [path.read_bytes() for path in delivery.files] == [b"sc", b"sr"]
+            spool.delivered(delivery, name)
+            assert spool.due_delivery(name) is None
+        assert upkeep.counts(spool)["film", "done"] == 1
+
+    def test_dead_letter_is_tried_again_when_somebody_asks(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        read(spool, "a")
+        delivery = spool.due_delivery("a")
+        assert delivery is not None
+        spool.give_up(delivery, "a", "status_a900")
+        assert upkeep.counts(spool) == {("film", "dead"): 1, ("a", "dead"): 1}
+        (letter,) = upkeep.letters(spool, 9)
+        assert (letter.what, letter.state, letter.code) == ("a", "dead", "status_a900")
+        assert upkeep.retry(spool, "another") == 0
+        assert upkeep.retry(spool, letter.key) == 1
+        again = spool.due_delivery("a")
+        assert again is not None
+        assert again.files == delivery.files
+        spool.delivered(again, "a")
+        assert upkeep.counts(spool) == {("film", "done"): 1, ("a", "stored"): 1}
+
+    def test_unread_dead_film_is_read_again(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        spool.finish(only_film(spool), State.DEAD, "unreportable")
+        assert upkeep.retry(spool) == 1
+        assert only_film(spool).deaths == 0
+
+    def test_purged_film_is_gone_and_still_known(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        read(spool, "a")
+        delivery = spool.due_delivery("a")
+        assert delivery is not None
+        spool.give_up(delivery, "a", "status_a900")
+        assert upkeep.purge(spool) == 1
+        assert files(spool) == []
+        assert upkeep.letters(spool, 9) == []
+        assert upkeep.retry(spool) == 0
+        assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
+
+    def test_pause_holds_back(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        spool.put_off(only_film(spool), "service_unreachable", 3600)
+        assert spool.due_films(9) == []
+
+
+class TestRetention:
+    def test_delivered_film_is_removed_at_once_and_stays_known(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        spool.finish(only_film(spool), State.DONE, "")
+        assert upkeep.expire(spool, 0, 30) == 1
+        assert files(spool) == []
+        assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
+
+    def test_film_stays_for_its_hours(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        spool.finish(only_film(spool), State.DONE, "")
+        assert upkeep.expire(spool, 1, 30) == 0
+        assert len(files(spool)) == 1
+
+    def test_row_is_forgotten_after_its_days(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        spool.finish(only_film(spool), State.DONE, "")
+        upkeep.expire(spool, 0, 30)
+        upkeep.expire(spool, 0, 0)
+        assert not spool.knows(UID)
+
+    def test_other_bytes_go_with_the_rows(self, spool: Spool) -> None:
+        for content in (b"film", b"other"):
+            spool.keep(UID, content, "CR1")
+        upkeep.expire(spool, 0, 30)
+        assert len(files(spool)) == 2
+        upkeep.expire(spool, 0, 0)
+        assert files(spool) == [f"films/{only_film(spool).path.name}"]
+
+    def test_nothing_that_waits_is_removed(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        assert upkeep.expire(spool, 0, 0) == 0
+        read(spool, "a")
+        assert upkeep.expire(spool, 0, 0) == 0
+        assert len(files(spool)) == 3
+
+
+class TestSweep:
+    def test_removes_what_nobody_was_told_of(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        (spool.folder / "incoming" / "half").write_bytes(b"fi")
+        (spool.folder / "films" / "orphan.dcm").write_bytes(b"film")
+        (spool.folder / "unfinished" / "half").write_bytes(b"s")
+        (spool.folder / "outbox" / only_film(spool).key).mkdir()
+        (spool.folder / "outbox" / only_film(spool).key / "0.dcm").write_bytes(b"sc")
+        upkeep.sweep_films(spool)
+        upkeep.sweep_results(spool)
+        assert files(spool) == [f"films/{only_film(spool).path.name}"]
+
+    def test_leaves_results_that_wait(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        read(spool, "a")
+        upkeep.sweep_films(spool)
+        upkeep.sweep_results(spool)
+        assert len(files(spool)) == 3
+
+
+class TestOwner:
+    def test_one_node_at_a_time(self, spool: Spool) -> None:
+        lock = spool.folder / "node.lock"
+        with (
+            only_one(lock, wait=False),
+            pytest.raises(SpoolError, match="another node works"),
+            only_one(lock, wait=False),
+        ):
+            pass
+        with only_one(lock, wait=False):
+            pass
+
+    def test_folder_that_cannot_be_made_is_a_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(SpoolError, match="cannot be used: Not a directory"):
+            Spool(tmp_path / "file" / "spool")
+
+    def test_oldest(self, spool: Spool) -> None:
+        assert upkeep.oldest_seconds(spool) == 0
+        spool.keep(UID, b"film", "CR1")
+        start = time.monotonic()
+        wait_until(lambda: upkeep.oldest_seconds(spool) > 0 or time.monotonic() > start + 9)
+        assert upkeep.oldest_seconds(spool) > 0

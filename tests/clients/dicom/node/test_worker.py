@@ -1,0 +1,151 @@
+"""Which films go where, how long it waits, and what becomes of films that cannot be read."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from clients.dicom.node import upkeep, worker
+from clients.dicom.node.config import Config, Destination, Limits, Objects, Service, When
+from clients.dicom.node.header import Header, read_header
+from clients.dicom.node.spool import Spool
+from clients.dicom.node.worker import MAX_DEATHS, Worker, pause, wanted
+from clients.dicom.objects import report
+from clients.dicom.objects.common import encoded
+from tests.clients.dicom.node.peers import film
+from tests.e2e.conftest import Server
+from tests.ports import free_port
+from tests.processes import wait_until
+
+
+def header(**tags: Any) -> Header:
+    return read_header(encoded(film(**tags)))
+
+
+class TestWanted:
+    @pytest.mark.parametrize(
+        ("when", "is_wanted"),
+        [
+            (When(), True),
+            (When(modality=("DX", "cr")), True),
+            (When(modality=("DX",)), False),
+            (When(calling=("ICU*",)), True),
+            (When(calling=("CT*",)), False),
+            (When(description=("*thorax*",)), True),
+            (When(description=("*hand*",)), False),
+            (When(body_part=("CHEST",), modality=("DX",)), False),
+            (When(body_part=("chest",), modality=("C?",)), True),
+        ],
+    )
+    def test_every_list_must_match(self, when: When, is_wanted: bool) -> None:
+        found = header(StudyDescription="Thorax p.a.")
+        assert wanted(when, found, "ICU7") is is_wanted
+
+
+class TestPause:
+    def test_doubles_up_to_the_longest(self) -> None:
+        for tries in range(200):
+            longest = min(60.0, 2.0**tries)
+            assert longest / 2 <= pause(tries, 60.0) <= longest
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    made = Spool(tmp_path / "spool")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def work(spool: Spool) -> Iterator[Callable[..., None]]:
+    """Start a worker with these settings; nobody takes its results."""
+    running: list[tuple[Worker, Thread]] = []
+
+    def start(url: str, when: When = When(), **keys: Any) -> None:  # noqa: B008
+        nobody = Destination(
+            name="pacs", ae_title="PACS", address="127.0.0.1", port=free_port(), when=when
+        )
+        config = Config(
+            spool=spool.folder,
+            destination=(nobody,),
+            service=Service(url=url),
+            limits=Limits(wait_seconds=1),
+            **keys,
+        )
+        made = Worker(config, spool)
+        thread = Thread(target=made.run)
+        thread.start()
+        running.append((made, thread))
+
+    yield start
+    for made, thread in running:
+        made.stop()
+        thread.join()
+
+
+def keep(spool: Spool, **tags: Any) -> None:
+    one = film(**tags)
+    spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
+
+
+def code(spool: Spool) -> str:
+    (found,) = upkeep.letters(spool, 9)
+    return found.code
+
+
+class TestWorker:
+    def test_service_that_is_down_is_asked_again(
+        self, spool: Spool, work: Callable[..., None]
+    ) -> None:
+        keep(spool)
+        work(f"http://127.0.0.1:{free_port()}")
+        wait_until(lambda: bool(upkeep.letters(spool, 9)) and upkeep.letters(spool, 9)[0].tries > 1)
+        assert code(spool) == "service_unreachable"
+        assert upkeep.counts(spool) == {("film", "waiting"): 1}
+
+    def test_film_that_nobody_wants_is_not_read(
+        self, spool: Spool, work: Callable[..., None]
+    ) -> None:
+        keep(spool)
+        work(f"http://127.0.0.1:{free_port()}", When(modality=("DX",)))
+        wait_until(lambda: upkeep.counts(spool) == {("film", "done"): 1})
+
+    def test_refused_film_is_done_where_no_report_is_wanted(
+        self, spool: Spool, work: Callable[..., None], service: Server
+    ) -> None:
+        keep(spool, BodyPartExamined="HAND")
+        work(service.url, objects=Objects(refused=False))
+        wait_until(lambda: upkeep.counts(spool) == {("film", "done"): 1})
+
+    def test_film_that_the_worker_dies_of_is_given_up(
+        self, spool: Spool, work: Callable[..., None]
+    ) -> None:
+        keep(spool)
+        for _ in range(MAX_DEATHS):
+            (one,) = spool.due_films(9)
+            spool.begin(one, 0)
+        work(f"http://127.0.0.1:{free_port()}")
+        wait_until(lambda: upkeep.counts(spool) == {("film", "dead"): 1})
+        assert code(spool) == "worker_died"
+
+    def test_film_that_a_library_fails_on_is_given_up_and_others_are_read(
+        self,
+        spool: Spool,
+        work: Callable[..., None],
+        service: Server,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def failing(content: bytes, *rest: Any) -> Any:
+            if b"Test^13" in content:
+                raise KeyError("hostile")
+            return report(content, *rest)
+
+        monkeypatch.setattr(worker, "report", failing)
+        for number in (13, 14):
+            one = film(number)
+            spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
+        work(service.url)
+        wait_until(lambda: {("film", "dead"), ("film", "read")} <= upkeep.counts(spool).keys())
+        assert "internal_error" in {letter.code for letter in upkeep.letters(spool, 9)}
