@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from tests.training.model_run import write_config, write_dataset
+from tests.training.model_run import LIGHT_TOML, write_config, write_dataset
 from training.config import Config
 from training.fit.dataset import PairedBatches, TrainingImages, load_splits
 from training.fit.distributed import Rank
@@ -22,7 +22,7 @@ SHAPE = (4, 1, 64, 64)
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     write_dataset(tmp_path / "data")
-    return write_config(tmp_path / "tiny.toml", tmp_path / "data")
+    return write_config(tmp_path / "tiny.toml", tmp_path / "data", LIGHT_TOML)
 
 
 @pytest.fixture
