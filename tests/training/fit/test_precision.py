@@ -28,7 +28,7 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def network() -> PneumoniaNet:
     torch.manual_seed(0)
-    return PneumoniaNet("resnet18", 4, mean=0.5, std=0.29).to(memory_format=torch.channels_last)
+    return PneumoniaNet("lite0", 6, mean=0.5, std=0.29).to(memory_format=torch.channels_last)
 
 
 class Watch:
