@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.shared import made_once
 from tests.tiny_model import write_gate, write_golden, write_model
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a ResNet-18 with random weights for 64-pixel images; made once."""
-    folder = tmp_path_factory.mktemp("models") / "tiny" / "1"
-    write_model(folder)
-    return folder
+    made = made_once(tmp_path_factory, "models", lambda folder: write_model(folder / "tiny" / "1"))
+    return made / "tiny" / "1"
 
 
 @pytest.fixture(scope="session")

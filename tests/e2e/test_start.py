@@ -93,7 +93,6 @@ class TestSettings:
         [
             ("CXR_LOG", "xml", "is neither json nor text. Correct it"),
             ("CXR_THREADS", "100000", "is no integer from 0 to 1024. Correct it"),
-            ("CXR_MAX_PIXELS", "4294836226", "is no integer from 1 to 4294836225. Correct it"),
         ],
     )
     def test_malformed(self, tmp_path: Path, name: str, value: str, fact: str) -> None:

@@ -3,34 +3,47 @@
 Tests that change a run or films copy them.
 """
 
+import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.shared import made_once
 from tests.training.curate.films import Film, draw_films
 from tests.training.generate.nanobanana.gemini_server import KEY, GeminiServer, serving
 from tests.training.model_run import Run, write_config, write_dataset, write_weights
+from training.config import Config
 from training.release.export import export
 from training.release.package import package
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_resamples() -> Iterator[None]:
-    """50 instead of 1,000: no test looks at the ends of an interval, and each model has five."""
+def few_resamples_and_comparisons() -> Iterator[None]:
+    """What is only repeated for a verdict is repeated less.
+
+    50 resamples instead of 1,000: no test looks at the ends of an interval, and each model has
+    five. Eight images instead of 32 are compared with Grad-CAM: one that differs fails.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.release.measures.RESAMPLES", 50)
+        patch.setattr("training.release.verify.COMPARED_IMAGES", 8)
         yield
 
 
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    root = tmp_path_factory.mktemp("tiny")
+    root = made_once(tmp_path_factory, "packaged", _package)
+    toml = root / "tiny.toml"
+    return Run(Config.load(toml), toml, root / "run", root / "models" / "tiny" / "1")
+
+
+def _package(root: Path) -> None:
     write_dataset(root / "data")
     config = write_config(root / "tiny.toml", root / "data")
     write_weights(root / "run", config)
     export(config, root / "run")
-    model = package(config, root / "run", root / "models" / "tiny" / "1")
-    return Run(config, root / "tiny.toml", root / "run", model)
+    package(config, root / "run", root / "models" / "tiny" / "1")
 
 
 @pytest.fixture
@@ -46,6 +59,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GeminiServer]:
 
 
 @pytest.fixture(scope="session")
-def films() -> list[Film]:
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
     """200 phantom films, drawn once: about 20 seconds of one core."""
-    return draw_films()
+    drawn: list[Film] = pickle.loads(
+        (made_once(tmp_path_factory, "films", _draw) / "200").read_bytes()
+    )
+    return drawn
+
+
+def _draw(folder: Path) -> None:
+    (folder / "200").write_bytes(pickle.dumps(draw_films()))

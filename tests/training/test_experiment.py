@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.sources import ROOT, files
-from tests.training.model_run import TOML, Run, write_dataset
+from tests.training.model_run import LIGHT_TOML, Run, write_dataset
 from training.cli.main import cli
 from training.config import Config, InvalidConfig
 from training.experiment import ExperimentMismatch, compare, parse_arms, train_arms
@@ -28,7 +28,7 @@ def write_data_sets(root: Path) -> None:
 
 
 def write_config(root: Path, mask_weight: float = 0.0) -> Path:
-    text = TOML.format(folder=root / "phantom").replace("steps = 6", "steps = 2")
+    text = LIGHT_TOML.format(folder=root / "phantom").replace("steps = 6", "steps = 2")
     text = text.replace("mask_weight = 0.5", f"mask_weight = {mask_weight}")
     (root / "experiment.toml").write_text(text)
     return root / "experiment.toml"
@@ -41,8 +41,11 @@ def invoke(root: Path, config: Path, arms: list[Path]) -> Result:
     return CliRunner().invoke(cli, ["study", str(config), *named, *map(str, options)])
 
 
-def test_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -> None:
+def test_arms_end_in_one_report_and_are_not_trained_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two data sets of one recipe, and a configuration that differs from it."""
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling UMAP takes longer than running it
     write_data_sets(tmp_path)
     config = write_config(tmp_path)
     shorter = tmp_path / "shorter.toml"
@@ -138,7 +141,7 @@ class TestRefusals:
 
 
 def test_a_base_of_a_base_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_text(TOML.format(folder="data"))
+    (tmp_path / "a.toml").write_text(LIGHT_TOML.format(folder="data"))
     (tmp_path / "b.toml").write_text('base = "a.toml"\n')
     (tmp_path / "c.toml").write_text('base = "b.toml"\n')
     with pytest.raises(InvalidConfig, match="base of its own"):

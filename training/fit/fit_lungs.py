@@ -1,9 +1,8 @@
 """Train the U-Net that finds the lungs, on phantoms: they know where their lungs are.
 
-generate -> [fit_lungs] -> ensemble -> package
+generate -> lung_films -> [fit_lungs] -> ensemble -> package
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,11 @@ from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import InputSpec, resample, standardise
 from training.config import AugmentConfig, Config
 from training.fit.augment import augment
-from training.generate.phantom.render import draw_pair
-from training.generate.store import in_processes
+from training.fit.lung_films import draw_films
 from training.networks.lungs import LungNet
 
 CPU = torch.device("cpu")
 FILE = "lungs.pt"
-FIRST_SEED = 900_000  # of the phantoms; those of a data set are counted from far below
-FILM_SIDE = 160  # pixels
 BATCH = 32
 LEARNING_RATE = 5e-3
 # Wider than the network's: a film that is cut off or turned still has lungs.
@@ -38,7 +34,7 @@ def fit_lungs(config: Config, run: Path, device: torch.device = CPU) -> None:
     recipe, path = config.lung_detail, run / FILE
     if recipe is None or path.exists():
         return
-    films, lungs = _draw(recipe.phantoms)
+    films, lungs = draw_films(recipe.phantoms)
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     net = LungNet().train().to(device)
@@ -63,21 +59,6 @@ def load_lungs(run: Path) -> LungNet:
     net = LungNet()
     net.load_state_dict(torch.load(run / FILE, weights_only=True, map_location="cpu"))
     return net.eval()
-
-
-def _draw(phantoms: int) -> tuple[FloatImage, FloatImage]:
-    """Films (2 P, side, side) and lung coverage, both in [0, 1]: each patient well and ill."""
-    seeds = range(FIRST_SEED, FIRST_SEED + phantoms)
-    pairs = list(in_processes(_films, seeds, os.cpu_count() or 1, chunk=8))
-    films = np.concatenate([pair[0] for pair in pairs])
-    return films, np.concatenate([pair[1] for pair in pairs])
-
-
-def _films(seed: int) -> tuple[FloatImage, FloatImage]:
-    pair = draw_pair(seed, FILM_SIDE)
-    films = np.stack([image.pixels for image in pair]).astype(np.float32)
-    lungs = np.stack([image.lungs for image in pair]).astype(np.float32)
-    return films / np.float32(255), lungs / np.float32(255)
 
 
 def _batch(

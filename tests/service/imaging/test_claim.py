@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -43,23 +44,25 @@ from pathlib import Path
 from service.imaging.claim import asking
 from service.imaging.decode import Limits
 from service.imaging.prepare import prepare_with_picture
-from tests.tiny_model import SPEC
+from service.imaging.standardise import InputSpec
 
 def status(key):
     return 1024 * int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
-def measured(path):
+def measured(path, spec):
     claims = []
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = status("VmRSS")
     with asking(claims.append):
-        prepare_with_picture(Path(path).read_bytes(), Limits(), SPEC)
+        prepare_with_picture(Path(path).read_bytes(), Limits(), spec)
     return status("VmHWM") - before, max(claim.size for claim in claims)
 
-for path in json.loads(sys.stdin.read()):
-    measured(path)  # loads the codec, and fills its caches
-    print(json.dumps(measured(path)), flush=True)
+asked = json.loads(sys.stdin.read())
+spec = InputSpec(**asked["spec"])
+for path in asked["paths"]:
+    measured(path, spec)  # loads the codec, and fills its caches
+    print(json.dumps(measured(path, spec)), flush=True)
 """
 
 
@@ -153,7 +156,7 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]
         paths[-1].write_bytes(content())
     done = subprocess.run(
         [sys.executable, "-c", MEASURE],
-        input=json.dumps(list(map(str, paths))),
+        input=json.dumps({"spec": asdict(SPEC), "paths": list(map(str, paths))}),
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from tests.training.model_run import write_config, write_dataset
+from tests.training.model_run import LIGHT_TOML, write_config, write_dataset
 from training.config import Config
 from training.fit.dataset import PairedBatches, TrainingImages, load_splits
 from training.fit.distributed import Rank
@@ -22,13 +22,13 @@ SHAPE = (4, 1, 64, 64)
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     write_dataset(tmp_path / "data")
-    return write_config(tmp_path / "tiny.toml", tmp_path / "data")
+    return write_config(tmp_path / "tiny.toml", tmp_path / "data", LIGHT_TOML)
 
 
 @pytest.fixture
 def network() -> PneumoniaNet:
     torch.manual_seed(0)
-    return PneumoniaNet("resnet18", 4, mean=0.5, std=0.29).to(memory_format=torch.channels_last)
+    return PneumoniaNet("lite0", 6, mean=0.5, std=0.29).to(memory_format=torch.channels_last)
 
 
 class Watch:

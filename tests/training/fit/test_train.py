@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from service.imaging.radiograph import Radiograph
 from tests.factories import png_bytes
 from tests.sources import ROOT, files
-from tests.training.model_run import TOML, write_config, write_dataset
+from tests.training.model_run import LIGHT_TOML, write_config, write_dataset
 from training.config import AugmentConfig, Config, InvalidConfig
 from training.fit.augment import augment
 from training.fit.dataset import (
@@ -35,7 +35,7 @@ STILL = AugmentConfig(degrees=0, shift=0, scale=0, shade=0, gamma=0, blur=0, noi
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     root = tmp_path_factory.mktemp("fit")
     write_dataset(root / "data")
-    return write_config(root / "tiny.toml", root / "data")
+    return write_config(root / "tiny.toml", root / "data", LIGHT_TOML)
 
 
 class TestConfig:
@@ -237,7 +237,7 @@ class TestFit:
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         toml = tmp_path / "once.toml"
-        text = TOML.format(folder=config.dataset.folder)
+        text = LIGHT_TOML.format(folder=config.dataset.folder)
         toml.write_text(text.replace("steps = 6", "steps = 1").replace("batch = 8", "batch = 16"))
         once = Config.load(toml)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -267,8 +267,10 @@ class TestFit:
             fit(dataclasses.replace(config, seed=config.seed + 1), tmp_path)
 
     def test_learns_the_blob(self, config: Config, tmp_path: Path) -> None:
-        longer = dataclasses.replace(config.fit, steps=40, batch=16, checkpoint_every=40)
-        fit(dataclasses.replace(config, augment=STILL, fit=longer), tmp_path)
+        resnet = dataclasses.replace(
+            config.fit, architecture="resnet18", blocks=4, steps=12, checkpoint_every=12
+        )
+        fit(dataclasses.replace(config, augment=STILL, fit=resnet), tmp_path)
         log = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert json.loads(log[-1])["validation_auroc"] > 0.9
 

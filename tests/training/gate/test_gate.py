@@ -194,8 +194,8 @@ class TestCommand:
     def gated(cls, packaged: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = tmp_path_factory.mktemp("gate") / "tiny" / "1"
         shutil.copytree(packaged.model, model)
-        arguments = ["gate", str(packaged.toml), str(model), "--examples", "160"]
-        arguments += ["--held-out", "60", "--steps", "80", "--workers", "1"]
+        arguments = ["gate", str(packaged.toml), str(model), "--examples", "100"]
+        arguments += ["--held-out", "40", "--steps", "30", "--workers", "1"]
         done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
         assert done.exit_code == 0
         assert "film" in done.output
@@ -219,11 +219,11 @@ class TestCommand:
         manifest = Manifest.load(gated / "manifest.json")
         assert manifest.gate is not None
         record = manifest.provenance["gate"]
-        assert record["recipe"]["examples"] == 160
+        assert record["recipe"]["examples"] == 100
         assert record["dataset"]["manifest_sha256"] == sha256(
             packaged.config.dataset.folder / "manifest.parquet"
         )
-        assert record["held_out"]["film"]["images"] == 60
+        assert record["held_out"]["film"]["images"] == 40
         assert str(packaged.folder.parent) not in json.dumps(record)
         card = (gated / "MODEL_CARD.md").read_text()
         assert f"Below {manifest.gate.threshold:.3f} there is" in card
