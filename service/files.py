@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,42 @@ def replace_file(target: Path, content: bytes | str, *, mode: int = READABLE) ->
     """Write a file, text as UTF-8, that takes the place of ``target`` as in :func:`replacing`."""
     with replacing(target, mode=mode) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_new(target: Path, data: bytes) -> bool:
+    """Write a file whole or not at all; leave one that is there as it is.
+
+    Parameters
+    ----------
+    target
+        Its folder exists.
+    data
+        Content.
+
+    Returns
+    -------
+    bool
+        Whether it was written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        target.hardlink_to(temporary)  # unlike a rename, fails where there is a file
+    except FileExistsError:
+        return False
+    else:
+        return True
+    finally:
+        temporary.unlink()
 
 
 def sha256(content: bytes | Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from clients.cli.terminal import READABLE, READABLE_FILE, WRITABLE_FOLDER, extra
-from clients.dicom.files import write_new
+from service.files import write_new
 
 SOME_LEFT_OUT = 3
 KEY_BYTES = 32

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients import ChestXrayClient, Problem
-from clients.dicom.files import write_new
 from clients.dicom.film import FilmError
 from clients.dicom.objects import Kind, report
 from clients.dicom.objects.common import encoded
 from clients.dicom.reading import read
+from service.files import write_new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

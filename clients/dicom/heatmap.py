@@ -26,31 +26,24 @@ TRACED_SIDE = 512  # pixels: the network's cells are coarser than those of a gri
 
 @dataclass(frozen=True, kw_only=True)
 class Heatmap:
-    """The two pictures of ``/explain``, each of exactly the film's rows and columns.
+    """Pictures as ``/explain`` draws them, each of exactly the film's rows and columns.
 
     Attributes
     ----------
     levels
         The heatmap alone, a grey PNG: ``client.explain(film, bare=True).picture``.
     overlay
-        The heatmap over the film, PNG or JPEG: ``client.explain(film).picture``.
+        The heatmap over the film, PNG or JPEG: ``client.explain(film).picture``. Only a secondary
+        capture needs it.
     """
 
     levels: bytes
-    overlay: bytes
+    overlay: bytes | None = None
 
     @classmethod
     def of(cls, reading: PredictionWithHeatmap) -> Self:
-        """Take the picture of a reading, and draw its levels here, bit for bit as the service does.
-
-        Raises
-        ------
-        ValueError
-            If an array alone was asked for.
-        """
+        """Take the picture of a reading, if it has one, and draw the levels as the service does."""
         told = reading.heatmap
-        if told.picture is None:
-            raise ValueError("the reading has no picture; ask for heatmap='png'")
         frame = Geometry(
             rows=reading.input.rows,
             columns=reading.input.columns,

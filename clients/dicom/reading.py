@@ -12,7 +12,7 @@ from clients.dicom.minimal import minimal
 from clients.dicom.objects.common import KINDS, Kind
 from service.errors import ReadingError
 
-PICTURED: frozenset[Kind] = KINDS - {"sr"}  # what needs a heatmap
+HEATED: frozenset[Kind] = KINDS - {"sr"}  # what needs a heatmap
 
 
 def read(
@@ -43,9 +43,10 @@ def read(
     """
     try:
         sent = minimal(film)
-        if not kinds & PICTURED:
+        if not kinds & HEATED:
             return client.predict(sent), None
-        reading = client.predict(sent, heatmap="png")
+        # Only a secondary capture shows the film, and is a JPEG itself.
+        reading = client.predict(sent, heatmap="jpeg" if "sc" in kinds else "array")
     except ReadingError as refusal:
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         return Problem(status=status, code=refusal.code, detail=str(refusal)), None

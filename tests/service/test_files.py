@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.files import PRIVATE, replace_file, replacing, sha256
+from service.files import PRIVATE, replace_file, replacing, sha256, write_new
 
 
 def names(folder: Path) -> list[str]:
@@ -67,6 +67,15 @@ class TestReplaceFile:
     def test_private_file_is_private_before_its_first_byte(self, tmp_path: Path) -> None:
         with replacing(tmp_path / "key", mode=PRIVATE) as temporary:
             assert stat.S_IMODE(temporary.stat().st_mode) == PRIVATE
+
+
+class TestWriteNew:
+    def test_never_touches_another_s_file_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        target = tmp_path / "object.dcm"
+        assert write_new(target, b"first")
+        assert not write_new(target, b"second")
+        assert target.read_bytes() == b"first"
+        assert list(tmp_path.iterdir()) == [target]
 
 
 class TestSha256:

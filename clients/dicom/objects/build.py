@@ -45,6 +45,8 @@ def report(
     ------
     FilmError
         If the film lacks what ties a result to it.
+    ValueError
+        If a secondary capture is to be made of a heatmap without a picture.
     """
     source = Film.of(film)
     device = Device.of(reading)

@@ -30,7 +30,15 @@ DERIVATION = "Heatmap (Grad-CAM) over the source image; research use only"
 
 
 def secondary_capture(film: Film, reading: Prediction, heatmap: Heatmap, device: Device) -> Dataset:
-    """Draw the heatmap with legend, probability and notice; all of it is burned in."""
+    """Draw the heatmap with legend, probability and notice; all of it is burned in.
+
+    Raises
+    ------
+    ValueError
+        If the heatmap has no picture of the film.
+    """
+    if heatmap.overlay is None:
+        raise ValueError("a secondary capture needs the picture: predict(film, heatmap='jpeg')")
     pixels = annotated(heatmap.overlay, statement(reading, device))
     made = SCImage.from_ref_dataset(
         ref_dataset=stand_in(film),

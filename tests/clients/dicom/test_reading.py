@@ -13,8 +13,7 @@ from click.testing import CliRunner, Result
 from clients import ChestXrayClient, Prediction, Problem, ServiceUnreachable
 from clients.cli.main import cli
 from clients.cli.terminal import NOTICE
-from clients.dicom import KINDS, Kind, read
-from clients.dicom.files import write_new
+from clients.dicom import KINDS, Kind, read, report
 from clients.dicom.minimal import minimal
 from service.model.reader import Reader
 from tests.clients.dicom.films import DX, film, read_by
@@ -62,8 +61,19 @@ class TestRead:
         _, heatmap = read(client, FILM, KINDS)
         assert heatmap is not None
         sent = minimal(FILM)
-        assert heatmap.overlay == client.explain(sent).picture
+        assert heatmap.overlay == client.explain(sent, form="jpeg").picture
         assert heatmap.levels == client.explain(sent, bare=True).picture
+
+    def test_without_a_capture_the_service_draws_nothing(self, client: ChestXrayClient) -> None:
+        reading, heatmap = read(client, FILM, KINDS - {"sc"})
+        _, drawn = read(client, FILM, KINDS)
+        assert isinstance(reading, Prediction)
+        assert heatmap is not None
+        assert drawn is not None
+        assert heatmap.overlay is None
+        assert heatmap.levels == drawn.levels
+        with pytest.raises(ValueError, match="capture"):
+            report(FILM, reading, heatmap, KINDS)
 
     @pytest.mark.parametrize("kinds", [KINDS, frozenset({"sr"})])
     def test_film_is_sent_once(self, server: Server, kinds: frozenset[Kind]) -> None:
@@ -230,12 +240,3 @@ class TestDeidentifyCommand:
         )
         assert result.exit_code == 2
         assert not (tmp_path / "out").exists()
-
-
-class TestWriteNew:
-    def test_never_touches_another_s_file_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        target = tmp_path / "object.dcm"
-        assert write_new(target, b"first")
-        assert not write_new(target, b"second")
-        assert target.read_bytes() == b"first"
-        assert list(tmp_path.iterdir()) == [target]
