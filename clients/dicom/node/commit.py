@@ -101,11 +101,11 @@ class Requests:
             return Request(uid=uid, calling=calling, items=films, tries=tries)
         return None
 
-    def put_off(self, request: Request, code: str, pause: float) -> None:
-        """Tell it later, since ``code`` may pass."""
+    def put_off(self, request: Request, reason: str, pause: float) -> None:
+        """Tell it later, since ``reason`` may pass."""
         self._rows.do(
             "update commitments set tries=tries+1, code=?, due=? where uid=? and calling=?",
-            code,
+            reason,
             time.time() + pause,
             request.uid,
             request.calling,

@@ -282,7 +282,11 @@ class TestScoreAndEvaluate:
         held = replace(Answer.json(bodies.reading()), when=hold)
         server.on("/predict", *answers, held)
         out = tmp_path / "scores.parquet"
-        code = "from clients.cli.main import cli; cli()"
+        # A job in the background ignores the signal.
+        code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from clients.cli.main import cli; cli()"
+        )
         arguments = ["score", str(folder), "--out", str(out), "--url", server.url]
         command = [sys.executable, "-c", code, *arguments]
         running = subprocess.Popen(

@@ -127,6 +127,7 @@ class TestCard:
         area = {"value": 0.8125, "low": 0.7, "high": 0.9}
         row = {"images": 40, "positives": 12, "auroc": area, "aupr": area, "ece": 0.125}
         row |= {"sensitivity": None, "specificity": None}
+        row["model_sha256"] = Bundle.open(packaged.model).manifest.identity.sha256
         rows = [{"stratum": {}, **row}, {"stratum": {"source": "hospital A"}, **row}]
         measures.write_text(json.dumps(rows))
         failures = tmp_path / "failures.md"
