@@ -37,7 +37,9 @@ class TestSecondaryCapture:
     ) -> None:
         capture = made["sc"]
         shown = capture.pixel_array.astype(int)
-        drawn = np.asarray(Image.open(BytesIO(read[1].overlay)).convert("RGB")).astype(int)
+        overlay = read[1].overlay
+        assert overlay is not None
+        drawn = np.asarray(Image.open(BytesIO(overlay)).convert("RGB")).astype(int)
         assert shown.shape[0] > drawn.shape[0]
         assert np.abs(shown[: drawn.shape[0]] - drawn).mean() < 3  # of JPEG
         assert shown[drawn.shape[0] :].max() > 200  # there is text
