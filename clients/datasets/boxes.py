@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clients.datasets.items import DatasetError
-from clients.datasets.tables import Table, read_table
+from clients.datasets.tables import MISSING, Table, check_header, read_table
 
 BOX = ("path", "x", "y", "width", "height")
 RSNA_PATIENT = "patientId"
@@ -43,7 +43,9 @@ def open_boxes(file: Path, scored: pd.DataFrame) -> pd.DataFrame:
     by_patient = patients is not None and table.column("path") is None
     names = [patients if by_patient else _named(file, table, "path")]
     names += [_named(file, table, name) for name in BOX[1:]]
-    boxes = table.rows[names].set_axis(list(BOX), axis=1).dropna(subset=list(BOX[1:]), how="all")
+    boxes = table.rows[names].set_axis(list(BOX), axis=1)
+    none = boxes.map(lambda value: str(value).casefold() in MISSING)  # "nan" is what no value is
+    boxes = boxes.mask(none).dropna(subset=list(BOX[1:]), how="all")
     numbers = boxes[list(BOX[1:])].apply(pd.to_numeric, errors="coerce").astype(np.float64)
     wrong = ~np.isfinite(numbers).all(axis=1)
     if wrong.any():
@@ -61,6 +63,7 @@ def open_boxes(file: Path, scored: pd.DataFrame) -> pd.DataFrame:
 def _named(file: Path, table: Table, name: str) -> str:
     found = table.column(name)
     if found is None:
+        check_header(file, table)
         raise DatasetError(
             f"{file.name!r} has no column {name!r}; it has {table.names}. Boxes need "
             f"{', '.join(BOX)}, or are RSNA's stage_2_train_labels.csv"

@@ -11,12 +11,12 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 
 from clients.datasets.items import DatasetError, Item
-from clients.datasets.tables import Table, quoted, read_table
+from clients.datasets.tables import IMAGE, MISSING, Table, check_header, quoted, read_table
 
 PATH, LABEL = "path", "label"
-HEADER = "path,label"
-MEANINGS: Mapping[str, int | None] = {"0": 0, "1": 1, "false": 0, "true": 1}
-IMAGE = re.compile(r"\.(dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+MEANINGS: Mapping[str, int | None] = {
+    "0": 0, "1": 1, "false": 0, "true": 1, **dict.fromkeys(MISSING),
+}  # fmt: skip
 RSNA = {"patientId", "Target"}  # the challenge's own table names patients, not files
 MOST_LABELS = 6  # different values; more are no label, and may name patients
 
@@ -80,14 +80,10 @@ def _path_column(source: Path, table: Table, columns: Columns) -> str:
     found = table.column(columns.path or PATH)
     if found is not None:
         return found
+    check_header(source, table)
     if columns.path is not None:
         raise DatasetError(f"{source.name!r} has no column {columns.path!r}; it has {table.names}")
     names = list(table.rows.columns)
-    # Such a line is a row, and its values may name patients.
-    if any(IMAGE.search(name) or name.isdecimal() for name in names):
-        raise DatasetError(
-            f"the first line of {source.name!r} is no header; put one above it, such as {HEADER}"
-        )
     if set(names) >= RSNA:
         raise DatasetError(
             f"{source.name!r} is a table of RSNA 2018, which names patients; give the folder that "
@@ -176,4 +172,4 @@ def _file(folder: Path, value: object, number: int) -> tuple[str, Path]:
 
 
 def _text(value: object) -> str | None:
-    return None if pd.isna(value) else str(value)
+    return None if pd.isna(value) or str(value).casefold() in MISSING else str(value)

@@ -8,6 +8,7 @@ Latin-1 for Chinese, and ``csv.Sniffer`` gives up where there is one column or a
 
 import codecs
 import csv
+import os
 import re
 import warnings
 from collections import Counter
@@ -40,6 +41,9 @@ NO_TEXT = {  # first bytes of what is no text, whatever its name
 SAVE_AS_CSV = "Save the table as CSV (in Excel: CSV UTF-8)"
 NAMELESS = "\0"  # begins the name of a column without one; no text holds it
 MOST_NAMES = 12  # columns that an error lists
+MISSING = ("nan", "na", "n/a", "null")  # what programs write where there is no value
+IMAGE = re.compile(r"\.(dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?[\d.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ def _rows(text: str, name: str) -> pd.DataFrame:
             warnings.simplefilter("error", ParserWarning)  # values left of no name would be lost
             rows = pd.read_csv(
                 StringIO(text), sep=separator, header=0, names=cells, dtype=str, index_col=False,
-                skipinitialspace=True,
+                skipinitialspace=True, keep_default_na=False, na_values=[""],
             )  # fmt: skip
     except (ParserError, ParserWarning) as error:
         where = str(error).rpartition("C error: ")[2].strip()
@@ -188,6 +192,23 @@ def _check_names(names: list[str], name: str) -> None:
 def _without_empty_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Count rows from 1 and drop those a spreadsheet leaves at the end."""
     return rows.set_axis(range(1, len(rows) + 1), axis=0).dropna(how="all")
+
+
+def check_header(source: Path, table: Table) -> None:
+    """Refuse a table whose first line is a row: its values may name patients.
+
+    Raises
+    ------
+    DatasetError
+        If a column is called as an image, a number or a file beside the table.
+    """
+    for name in table.rows.columns:
+        beside = os.path.isfile(source.parent / name)  # noqa: PTH113  False for what is no path
+        if IMAGE.search(name) or NUMBER.fullmatch(name) or beside:
+            raise DatasetError(
+                f"the first line of {source.name!r} is no header; put one above it, such as "
+                "path,label"
+            )
 
 
 def quoted(names: Sequence[str]) -> str:

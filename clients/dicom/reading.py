@@ -10,8 +10,12 @@ from clients import ChestXrayClient, ImageRefused, Prediction, Problem
 from clients.dicom.heatmap import Heatmap
 from clients.dicom.minimal import minimal
 from clients.dicom.objects.common import KINDS, Kind
-from service.errors import ReadingError
+from service.errors import MalformedBody, ReadingError
 
+# Another address, or a slow line: the film may be as good as any.
+NOT_OF_THE_FILM = frozenset(
+    {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.REQUEST_TIMEOUT}
+)
 HEATED: frozenset[Kind] = KINDS - {"sr"}  # what needs a heatmap
 
 
@@ -51,5 +55,7 @@ def read(
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         return Problem(status=status, code=refusal.code, detail=str(refusal)), None
     except ImageRefused as refusal:
+        if refusal.status in NOT_OF_THE_FILM or refusal.code == MalformedBody.code:
+            raise
         return Problem(status=refusal.status, code=refusal.code, detail=refusal.detail), None
     return reading, Heatmap.of(reading)

@@ -35,7 +35,7 @@ def class_sizes(labels: IntArray, resampling: Resampling) -> tuple[float, float]
 
 def resampling_says_little(value: float, sizes: tuple[float, float]) -> bool:
     """Whether an area needs an interval of this module."""
-    return min(sizes) < ENOUGH or value in (0.0, 1.0)
+    return min(sizes) < ENOUGH or min(value, 1 - value) < NEARLY  # weighted sums are rounded
 
 
 def area_interval(area: float, sizes: tuple[float, float]) -> Interval:
@@ -49,6 +49,7 @@ def area_interval(area: float, sizes: tuple[float, float]) -> Interval:
     Newcombe, Confidence intervals for an effect size measure based on the Mann-Whitney statistic,
     part 2, Statistics in Medicine 25 (2006) 559-573, method 5.
     """
+    area = float(np.clip(area, 0, 1))
     pairs, half = sizes[0] * sizes[1], sum(sizes) / 2 - 1
 
     def variance(true: float) -> float:
@@ -74,4 +75,4 @@ def precision_interval(precision: float, sizes: tuple[float, float]) -> Interval
     Boyd, Eng & Page, Area under the precision-recall curve: point estimates and confidence
     intervals, ECML PKDD 2013, 451-466: the binomial interval, which takes the same number.
     """
-    return wilson_interval(precision, sizes[0])
+    return wilson_interval(float(np.clip(precision, 0, 1)), sizes[0])

@@ -17,7 +17,7 @@ from clients.metrics.intervals import (
     four_fields,
     percentile_interval,
 )
-from clients.metrics.proportions import share_interval, wilson_interval
+from clients.metrics.proportions import effective_size, share_interval, wilson_interval
 
 # Columns of the four-field table, as bootstrap_rates orders them.
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = range(4)
@@ -101,7 +101,7 @@ def measure_calls(
     """
     both = np.unique(labels).size == 2
     drawn = None
-    if both and (resampling.patients is not None or prevalence is not None):
+    if labels.size and (resampling.patients is not None or (both and prevalence is not None)):
         drawn = bootstrap_rates(labels, called, resampling)
     ill, weights = labels == 1, resampling.weights
     clustered = drawn if resampling.patients is not None else None
@@ -113,20 +113,27 @@ def measure_calls(
         if clustered is None or resampling.patients is None:
             return share
         if share.value in (0.0, 1.0):  # in every replicate too, however few the patients
-            return wilson_interval(share.value, np.unique(resampling.patients[among]).size)
+            size = float(np.unique(resampling.patients[among]).size)
+            if weights is not None:
+                size = min(size, effective_size(weights[among]))
+            return wilson_interval(share.value, size)
         return percentile_interval(share.value, _shares(clustered, hit, other))
 
+    sensitivity = rate(called, ill, TRUE_POSITIVE, FALSE_NEGATIVE)
+    specificity = rate(~called, ~ill, TRUE_NEGATIVE, FALSE_POSITIVE)
+    at_prevalence = None
+    if prevalence is not None and drawn is not None and sensitivity and specificity:
+        table = _table(ill, called, weights)
+        at_prevalence = _at_prevalence(table, drawn, prevalence, sensitivity, specificity)
     return OperatingMeasures(
         name=name,
         threshold=threshold,
         called=int(called.sum()),
-        sensitivity=rate(called, ill, TRUE_POSITIVE, FALSE_NEGATIVE),
-        specificity=rate(~called, ~ill, TRUE_NEGATIVE, FALSE_POSITIVE),
+        sensitivity=sensitivity,
+        specificity=specificity,
         ppv=rate(ill, called, TRUE_POSITIVE, FALSE_POSITIVE),
         npv=rate(~ill, ~called, TRUE_NEGATIVE, FALSE_NEGATIVE),
-        at_prevalence=None
-        if prevalence is None or drawn is None
-        else _at_prevalence(_table(ill, called, weights), drawn, prevalence),
+        at_prevalence=at_prevalence,
     )
 
 
@@ -143,7 +150,20 @@ def _shares(tables: FloatArray, hit: int, other: int) -> FloatArray:
     return shares
 
 
-def _at_prevalence(table: FloatArray, drawn: FloatArray, prevalence: float) -> PredictiveValues:
+def _at_prevalence(
+    table: FloatArray,
+    drawn: FloatArray,
+    prevalence: float,
+    sensitivity: Interval,
+    specificity: Interval,
+) -> PredictiveValues:
+    """Values by Bayes' theorem.
+
+    Where all positives or all negatives are right, or all wrong, every replicate says so too and
+    knows no other value: there the ends are those of both rates' own intervals, with which both
+    values rise. That is wider than it has to be.
+    """
+
     def values(tables: FloatArray) -> tuple[FloatArray, FloatArray]:
         return predictive_values(
             _shares(tables, TRUE_POSITIVE, FALSE_NEGATIVE),
@@ -151,10 +171,22 @@ def _at_prevalence(table: FloatArray, drawn: FloatArray, prevalence: float) -> P
             prevalence,
         )
 
-    found = zip(values(table), values(drawn), strict=True)
-    ppv, npv = (_defined(float(value), replicates) for value, replicates in found)
+    certain = {sensitivity.value, specificity.value} & {0.0, 1.0}
+    outer = predictive_values(
+        np.array([sensitivity.low, sensitivity.high]),
+        np.array([specificity.low, specificity.high]),
+        prevalence,
+    )
+    ppv, npv = (
+        _defined(float(value), replicates, between if certain else None)
+        for value, replicates, between in zip(values(table), values(drawn), outer, strict=True)
+    )
     return PredictiveValues(prevalence=prevalence, ppv=ppv, npv=npv)
 
 
-def _defined(value: float, replicates: FloatArray) -> Interval | None:
-    return None if np.isnan(value) else percentile_interval(value, replicates)
+def _defined(value: float, replicates: FloatArray, ends: FloatArray | None) -> Interval | None:
+    if np.isnan(value):
+        return None
+    if ends is not None:
+        return Interval(value=value, low=float(ends[0]), high=float(ends[1]))
+    return percentile_interval(value, replicates)

@@ -7,7 +7,6 @@ from datetime import date, timedelta
 from io import BytesIO
 from typing import Any
 
-import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.dataset import Dataset
 
@@ -22,6 +21,10 @@ CALLING = "QIDO-RS"  # who films come from, for a destination's rules
 PAGE = 100  # instances asked for at once
 STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 Uids = tuple[str, str, str]
+
+
+class Full(Exception):
+    """The node can keep no film now."""
 
 
 class Poller:
@@ -52,27 +55,32 @@ class Poller:
         while not self._stop.is_set():
             try:
                 self._look(self._client)
-            except (requests.RequestException, OSError, ValueError) as error:
-                # Some of these quote an address with a UID in it.
-                logger.warning(
-                    "the archive could not be polled",
-                    extra={"facts": {"error": type(error).__name__}},
-                )
+            except Exception as error:  # noqa: BLE001  whatever an archive answers, it is asked again
+                _warn("the archive could not be polled", error)
             self._stop.wait(self._poll.seconds)
 
     def _look(self, client: DICOMwebClient) -> None:
-        for study, series, instance in self._listed(client):
+        for uids in self._listed(client):
             if self._stop.is_set():
                 return
-            if instance in self._refused or self._spool.knows(instance):
-                continue
-            film = client.retrieve_instance(study, series, instance)
             try:
-                self._inbox.take(_file(film), CALLING)
-            except Refused as refusal:
-                if refusal.status == OUT_OF_RESOURCES:
-                    return
-                self._refused.add(instance)
+                self._fetch(client, uids)
+            except Full:
+                return
+            except Exception as error:  # noqa: BLE001  the films after it are fetched, it is tried again
+                _warn("a film could not be fetched", error)
+
+    def _fetch(self, client: DICOMwebClient, uids: Uids) -> None:
+        *_, instance = uids
+        if instance in self._refused or self._spool.knows(instance):
+            return
+        film = client.retrieve_instance(*uids)
+        try:
+            self._inbox.take(_file(film), CALLING)
+        except Refused as refusal:
+            if refusal.status == OUT_OF_RESOURCES:
+                raise Full from None
+            self._refused.add(instance)
 
     def _listed(self, client: DICOMwebClient) -> Iterator[Uids]:
         today = date.today()  # local, as a study's date is
@@ -81,10 +89,15 @@ class Poller:
         offset = 0
         while True:
             page = client.search_for_instances(search_filters=filters, limit=PAGE, offset=offset)
-            yield from (_uids(one) for one in page)
+            yield from (_uids(one) for one in page if {STUDY, SERIES, INSTANCE} <= one.keys())
             if len(page) < PAGE:
                 return
             offset += PAGE
+
+
+def _warn(what: str, error: Exception) -> None:
+    """Name the error alone: some quote an address with a UID in it."""
+    logger.warning(what, extra={"facts": {"error": type(error).__name__}})
 
 
 def _file(film: Dataset) -> bytes:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
-from clients.dicom.node.disk import SpoolError, sync_folder, write_durably
+from clients.dicom.node.disk import SpoolError, remove_folder, sync_folder, write_durably
 from clients.dicom.node.rows import Rows
 
 FOLDERS = ("incoming", "films", "asides", "unfinished", "outbox")
@@ -242,7 +242,8 @@ class Spool:
             If they are not safe; the film is then read again.
         """
         folder = self.results(film.key)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        remove_folder(folder)  # what an attempt left that could not write all
+        folder.mkdir(mode=0o700)
         for number, result in enumerate(results):
             write_durably(folder / f"{number}.dcm", result, self.folder / "unfinished")
         sync_folder(folder.parent)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CALLING = "STOW-RS"  # who films come from, for a destination's rules
 MEDIA_TYPE = "application/dicom+json"
 BUSY_SECONDS = "30"
+MOST_PARTS = 1000  # of a request: the answer has an item for each
 
 
 class StowError(Exception):
@@ -38,16 +39,23 @@ class _Parts:
     def __init__(self, most: int) -> None:
         self._most = most
         self._part = bytearray()
+        self._begun = 0
         self.complete: list[bytes] = []
         self.ended = False
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
-            "on_part_begin": self._part.clear,
+            "on_part_begin": self._begin,
             "on_part_data": self._add,
             "on_part_end": lambda: self.complete.append(bytes(self._part)),
             "on_end": self._end,
         }
+
+    def _begin(self) -> None:
+        self._begun += 1
+        if self._begun > MOST_PARTS:
+            raise StowError(413, f"a request has more than {MOST_PARTS:,} parts; send several")
+        self._part.clear()
 
     def _add(self, data: bytes, start: int, end: int) -> None:
         if len(self._part) + end - start > self._most:

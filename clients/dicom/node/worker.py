@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from clients import (
     AccessDenied,
     ChestXrayClient,
     ChestXrayError,
+    ImageRefused,
     Problem,
     ServiceBusy,
     ServiceFailed,
@@ -152,6 +154,8 @@ class Worker:
         except (FilmError, HeaderError):
             self._end(film, State.DEAD, "unreportable")
         except (OSError, sqlite3.Error):
+            with suppress(OSError, sqlite3.Error):  # the worker lives: that was no death
+                self._spool.put_off(film, "spool_failed", wait)
             raise
         except Exception:  # whatever a library makes of a hostile film, others are read
             logger.exception("a film cannot be reported", extra=_facts(film.key))
@@ -252,7 +256,7 @@ class Worker:
 
 
 def _code_of(error: ChestXrayError) -> str:
-    if isinstance(error, ServiceBusy | ServiceFailed | AccessDenied):
+    if isinstance(error, ServiceBusy | ServiceFailed | AccessDenied | ImageRefused):
         return error.code
     return "service_unreachable"
 

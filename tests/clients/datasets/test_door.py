@@ -109,6 +109,14 @@ TAKEN = {
     ),
     "labels as True and False": Taken(table="path,label\nfilms/1.png,True\nfilms/2.png,False\n"),
     "labels in words": Taken(table=WORDS, options=("--label-map", "pneumonia=1,normal=0")),
+    "words that programs take for missing": Taken(
+        table="path,label,site\nfilms/1.png,Sick,NA\nfilms/2.png,None,x\n",
+        options=("--label-map", "sick=1,none=0"),
+    ),
+    "labels of R that are missing": Taken(
+        table="path,label\nfilms/1.png,1\nfilms/2.png,NA\n",
+        rows={"films/1.png": 1, "films/2.png": None},
+    ),
     "an unclear label": Taken(
         table=WORDS + "films/größe.png,?\n",
         options=("--label-map", "PNEUMONIA=1, normal=0, ?="),
@@ -176,6 +184,14 @@ REFUSED = {
     ),
     "no header": Refused(
         table="films/1.png,1\nfilms/2.png,0\n", fact="is no header", remedy="such as path,label"
+    ),
+    "no header, and files without a suffix": Refused(
+        table="labels.csv,Meier Hans,PA\n", fact="is no header", remedy="such as path,label"
+    ),
+    "no finding, or no value": Refused(
+        table="path,label\nfilms/1.png,1\nfilms/2.png,None\n",
+        fact="holds 'none'",
+        remedy="--label-map none=?",
     ),
     "separated by spaces": Refused(
         table="path label\nfilms/1.png 1\n", fact="one column, 'path label'", remedy="by a comma"

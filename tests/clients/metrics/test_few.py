@@ -14,6 +14,7 @@ from clients.cli.main import cli
 from clients.metrics.evaluate import Method, evaluate, measure
 from clients.metrics.few import ENOUGH, area_interval, class_sizes
 from clients.metrics.intervals import Resampling
+from clients.metrics.operating import OperatingMeasures, measure_calls
 from tests.clients.samples import frame, two_normals
 
 FEW = Method(replicates=50)
@@ -122,3 +123,55 @@ def test_command_warns_of_the_group_alone(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     (warning,) = result.stderr.splitlines()
     assert warning.startswith("Warning: source=few: too few, 3 with and 2 without pneumonia")
+
+
+class TestCalls:
+    """Rates of an operating point where all positives, or all negatives, are called alike."""
+
+    @staticmethod
+    def calls(
+        labels: np.ndarray, called: np.ndarray, prevalence: float | None = None, **known: np.ndarray
+    ) -> OperatingMeasures:
+        drawing = Resampling(replicates=200, seed=1, **known)
+        return measure_calls(
+            labels, called, drawing, name="x", threshold=None, prevalence=prevalence
+        )
+
+    def test_patients_with_weights_are_as_many_as_their_weights_leave(self) -> None:
+        labels = np.repeat([1, 0], 40)
+        weights = np.ones(80)
+        weights[:2] = 1000
+        alone = self.calls(labels, labels == 1, weights=weights).sensitivity
+        patients = self.calls(labels, labels == 1, weights=weights, patients=np.arange(80))
+        assert alone is not None
+        assert patients.sensitivity is not None
+        assert alone.low < 0.5
+        assert patients.sensitivity.low == pytest.approx(alone.low)
+
+    def test_patients_count_in_a_group_of_one_class(self) -> None:
+        called = np.repeat(np.arange(10) < 4, 10)
+        found = self.calls(np.ones(100, int), called, patients=np.repeat(np.arange(10), 10))
+        assert found.specificity is None
+        assert found.at_prevalence is None
+        assert found.sensitivity is not None
+        assert found.sensitivity.high - found.sensitivity.low > 0.4  # ten patients, not 100 images
+
+    def test_no_false_positive_makes_no_value_certain(self) -> None:
+        labels = np.repeat([1, 0], 15)
+        called = labels == 1
+        called[0] = False
+        found = self.calls(labels, called, prevalence=0.05).at_prevalence
+        assert found is not None
+        assert found.ppv is not None
+        assert found.ppv.value == found.ppv.high == 1
+        assert found.ppv.low < 0.3
+
+    def test_perfect_order_is_seen_although_weights_round_the_area(self) -> None:
+        labels, scores = np.repeat([1, 0], 40), np.repeat([1.0, -1.0], 40) + np.linspace(0, 0.5, 80)
+        for seed in range(40):
+            weights = np.random.default_rng(seed).uniform(0.5, 2, 80)
+            weighted = Method(replicates=50, weights="w")
+            found = measure(frame(labels, scores).assign(w=weights), {}, weighted)
+            assert found.auroc is not None
+            assert found.auroc.low < 0.99
+            assert found.auroc.high <= 1

@@ -230,6 +230,16 @@ class TestDelivery:
         assert upkeep.retry(spool) == 0
         assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
 
+    def test_nothing_of_an_attempt_that_failed_is_delivered(self, spool: Spool) -> None:
+        spool.keep("1.2.3", b"film", "CR1")
+        film = only_film(spool)
+        spool.results(film.key).mkdir()
+        (spool.results(film.key) / "1.dcm").write_bytes(b"of the first attempt")
+        spool.put_out(film, [b"report"], ["pacs"], "")
+        delivery = spool.due_delivery("pacs")
+        assert delivery is not None
+        assert [file.read_bytes() for file in delivery.files] == [b"report"]
+
     def test_pause_holds_back(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
         spool.put_off(only_film(spool), "service_unreachable", 3600)

@@ -10,6 +10,7 @@ import pytest
 from dicomweb_client import DICOMwebClient
 from pydicom.uid import CTImageStorage
 
+from clients.dicom.node import stow
 from clients.dicom.node.config import Config, Destination, Http, Limits
 from clients.dicom.node.receive import CLASS_NOT_SUPPORTED, NOT_UNDERSTOOD, OUT_OF_RESOURCES, Inbox
 from clients.dicom.node.spool import Spool
@@ -120,6 +121,14 @@ class TestMalformed:
         self, listen: Callable[..., str], content: bytes, kind: str, status: int
     ) -> None:
         assert post(listen(), content, kind).status_code == status
+
+    def test_too_many_parts_end_the_request(
+        self, listen: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stow, "MOST_PARTS", 3)
+        url = listen()
+        assert post(url, body(*[b"no film"] * 3)).status_code == 409
+        assert post(url, body(*[b"no film"] * 4)).status_code == 413
 
     def test_body_that_does_not_arrive(self, listen: Callable[..., str]) -> None:
         port = int(listen().rpartition(":")[2])

@@ -1,6 +1,7 @@
 """Which films go where, how long it waits, and what becomes of films that cannot be read."""
 
 from collections.abc import Callable, Iterator
+from errno import ENOSPC
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -103,6 +104,32 @@ class TestWorker:
         work(f"http://127.0.0.1:{free_port()}")
         wait_until(lambda: bool(upkeep.letters(spool, 9)) and upkeep.letters(spool, 9)[0].tries > 1)
         assert code(spool) == "service_unreachable"
+        assert upkeep.counts(spool) == {("film", "waiting"): 1}
+
+    def test_wrong_address_of_the_service_is_no_refusal_of_the_film(
+        self, spool: Spool, work: Callable[..., None], service: Server
+    ) -> None:
+        keep(spool)
+        work(f"{service.url}/elsewhere")
+        wait_until(lambda: bool(upkeep.letters(spool, 9)) and upkeep.letters(spool, 9)[0].tries > 1)
+        assert code(spool) == "not_found"
+        assert upkeep.counts(spool) == {("film", "waiting"): 1}
+
+    def test_disk_that_fails_kills_no_film(
+        self, spool: Spool, work: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        turns: list[int] = []
+
+        def full(*_: Any) -> Any:
+            turns.append(1)
+            raise OSError(ENOSPC, "no space")
+
+        monkeypatch.setattr(worker, "read", full)
+        monkeypatch.setattr(worker, "pause", lambda *_: 0.0)
+        monkeypatch.setattr(worker, "SPOOL_SECONDS", 0.01)
+        keep(spool)
+        work(f"http://127.0.0.1:{free_port()}")
+        wait_until(lambda: len(turns) > MAX_DEATHS + 2)
         assert upkeep.counts(spool) == {("film", "waiting"): 1}
 
     def test_film_that_nobody_wants_is_not_read(
