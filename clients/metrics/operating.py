@@ -92,7 +92,7 @@ def measure_calls(
 
     Intervals are Wilson's where images are independent (of Kish's effective size where they have
     weights), else by bootstrap over patients; Wilson's, of their number, where all patients agree.
-    Those at a given prevalence are by bootstrap.
+    Those at a given prevalence are by bootstrap, or where a rate is 0 or 1 of the rates' own ends.
 
     Parameters
     ----------
