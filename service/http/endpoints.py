@@ -6,6 +6,8 @@ upload -> admission -> [endpoints] -> schemas
 import asyncio
 from contextlib import ExitStack
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -21,10 +23,11 @@ from service.http.multipart import SEVERAL, write_form
 from service.http.openapi import document
 from service.http.page import Page
 from service.http.problems import problem_of, refuse
-from service.http.query import ExplainQuery, PredictQuery, Query, asked, quality
+from service.http.query import ExplainQuery, PredictQuery, Query, ViewQuery, asked, quality
 from service.http.swagger import PAGE, SCRIPT
 from service.imaging.overlay import PictureFormat, colour_map
 from service.inference.async_reader import COPIES_SENT
+from service.memory import Lease
 from service.model.reader import Reading
 from service.observe.request import current
 from service.schemas import (
@@ -108,20 +111,17 @@ async def view(request: Request) -> Response:
     """Give the reading, the radiograph and the heat of one file, for the page to show."""
     admission = _admission(request)
     async with admission.files(request, "image", most=1) as files:
-        asked(request, Query)
+        if asked(request, ViewQuery).reading == "none":
+            grey, lease = await admission.reader.look(_only(files))
+            return _on_screen(grey, {}, lease)
         reading, grey, heat, lease = await admission.reader.view(_only(files))
     told = Prediction.from_reading(reading).model_dump_json().encode()
-    body, media_type = write_form(
-        {
-            "reading": ("application/json", told),
-            "radiograph": ("application/octet-stream", grey.astype("<u2").tobytes()),
-            "heat": ("application/octet-stream", heat.tobytes()),
-            "colours": ("application/octet-stream", colour_map().tobytes()),
-        }
-    )
-    rows, columns = grey.shape
-    headers = {"X-Rows": str(rows), "X-Columns": str(columns), "Cache-Control": "no-store"}
-    return Leased(body, media_type, headers, lease)
+    parts = {
+        "reading": ("application/json", told),
+        "heat": ("application/octet-stream", heat.tobytes()),
+        "colours": ("application/octet-stream", colour_map().tobytes()),
+    }
+    return _on_screen(grey, parts, lease)
 
 
 async def predict_batch(request: Request) -> Response:
@@ -160,6 +160,17 @@ async def swagger_script(_: Request) -> Response:
 async def to_page(_: Request) -> Response:
     """Send browsers from /ui to /ui/: relative, so that a proxy may add a prefix."""
     return RedirectResponse("ui/")
+
+
+def _on_screen(
+    grey: NDArray[np.uint16], parts: dict[str, tuple[str, bytes]], lease: Lease
+) -> Leased:
+    """A form with the grey values and what else there is of them."""
+    radiograph = ("application/octet-stream", grey.astype("<u2").tobytes())
+    body, media_type = write_form({"radiograph": radiograph} | parts)
+    rows, columns = grey.shape
+    headers = {"X-Rows": str(rows), "X-Columns": str(columns), "Cache-Control": "no-store"}
+    return Leased(body, media_type, headers, lease)
 
 
 def _only(files: list[File]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from service.http.problems import FRAMEWORK, MEDIA_TYPE, STATUS
-from service.http.query import ExplainQuery, PredictQuery, Query
+from service.http.query import ExplainQuery, PredictQuery, Query, ViewQuery
 from service.imaging.overlay import FORMATS
 from service.schemas import INTENDED_USE, ModelInfo, Prediction, PredictionWithHeatmap, Problem
 from service.version import VERSION
@@ -39,6 +39,7 @@ PARAMETERS = {
     "Accept decides between the two.",
     "heatmap": "Add `heatmap` to the answer: array: the network's grid alone; png, jpeg: also the "
     "picture of `/explain`, in base64.",
+    "reading": "none: the radiograph alone, also where a reading is refused after decoding.",
 }
 
 GRID = {
@@ -114,7 +115,13 @@ def _paths() -> Json:
             picture,
             parameters=_parameters(ExplainQuery),
         ),
-        "/view": _upload("view", "What /ui shows of one radiograph, in one answer.", one, _view()),
+        "/view": _upload(
+            "view",
+            "What /ui shows of one radiograph, in one answer.",
+            one,
+            _view(),
+            parameters=_parameters(ViewQuery),
+        ),
         "/predict_batch": _upload(
             "predict_batch",
             "Read several radiographs; one refusal does not touch the others.",
@@ -141,9 +148,10 @@ def _view() -> Json:
         for name, text in VIEW.items()
     }
     return {
-        "description": "The reading, and grey values and heat on one grid.",
+        "description": "The reading, and grey values and heat on one grid; with `reading=none` the "
+        "grey values alone.",
         "headers": _headers(GRID),
-        **_form({"reading": _reference("Prediction"), **parts}),
+        **_form({"reading": _reference("Prediction"), **parts}, always=["radiograph"]),
     }
 
 
@@ -178,8 +186,9 @@ def _parameters(kind: type[Query]) -> list[Json]:
     ]
 
 
-def _form(fields: Json) -> Json:
-    schema = {"type": "object", "required": list(fields), "properties": fields}
+def _form(fields: Json, always: list[str] | None = None) -> Json:
+    """A form with these fields; all are required, or those that ``always`` names."""
+    schema = {"type": "object", "required": always or list(fields), "properties": fields}
     return {"content": {"multipart/form-data": {"schema": schema}}}
 
 

@@ -40,6 +40,12 @@ class ExplainQuery(Query):
     format: PictureFormat | None = None
 
 
+class ViewQuery(Query):
+    """Of /view."""
+
+    reading: Literal["full", "none"] = "full"
+
+
 Asked = TypeVar("Asked", bound=Query)
 
 

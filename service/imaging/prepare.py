@@ -100,3 +100,8 @@ def prepare_for_screen(
     """Decode and standardise one file as :func:`prepare` does, and keep its grey values."""
     radiograph = decode(data, limits)
     return Prepared.of(radiograph, spec), grey_values(radiograph)
+
+
+def prepare_unread(data: bytes, limits: Limits, _: InputSpec) -> NDArray[np.uint16]:
+    """Decode one file for its grey values alone, those of too few pixels to be read included."""
+    return grey_values(decode(data, limits))

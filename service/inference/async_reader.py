@@ -25,6 +25,7 @@ from service.imaging.prepare import (
     Prepared,
     prepare,
     prepare_for_screen,
+    prepare_unread,
     prepare_with_picture,
 )
 from service.imaging.standardise import InputSpec
@@ -152,6 +153,15 @@ class AsyncReader:
             lease.keep((grey.nbytes + heat.nbytes) * COPIES_SENT)
             held.pop_all()
         return reading, grey, heat, lease
+
+    async def look(self, data: bytes) -> tuple[NDArray[np.uint16], Lease]:
+        """Decode one file without reading it; grey values and lease are as of :meth:`view`."""
+        with ExitStack() as held:
+            lease = held.enter_context(self._budget.lease())
+            grey = await self._in_process(lease, prepare_unread, data)
+            lease.keep(grey.nbytes * COPIES_SENT)
+            held.pop_all()
+        return grey, lease
 
     async def _pictured(
         self, lease: Lease, data: bytes, *, bare: bool

@@ -1,27 +1,32 @@
 /** The picture of a file that was refused, where its pixels can be seen without a reading. */
 
+import { PLAIN, paint } from "./film.js";
+import { fetchFilm } from "./service.js";
+
 // The service has decoded these before it refused them, within its limits; what it never decoded may
 // be a bomb, and is left alone here too.
 const DECODED = ["unfamiliar_image", "too_small"];
 const MOST = 1024; // pixels a side
-const SHOWN = "The picture that was refused, as the browser draws it.";
-const NOT_SHOWN = "Browsers draw PNG and JPEG, but no DICOM: the film that was refused is not shown.";
+const SHOWN = "The picture that was refused.";
+const NOT_SHOWN = "The picture that was refused cannot be had again.";
 
 const element = (id) => document.getElementById(id);
 
 let latest = null;
 
-/** Show the file of an entry that was refused, or say that no browser can. */
+/** Show the file of an entry that was refused: the browser draws PNG and JPEG, the service DICOM. */
 export async function showPicture(entry) {
   latest = entry;
   element("refused").hidden = true;
   if (!DECODED.includes(entry?.problem?.code)) return;
   const picture = await createImageBitmap(entry.file).catch(() => null);
+  const film = picture ? null : await fetchFilm(entry.file).catch(() => null);
   if (latest === entry && entry.problem) {
     element("refused").hidden = false;
-    element("refused-film").hidden = !picture;
-    element("refused-note").textContent = picture ? SHOWN : NOT_SHOWN;
+    element("refused-film").hidden = !picture && !film;
+    element("refused-note").textContent = picture || film ? SHOWN : NOT_SHOWN;
     if (picture) draw(element("refused-film"), picture);
+    if (film) paint(element("refused-film"), film, PLAIN);
   }
   picture?.close();
 }

@@ -36,19 +36,33 @@ export async function fetchExample(name) {
  * each pause that the service asks for.
  */
 export async function fetchView(file, onBusy) {
-  const body = new FormData();
-  body.append("image", file, "image");
-  const response = await request("../view", { method: "POST", body }, onBusy);
-  const parts = await response.formData();
+  const { parts, film } = await upload("../view", file, onBusy);
   const bytes = async (name) => new Uint8Array(await parts.get(name).arrayBuffer());
   return {
+    ...film,
     reading: JSON.parse(await parts.get("reading").text()),
-    rows: Number(response.headers.get("X-Rows")),
-    columns: Number(response.headers.get("X-Columns")),
-    grey: new Uint16Array((await bytes("radiograph")).buffer),
     heat: await bytes("heat"),
     colours: await bytes("colours"),
   };
+}
+
+/** The film of a file that was refused, as `fetchView` gives it but without reading and heat. */
+export async function fetchFilm(file) {
+  const { film } = await upload("../view?reading=none", file);
+  return { ...film, heat: new Uint8Array(film.grey.length), colours: new Uint8Array(3) };
+}
+
+async function upload(path, file, onBusy) {
+  const body = new FormData();
+  body.append("image", file, "image");
+  const response = await request(path, { method: "POST", body }, onBusy);
+  const parts = await response.formData();
+  const film = {
+    rows: Number(response.headers.get("X-Rows")),
+    columns: Number(response.headers.get("X-Columns")),
+    grey: new Uint16Array(await parts.get("radiograph").arrayBuffer()),
+  };
+  return { parts, film };
 }
 
 async function request(path, options = {}, onBusy = () => {}) {

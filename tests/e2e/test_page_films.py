@@ -54,14 +54,20 @@ class TestExamples:
 
 
 class TestRefused:
-    def test_dicom_that_does_not_look_like_a_chest_is_not_drawn_and_it_says_why(
+    def test_dicom_that_does_not_look_like_a_chest_is_drawn_by_the_service(
         self, shown: Screen
     ) -> None:
-        noise = np.random.default_rng(0).integers(0, 4096, (256, 256), np.uint16)
+        noise = np.random.default_rng(0).integers(0, 4096, (256, 300), np.uint16)
         shown.read(noise_dcm=dicom_bytes(noise, bits_stored=12))
         expect(shown.page.locator("#problem-code")).to_have_text("unfamiliar_image")
-        expect(shown.page.locator("#refused-note")).to_contain_text("no DICOM")
-        expect(shown.page.locator("#refused-film")).to_be_hidden()
+        drawn = shown.pixels("refused-film")
+        assert drawn.shape == (256, 300, 3)
+        np.testing.assert_allclose(drawn[..., 0], noise * (255 / 4095), atol=1)
+
+    def test_dicom_of_too_few_pixels_is_drawn_too(self, shown: Screen) -> None:
+        shown.read(small_dcm=dicom_bytes(np.zeros((64, 64), np.uint16), bits_stored=12))
+        expect(shown.page.locator("#problem-code")).to_have_text("too_small")
+        assert shown.pixels("refused-film").shape == (64, 64, 3)
 
     def test_bomb_is_not_given_to_the_browser_either(self, shown: Screen) -> None:
         shown.read(bomb_png=huge_png(30_000))

@@ -329,6 +329,19 @@ class TestView:
         assert np.array_equal(np.frombuffer(parts["heat"], np.uint8).reshape(shape), heat)
         assert parts["colours"] == colour_map().tobytes()
 
+    def test_without_reading_it_is_the_radiograph_also_where_a_reading_is_refused(
+        self, client: TestClient
+    ) -> None:
+        small = png_bytes(chest(64, 48, bits=8))
+        assert problem(client.post("/view", files={"image": small})) == (422, "too_small")
+        response = client.post("/view?reading=none", files={"image": small})
+        assert (response.headers["X-Rows"], response.headers["X-Columns"]) == ("64", "48")
+        parts = parts_of(response)
+        assert parts.keys() == {"radiograph"}
+        assert parts["radiograph"] == grey_values(decode(small, Limits())).astype("<u2").tobytes()
+        refusal = client.post("/view?reading=none", files={"image": LATERAL})
+        assert problem(refusal) == (422, "not_frontal")
+
     def test_browser_keeps_no_copy(self, client: TestClient) -> None:
         headers = client.post("/view", files={"image": PNG}).headers
         assert headers["Cache-Control"] == "no-store"

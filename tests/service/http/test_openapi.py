@@ -56,6 +56,7 @@ def test_parameters_are_those_that_are_taken(document: Any) -> None:
         ("/predict", "heatmap"): ["png", "jpeg", "array"],
         ("/explain", "bare"): ["false", "true"],
         ("/explain", "format"): ["png", "jpeg"],
+        ("/view", "reading"): ["full", "none"],
     }
 
 
