@@ -1,12 +1,28 @@
-"""A model folder for every test that needs one."""
+"""A model folder for every test that needs one, and HTTP clients that cost little."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 
 from tests.shared import made_once
 from tests.tiny_model import write_gate, write_golden, write_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let each HTTP client load one certificate instead of all: that alone takes 20 ms of a core.
+
+    No test leaves this computer, so none needs them; tests that poll would do little else.
+    """
+    first, end, _ = Path(certifi.where()).read_text("ascii").partition("-----END CERTIFICATE-----")
+    path = tmp_path_factory.mktemp("authorities") / "one.pem"
+    path.write_text(f"{first}{end}\n", "ascii")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield
 
 
 @pytest.fixture(scope="session")
