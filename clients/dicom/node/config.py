@@ -21,7 +21,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # PS3.5 6.2: an AE title has 16 characters, no backslash, no control characters.
 Title = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
-Count = Annotated[int, Field(ge=1, le=1000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Address = Annotated[str, Field(min_length=1)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
@@ -321,7 +320,7 @@ class Limits:
     """
 
     film_mib: Annotated[int, Field(ge=1, le=4095)] = 64
-    associations: Count = 10
+    associations: Annotated[int, Field(ge=1, le=1000)] = 10
     free_mib: Annotated[int, Field(ge=0)] = 256
     silent_seconds: Seconds = 30.0
     readers: Annotated[int, Field(ge=1, le=64)] = 2
@@ -427,14 +426,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _keys(tables: list[int | str]) -> list[str]:
-    """Names of the keys of the table at a path."""
+    """Names of the keys of the table at a path; its class is called as it is."""
     schema = TypeAdapter(Config).json_schema()
-    definitions, table = schema["$defs"], schema
-    for name in tables:
-        inner = table if isinstance(name, int) else table["properties"][name]
-        inner = inner.get("items", inner)
-        reference = next(
-            (one["$ref"] for one in [inner, *inner.get("anyOf", [])] if "$ref" in one), None
-        )
-        table = definitions[reference.rpartition("/")[2]] if reference else inner
-    return list(table["properties"])
+    names = [part.capitalize() for part in tables if isinstance(part, str)]
+    return list((schema["$defs"][names[-1]] if names else schema)["properties"])

@@ -6,10 +6,10 @@ next simpler class that the archive takes.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 from pydicom.uid import UID
+from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import build_context
 
@@ -19,9 +19,6 @@ from clients.dicom.node.config import Tls
 from clients.dicom.node.disk import write_durably
 from clients.dicom.objects.common import encoded
 from clients.dicom.objects.uids import derived_uid
-
-if TYPE_CHECKING:
-    from pynetdicom.association import Association
 
 Form = tuple[UID, UID]  # SOP class, transfer syntax
 
@@ -76,7 +73,7 @@ def _forms(sop_class: UID, syntax: UID) -> list[Form]:
     return [(one, syntax) for one in (REPORTS if sop_class in REPORTS else (sop_class,))]
 
 
-def _store_one(association: "Association", path: Path, form: Form) -> str:
+def _store_one(association: Association, path: Path, form: Form) -> str:
     """Send one file; return why it is refused for good, or nothing."""
     taken = {(one.abstract_syntax, one.transfer_syntax[0]) for one in association.accepted_contexts}
     for sop_class, syntax in _forms(*form):
@@ -92,7 +89,7 @@ def _store_one(association: "Association", path: Path, form: Form) -> str:
     return "class_refused"
 
 
-def _send(association: "Association", path: Path) -> int:
+def _send(association: Association, path: Path) -> int:
     try:
         answer = association.send_c_store(path)
     except (RuntimeError, OSError) as error:  # the association has ended meanwhile

@@ -12,19 +12,17 @@ import ssl
 import struct
 from ipaddress import ip_address
 from socketserver import BaseServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from pynetdicom import evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import ThreadedAssociationServer
 
 from clients.dicom.node.classes import PDU_BYTES
 from clients.dicom.node.config import Network, Tls
-
-if TYPE_CHECKING:
-    from pynetdicom.association import Association
 
 logger = logging.getLogger("nanocxr.node.gate")
 
