@@ -104,11 +104,7 @@ def adjust(probabilities: FloatArray, before: float, after: float) -> FloatArray
 
 
 def estimate(
-    probabilities: FloatArray,
-    calibrated: Calibrated,
-    *,
-    replicates: int = REPLICATES,
-    seed: int = SEED,
+    probabilities: FloatArray, calibrated: Calibrated, *, replicates: int = REPLICATES
 ) -> Estimate:
     """Estimate the prevalence of films from their probabilities of shape (n,).
 
@@ -125,7 +121,7 @@ def estimate(
     ratios = _log_odds(probabilities) - logit(before)
     value = float(_likeliest(ratios, np.ones((1, ratios.size)))[0])
     steps, held = np.unique(np.round(ratios / STEP), return_counts=True)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     drawn = rng.multinomial(ratios.size, held / ratios.size, size=replicates)
     prevalence = percentile_interval(value, _likeliest(steps * STEP, drawn))
     return Estimate(

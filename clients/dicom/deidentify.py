@@ -141,10 +141,8 @@ class Deidentifier:
         if tag not in dataset or dataset[tag].is_empty:
             return
         element = dataset[tag]
-        if element.VM > 1:
-            element.value = [self._uid(uid) for uid in element.value]
-        else:
-            element.value = self._uid(element.value)
+        uids = element.value if element.VM > 1 else [element.value]
+        element.value = [self._uid(uid) for uid in uids]
 
     def _uid(self, old: str) -> UID:
         digest = hmac.digest(self._key, str(old).encode(), "sha256")

@@ -86,7 +86,7 @@ def measure_calls(
     *,
     name: str,
     threshold: float | None,
-    prevalence: float | None,
+    prevalence: float | None = None,
 ) -> OperatingMeasures:
     """Measure the calls of one operating point.
 

@@ -1,6 +1,5 @@
 """Associations that the node asks for, and what can become of what it sends in them."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,8 +14,6 @@ from clients.dicom.node.gate import client_tls
 
 # Files are sent as they are, not decoded and encoded again: the bytes are the same each time.
 _config.STORE_SEND_CHUNKED_DATASET = True
-_config.LOG_HANDLER_LEVEL = "none"
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 Peer = tuple[str, str, int]  # AE title, address, port
 

@@ -15,7 +15,7 @@ from socketserver import BaseServer
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pynetdicom import evt
+from pynetdicom import _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.pdu import P_DATA_TF
@@ -25,6 +25,10 @@ from clients.dicom.node.classes import PDU_BYTES
 from clients.dicom.node.config import Network, Tls
 
 logger = logging.getLogger("nanocxr.node.gate")
+
+# Its log would quote what it works on, and each association would cost the work of it.
+_config.LOG_HANDLER_LEVEL = "none"
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 HEAD = struct.Struct(">BxL")  # PS3.8 9.3: type, a reserved byte, length
 MAX_UNIT_BYTES = 2 * PDU_BYTES  # an association request has no agreed bound yet
