@@ -75,18 +75,16 @@ class Requests:
 
     def keep(self, request: Request) -> bool:
         """Keep one; when this returns, no cut of the power loses it. Whether there was room."""
-        now = time.time()
         waiting = "select count(*) from commitments where calling=?"
         if self._rows.one(waiting, request.calling) >= MOST_WAITING:
             return False
         self._rows.do(
-            "insert into commitments(uid, calling, items, arrived, due) values(?,?,?,?,?)"
+            "insert into commitments(uid, calling, items, arrived, due) values(?1,?2,?3,?4,?4)"
             " on conflict do update set items=excluded.items, due=excluded.due",
             request.uid,
             request.calling,
             json.dumps(request.items),
-            now,
-            now,
+            time.time(),
         )
         return True
 
