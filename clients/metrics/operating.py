@@ -121,7 +121,7 @@ def measure_calls(
     specificity = rate(~called, ~ill, TRUE_NEGATIVE, FALSE_POSITIVE)
     at_prevalence = None
     if prevalence is not None and drawn is not None and sensitivity and specificity:
-        table = _table(ill, called, weights)
+        table = four_fields(ill, called) @ (np.ones(ill.size) if weights is None else weights)
         at_prevalence = _at_prevalence(table, drawn, prevalence, sensitivity, specificity)
     return OperatingMeasures(
         name=name,
@@ -133,13 +133,6 @@ def measure_calls(
         npv=rate(~ill, ~called, TRUE_NEGATIVE, FALSE_NEGATIVE),
         at_prevalence=at_prevalence,
     )
-
-
-def _table(ill: BoolArray, called: BoolArray, weights: FloatArray | None) -> FloatArray:
-    """Weights of the four fields, in the order of the columns above."""
-    weights = np.ones(ill.size) if weights is None else weights
-    summed: FloatArray = four_fields(ill, called) @ weights
-    return summed
 
 
 def _shares(tables: FloatArray, hit: int, other: int) -> FloatArray:

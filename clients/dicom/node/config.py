@@ -373,9 +373,7 @@ def load(path: Path) -> Config:
         If it cannot be read, or a key is unknown, missing or out of bounds.
     """
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-        return Config.model_validate(content)
+        return Config.model_validate(tomllib.loads(path.read_bytes().decode()))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -153,8 +153,7 @@ class Receiver:
         self._entity.maximum_associations = limits.associations
         self._entity.require_called_aet = True
         self._entity.require_calling_aet = list(settings.calling)
-        self._entity.network_timeout = limits.silent_seconds
-        self._entity.acse_timeout = limits.silent_seconds
+        self._entity.network_timeout = self._entity.acse_timeout = limits.silent_seconds
         self._entity.add_supported_context(VERIFICATION, list(PLAIN_ENCODINGS))
         for taken in CLASSES + (RAW_CLASSES if settings.for_processing else ()):
             self._entity.add_supported_context(taken, list(ENCODINGS))
