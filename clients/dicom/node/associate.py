@@ -1,8 +1,9 @@
 """Associations that the node asks for, and what can become of what it sends in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
@@ -90,3 +91,20 @@ def associated(
         association.abort()
         raise
     association.release()
+
+
+def status_of(send: Callable[[], Dataset]) -> int:
+    """Send a message, and return the status of its answer.
+
+    Raises
+    ------
+    Later
+        If there is no answer.
+    """
+    try:
+        answer = send()
+    except (RuntimeError, OSError) as error:  # the association has ended meanwhile
+        raise Later("connection_lost") from error
+    if "Status" not in answer:
+        raise Later("no_answer")
+    return int(answer.Status)
