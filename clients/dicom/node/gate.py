@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 from ipaddress import ip_address
+from queue import Queue
 from socketserver import BaseServer
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -193,6 +194,6 @@ class Bounds:
 
     def _closed(self, event: Event) -> None:
         """End the wait for the request of an association whose connection is gone."""
-        waiting = event.assoc.dul.to_user_queue
+        waiting: Queue[Any] = event.assoc.dul.to_user_queue
         if event.assoc.requestor.primitive is None and waiting.empty():
             waiting.put(None)  # as pynetdicom takes a time-out
