@@ -20,6 +20,7 @@ PROBABILITY_HEADER = "X-Probability"
 
 PictureFormat = Literal["png", "jpeg"]
 BatchResult = Prediction | Problem
+Reading = Prediction | PredictionWithHeatmap
 T = TypeVar("T")
 
 
@@ -65,7 +66,7 @@ class Call(Generic[T]):
         return self.parse(outcome)
 
 
-def predict(image: Image, heatmap: HeatmapForm | None) -> Call[Prediction]:
+def predict(image: Image, heatmap: HeatmapForm | None) -> Call[Reading]:
     """Ask for the reading of one radiograph; one with a heatmap where that has a form."""
     kind = Prediction if heatmap is None else PredictionWithHeatmap
     return Call(

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 import httpx
 
 from clients.sdk import calls
-from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat
+from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat, Reading
 from clients.sdk.pictures import Image
 from clients.sdk.retry import RetryPolicy
 from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHeatmap
@@ -75,7 +75,7 @@ class ChestXrayClient:
     @overload
     def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
 
-    def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Prediction:
+    def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Reading:
         """Read one radiograph, and say where the evidence lies if that is asked for.
 
         Parameters
@@ -164,7 +164,7 @@ class AsyncChestXrayClient:
     @overload
     async def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
 
-    async def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Prediction:
+    async def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Reading:
         """Do as :meth:`ChestXrayClient.predict`."""
         return await self._send(calls.predict, image, heatmap)
 
