@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydicom.uid import UID
 
+from clients.dicom import film
 from clients.dicom.node import classes, commit, deliver, deliver_stow, gate, receive
 from clients.dicom.node.config import Limits, Receive
 from clients.dicom.objects.common import MANUFACTURER, SERIES
@@ -172,9 +173,9 @@ def render() -> str:
         silent=LIMITS.silent_seconds,
         verification=classes.VERIFICATION,
         echo=", ".join(one.name for one in classes.PLAIN_ENCODINGS),
-        taken=named(classes.TAKEN, "always")
+        taken=named(film.CLASSES, "always")
         + "\n"
-        + named(classes.TAKEN_BY_SETTING, "with `for_processing = true`"),
+        + named(film.RAW_CLASSES, "with `for_processing = true`"),
         encodings=named(classes.ENCODINGS),
         statuses=table(STATUSES),
         commitments=table(COMMITMENTS),

@@ -2,18 +2,18 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any
+
+from pydantic.fields import FieldInfo
 
 from clients.dicom.node import config
-from clients.dicom.node.config import Config, Destination, Poll, Tls, When
+from clients.dicom.node.config import Config, Destination, Poll, Table, Tls, When
 
 TARGET = Path(__file__).with_name("node.md")
 START, END = "<!-- keys: python docs/generate_node.py -->\n", "<!-- end of keys -->\n"
 ATTRIBUTE = re.compile(r"^(\w+(?:, \w+)*)\n((?: {4}.*\n?)+)", re.MULTILINE)
-TABLES: dict[str, type] = {
+TABLES: dict[str, type[Table]] = {
     "": Config,
     "receive": config.Receive,
     "service": config.Service,
@@ -39,10 +39,10 @@ def meanings(kind: type) -> dict[str, str]:
     }
 
 
-def default(key: "Field[Any]") -> str:
+def default(key: FieldInfo) -> str:
     """A default as TOML writes it."""
     value = key.default
-    if value is MISSING:
+    if key.is_required():
         return "required"
     if value is None or value == ():
         return "none"
@@ -51,12 +51,12 @@ def default(key: "Field[Any]") -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def rows(kind: type) -> Iterator[str]:
+def rows(kind: type[Table]) -> Iterator[str]:
     """Rows of one table; a key that is a table itself has its own."""
     said = meanings(kind)
-    for key in fields(kind):
-        if not is_dataclass(key.default) and key.name in said:
-            yield f"| `{key.name}` | {default(key)} | {said[key.name]} |"
+    for name, key in kind.model_fields.items():
+        if not isinstance(key.default, Table) and name in said:
+            yield f"| `{name}` | {default(key)} | {said[name]} |"
 
 
 def render() -> str:

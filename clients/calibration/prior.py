@@ -10,7 +10,7 @@ Saerens, Latinne & Decaestecker, Adjusting the outputs of a classifier to new a 
 probabilities: a simple procedure, Neural Computation 14 (2002) 21-41.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,11 +104,7 @@ def adjust(probabilities: FloatArray, before: float, after: float) -> FloatArray
 
 
 def estimate(
-    probabilities: FloatArray,
-    calibrated: Calibrated,
-    *,
-    replicates: int = REPLICATES,
-    seed: int = SEED,
+    probabilities: FloatArray, calibrated: Calibrated, *, replicates: int = REPLICATES
 ) -> Estimate:
     """Estimate the prevalence of films from their probabilities of shape (n,).
 
@@ -125,14 +121,14 @@ def estimate(
     ratios = _log_odds(probabilities) - logit(before)
     value = float(_likeliest(ratios, np.ones((1, ratios.size)))[0])
     steps, held = np.unique(np.round(ratios / STEP), return_counts=True)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     drawn = rng.multinomial(ratios.size, held / ratios.size, size=replicates)
     prevalence = percentile_interval(value, _likeliest(steps * STEP, drawn))
     return Estimate(
         before=before,
         prevalence=prevalence,
         images=probabilities.size,
-        warnings=_warnings(probabilities, value, calibrated),
+        warnings=tuple(_warnings(probabilities, value, calibrated)),
     )
 
 
@@ -190,41 +186,36 @@ def _at_edge(prevalence: float) -> bool:
 
 def _warnings(
     probabilities: FloatArray, prevalence: float, calibrated: Calibrated
-) -> tuple[str, ...]:
-    found = []
+) -> Iterator[str]:
     if not calibrated.films:
-        found.append(
+        yield (
             "the probabilities were calibrated on synthetic images, and EM takes them at their "
             "word. Calibrate with labelled films (`cxr calibrate`) and read with --calibration"
         )
     if probabilities.size < RECOMMENDED:
-        found.append(
-            f"{probabilities.size} films; with fewer than {RECOMMENDED} a prevalence is rough"
-        )
+        yield f"{probabilities.size} films; with fewer than {RECOMMENDED} a prevalence is rough"
     if _at_edge(prevalence):
-        found.append(
+        yield (
             f"the estimate is {prevalence:.0f}, at which every film would have that probability: "
             f"{ADJUSTED} is left empty"
         )
-    far = _far_points(probabilities, prevalence, calibrated)
+    far = list(_far_points(probabilities, prevalence, calibrated))
     if far:
-        found.append(
+        yield (
             f"at this prevalence other shares of the films should be called at {', '.join(far)} "
             "than are: the probabilities are badly calibrated for these films, or more than the "
             "prevalence differs. Do not use the estimate; calibrate with labelled films"
         )
-    return tuple(found)
 
 
 def _far_points(
     probabilities: FloatArray, prevalence: float, calibrated: Calibrated
-) -> Sequence[str]:
+) -> Iterator[str]:
     """Operating points at which the calls do not fit what they reached in calibration.
 
     If the prior alone has shifted, a share of ``prevalence`` times the sensitivity plus the rest
     times one less the specificity is called.
     """
-    far = []
     for point in calibrated.points:
         called = float((probabilities >= point.threshold).mean())
         hits, alarms = point.sensitivity, 1 - point.specificity
@@ -235,8 +226,7 @@ def _far_points(
             + (1 - prevalence) ** 2 * _spread(alarms, calibrated.negatives)
         )
         if abs(called - expected) > FAR * variance**0.5:
-            far.append(f"{point.name} ({called:.3f} called, {expected:.3f} expected)")
-    return far
+            yield f"{point.name} ({called:.3f} called, {expected:.3f} expected)"
 
 
 def _spread(share: float, count: int) -> float:

@@ -4,7 +4,7 @@ scores.parquet -> [calibrate] -> site.json -> service.model.site
 What is told of the result is cross-validated: each film is measured with what was fitted to others.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,14 +220,7 @@ def calibrate(films: Films, options: FitOptions) -> Fitted:
     held_out, called = _cross_validated(films, options)
     resampling = Resampling(replicates=options.replicates, seed=SEED, patients=films.patients)
     measured = tuple(
-        measure_calls(
-            films.labels,
-            calls,
-            resampling,
-            name=point.name,
-            threshold=point.threshold,
-            prevalence=None,
-        )
+        measure_calls(films.labels, calls, resampling, name=point.name, threshold=point.threshold)
         for point, calls in zip(points, called, strict=True)
     )
     return Fitted(
@@ -257,18 +250,14 @@ def _cross_validated(films: Films, options: FitOptions) -> tuple[FloatArray, NDA
     """Held-out probabilities of shape (n,), and calls of shape (points, n)."""
     held_out = np.empty(films.labels.size)
     called = np.empty((3, films.labels.size), dtype=np.bool_)
-    for others, fold in _folds(films):
+    kind = StratifiedKFold if films.patients is None else StratifiedGroupKFold
+    folds = kind(n_splits=FOLDS, shuffle=True, random_state=SEED)
+    for others, fold in folds.split(films.logits, films.labels, films.patients):
         calibration, points = _fit_all(films.logits[others], films.labels[others], options)
         held_out[fold] = probabilities(films.logits[fold], calibration)
         for row, point in zip(called, points, strict=True):
             row[fold] = held_out[fold] >= point.threshold
     return held_out, called
-
-
-def _folds(films: Films) -> Iterator[tuple[IntArray, IntArray]]:
-    kind = StratifiedKFold if films.patients is None else StratifiedGroupKFold
-    folds = kind(n_splits=FOLDS, shuffle=True, random_state=SEED)
-    yield from folds.split(films.logits, films.labels, films.patients)
 
 
 def _site(

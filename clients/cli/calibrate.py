@@ -1,5 +1,6 @@
 """``cxr calibrate``: scores of a site's labelled films to a calibration of its own."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from clients.reports.tables import aligned, format_interval, format_number
 from service.files import replace_file
 from service.findings.fitting import TARGET
 
-RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+def _asked(option: str, point: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        option, type=click.FloatRange(0, 1, min_open=True, max_open=True), default=TARGET,
+        show_default=True, help=f"Asked of the operating point `{point}`.",
+    )  # fmt: skip
 
 
 @click.command()
@@ -24,14 +30,8 @@ RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help="Column with 1 for pneumonia and 0 for none.",
 )  # fmt: skip
 @click.option("--out", type=WRITABLE_FILE, required=True, help="JSON file to write.")
-@click.option(
-    "--sensitivity", type=RATE, default=TARGET, show_default=True,
-    help="Asked of the operating point `sensitive`.",
-)  # fmt: skip
-@click.option(
-    "--specificity", type=RATE, default=TARGET, show_default=True,
-    help="Asked of the operating point `specific`.",
-)  # fmt: skip
+@_asked("--sensitivity", "sensitive")
+@_asked("--specificity", "specific")
 @PATIENT
 @REPLICATES_OPTION
 def calibrate(scores: tuple[Path, ...], out: Path, **asked: Any) -> None:
@@ -106,16 +106,14 @@ def _measures(name: str, measured: ProbabilityMeasures) -> list[str]:
     return [name, *(format_interval(value) for value in values)]
 
 
-def _warnings(films: Films, found: Fitted) -> list[str]:
-    warnings = []
+def _warnings(films: Films, found: Fitted) -> Iterator[str]:
     if films.fewest < RECOMMENDED:
-        warnings.append(
+        yield (
             f"the rarer class has {films.fewest}; with fewer than {RECOMMENDED} the thresholds "
             "are rough"
         )
     if found.area is None or found.area.low <= 0.5:
-        warnings.append(
+        yield (
             "on these films the model does not tell pneumonia from none by more than chance: every "
             "probability will be near their share of pneumonia. Look at the labels"
         )
-    return warnings

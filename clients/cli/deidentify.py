@@ -2,7 +2,6 @@
 
 import secrets
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -65,8 +64,5 @@ def deidentify(source: Path, out: Path, key: Path | None) -> None:
         sys.exit(SOME_LEFT_OUT)
 
 
-def _files(source: Path) -> Iterator[Path]:
-    if source.is_file():
-        yield source
-        return
-    yield from sorted(path for path in source.rglob("*") if path.is_file())
+def _files(source: Path) -> list[Path]:
+    return [source] if source.is_file() else sorted(filter(Path.is_file, source.rglob("*")))

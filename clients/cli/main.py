@@ -32,6 +32,7 @@ from clients.cli.terminal import (
     READABLE,
     READABLE_FILE,
     READABLE_FOLDER,
+    URL,
     WRITABLE_FILE,
     WritableFile,
     one_line_errors,
@@ -46,7 +47,6 @@ from clients.sdk.client import ChestXrayClient
 from service.files import replace_file, replacing
 from service.settings import Settings
 
-DEFAULT_URL = "http://localhost:3000"
 SOME_IMAGES_FAILED = 3
 
 
@@ -68,10 +68,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("file", type=READABLE_FILE)
 @click.option("--explain", type=WRITABLE_FILE, help="Also write the heatmap over the image, PNG.")
-@click.option(
-    "--url", envvar="CXR_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
-    help="Address of a running service.",
-)  # fmt: skip
+@URL
 def predict(file: Path, explain: Path | None, url: str) -> None:
     """Read one radiograph (DICOM, PNG or JPEG) and print the reading as JSON.
 
@@ -343,10 +340,5 @@ def _every_image(dataset: Path, columns: Columns) -> Dataset:
     return open_dataset(dataset, layout=layout, all_classes=layout == "rsna", columns=columns)
 
 
-cli.add_command(calibrate)
-cli.add_command(evaluate)
-cli.add_command(compare)
-cli.add_command(node)
-cli.add_command(deidentify)
-cli.add_command(demo)
-cli.add_command(report)
+for command in (calibrate, evaluate, compare, node, deidentify, demo, report):
+    cli.add_command(command)

@@ -2,17 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from clients import ChestXrayClient
-from clients.cli.terminal import NOTICE, READABLE_FILE, WRITABLE_FOLDER, extra, one_line_errors
+from clients.cli.terminal import (
+    NOTICE,
+    READABLE_FILE,
+    URL,
+    WRITABLE_FOLDER,
+    extra,
+    one_line_errors,
+)
 
-if TYPE_CHECKING:
-    from clients.dicom.objects import Kind
-
-DEFAULT_URL = "http://localhost:3000"
 SOME_FILMS_REFUSED = 3
 
 
@@ -27,10 +29,7 @@ SOME_FILMS_REFUSED = 3
     "--refusals/--no-refusals", default=True,
     help="A report, without a probability, also for a film that is refused [default: yes].",
 )  # fmt: skip
-@click.option(
-    "--url", envvar="CXR_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
-    help="Address of a running service.",
-)  # fmt: skip
+@URL
 def report(films: tuple[Path, ...], out: Path, url: str, *, refusals: bool, **wanted: bool) -> None:
     """Read DICOM films and write the readings as DICOM objects to the folder OUT.
 
@@ -48,12 +47,12 @@ def report(films: tuple[Path, ...], out: Path, url: str, *, refusals: bool, **wa
         cxr report film.dcm --out results/
         cxr report *.dcm --out results/ --no-gsps --seg
     """  # noqa: D301  click needs the \b itself
-    kinds: list[Kind] = ["sr", "sc", "gsps", "seg"]
-    chosen = frozenset(kind for kind in kinds if wanted[kind])
+    with extra("dicom"):
+        from clients.dicom import KINDS  # noqa: PLC0415  needs the extra
+        from clients.dicom.folder import report_file  # noqa: PLC0415
+    chosen = frozenset(kind for kind in KINDS if wanted[kind])
     if not chosen:
         raise click.UsageError("No kind of object is left.")
-    with extra("dicom"):
-        from clients.dicom.folder import report_file  # noqa: PLC0415  needs the extra
     click.echo(NOTICE, err=True)
     out.mkdir(parents=True, exist_ok=True)
     refused = 0

@@ -22,6 +22,11 @@ READABLE = click.Path(exists=True, path_type=Path)
 READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 READABLE_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
+URL = click.option(
+    "--url", envvar="CXR_URL", default="http://localhost:3000", show_default=True,
+    show_envvar=True, help="Address of a running service.",
+)  # fmt: skip
+
 
 class WritableFile(click.Path):
     """A file to write; that it cannot be written is told before any work is done.

@@ -30,15 +30,15 @@ def version_lines(settings: Settings) -> Iterator[str]:
     It takes the manifest's word for the model; ``cxr doctor`` proves it.
     """
     yield f"nanocxr {VERSION}"
-    yield f"model {_model(settings)}"
-    yield f"onnxruntime {_runtime(settings)}"
+    for name, describe in (("model", _model), ("onnxruntime", _runtime)):
+        try:
+            yield f"{name} {describe(settings)}"
+        except ReadingError as error:
+            yield f"{name} none: {error}"
 
 
 def _model(settings: Settings) -> str:
-    try:
-        manifest = Manifest.load(settings.model / MANIFEST)
-    except ReadingError as error:
-        return f"none: {error}"
+    manifest = Manifest.load(settings.model / MANIFEST)
     return f"{manifest.identity}, SHA-256 {manifest.identity.sha256[:12]}"
 
 
@@ -46,8 +46,5 @@ def _runtime(settings: Settings) -> str:
     # Only here is onnxruntime imported; the other options of `cxr` do without.
     from service.model.session import runtime  # noqa: PLC0415
 
-    try:
-        found = runtime(settings.provider)
-    except ReadingError as error:
-        return f"none: {error}"
+    found = runtime(settings.provider)
     return f"{found.version}, {found.provider}"

@@ -18,7 +18,7 @@ from clients.comparison.compare import Group, ModelMeasures
 from clients.comparison.localisation import Localisation
 from clients.comparison.models import ComparedModel
 from clients.datasets.items import Item
-from clients.metrics.features import Separation, project
+from clients.metrics.features import project
 from clients.metrics.intervals import FloatArray, IntArray, Interval
 from clients.metrics.pointing import Box
 from clients.reports.figures import HEALTHY, INK, MARKERS, PNEUMONIA, SERIES, new_figure, reach
@@ -118,16 +118,12 @@ def features_figure(
             plane = project(embeddings[chosen], seed=seed)
             _scatter(axes, plane, model.table.loc[chosen, "label"].to_numpy(np.int64))
             found = separations[model.label]
-            score = "" if found is None else f"\n{_score(found)}"
+            score = f"\nAcc {found.accuracy:.3f}, ARI {found.adjusted_rand:.3f}" if found else ""
             axes.set_title(model.label + score)
         line[0].set_ylabel(f"{group.measures.title} ({len(chosen)} images)")
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, markerscale=2)
     return figure
-
-
-def _score(found: Separation) -> str:
-    return f"Acc {found.accuracy:.3f}, ARI {found.adjusted_rand:.3f}"
 
 
 def _scatter(axes: Axes, plane: FloatArray, labels: IntArray) -> None:

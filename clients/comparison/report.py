@@ -4,7 +4,7 @@ models -> match -> compare -> [report]
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def write_comparison(
             "samples": _samples(out, pictures, method.seed),
             "bars": _bars(out, comparison),
             "features": _features(out, matched, comparison, by, method.seed),
-            "heatmaps": _heatmaps(out, matched, comparison, pictures, method.seed),
+            "heatmaps": list(_heatmaps(out, matched, comparison, pictures, method.seed)),
         }
     page = render(
         "comparison.html",
@@ -170,8 +170,7 @@ def _features(
 
 def _heatmaps(
     out: Path, matched: Matched, comparison: Comparison, pictures: Pictures, seed: int
-) -> list[Drawing]:
-    found = []
+) -> Iterator[Drawing]:
     readers = [c.label for c in matched.models if c.reader is not None]
     if readers and pictures.dataset is not None:
         items = _examples(matched, pictures.dataset, pictures, seed)
@@ -185,13 +184,12 @@ def _heatmaps(
             "not in two models."
         )
         alt = f"{len(items)} radiographs, and their heatmaps by {', '.join(readers)}"
-        found.append(_save_picture(out, "gradcam", figure, caption, alt))
+        yield _save_picture(out, "gradcam", figure, caption, alt)
     localisation = localisation_figure(comparison.localisation)
     if localisation is not None:
         caption = "Heatmaps against the boxes that radiologists marked; dashed: by chance."
         told = "Heatmaps against boxes; values in the table below."
-        found.append(_save(out, "localisation", localisation, caption, told))
-    return found
+        yield _save(out, "localisation", localisation, caption, told)
 
 
 def _examples(matched: Matched, dataset: Dataset, pictures: Pictures, seed: int) -> list[Item]:

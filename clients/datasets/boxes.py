@@ -56,8 +56,8 @@ def open_boxes(file: Path, scored: pd.DataFrame) -> pd.DataFrame:
     if by_patient:
         return _on_the_films(boxes, scored)
     known = set(scored["path"])
-    paths = [path if path in known else _posix(path) for path in boxes["path"].astype(str)]
-    return boxes.assign(path=paths)
+    paths = boxes["path"].astype(str)
+    return boxes.assign(path=[p if p in known else PureWindowsPath(p).as_posix() for p in paths])
 
 
 def _named(file: Path, table: Table, name: str) -> str:
@@ -71,22 +71,11 @@ def _named(file: Path, table: Table, name: str) -> str:
     return found
 
 
-def _posix(path: str) -> str:
-    return PureWindowsPath(path).as_posix()
-
-
 def _on_the_films(boxes: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
     """Give boxes of patients the path of their scored film, which is called as they are."""
     films = scored[["path", "width", "height"]].rename(columns=lambda name: f"film_{name}")
     films["patient"] = [PurePosixPath(path).stem for path in films["film_path"]]
     found = boxes.merge(films, left_on="path", right_on="patient")
-    across, down = found["film_width"] / RSNA_GRID, found["film_height"] / RSNA_GRID
-    return pd.DataFrame(
-        {
-            "path": found["film_path"],
-            "x": found["x"] * across,
-            "y": found["y"] * down,
-            "width": found["width"] * across,
-            "height": found["height"] * down,
-        }
-    )
+    scale = found[["film_width", "film_height"] * 2].to_numpy() / RSNA_GRID
+    boxes = found[list(BOX[1:])] * scale
+    return boxes.assign(path=found["film_path"])[list(BOX)]

@@ -4,7 +4,7 @@ labels.csv -> read_table -> [list_manifest] -> items
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
@@ -113,16 +113,16 @@ def _label_column(source: Path, table: Table, columns: Columns) -> str | None:
     return found
 
 
-def _label_warnings(source: Path, table: Table, label: str | None, strata: list[str]) -> list[str]:
+def _label_warnings(
+    source: Path, table: Table, label: str | None, strata: list[str]
+) -> Iterator[str]:
     if label is None and strata:
-        found = (
+        yield (
             f"{source.name} has no column {LABEL!r}, so no image has a label; it also has "
             f"{quoted(strata)}. If one of these is the label, name it with --label-column"
         )
-        return [found]
     if label is not None and len(table.rows) and table.rows[label].isna().all():
-        return [f"the column {label!r} of {source.name} is empty, so no image has a label"]
-    return []
+        yield f"the column {label!r} of {source.name} is empty, so no image has a label"
 
 
 def _labels(

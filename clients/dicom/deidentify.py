@@ -10,7 +10,7 @@ DICOM PS3.15 E.1 and table E.1-1; PS3.3 C.7.1.1 and C.12.1 (flags); PS3.16 CID 7
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -120,7 +120,7 @@ class Deidentifier:
         return Deidentified(
             name=str(dataset.SOPInstanceUID),
             data=file.getvalue(),
-            warnings=_warnings(dataset),
+            warnings=tuple(_warnings(dataset)),
         )
 
     def _clean(self, dataset: Dataset) -> None:
@@ -141,10 +141,8 @@ class Deidentifier:
         if tag not in dataset or dataset[tag].is_empty:
             return
         element = dataset[tag]
-        if element.VM > 1:
-            element.value = [self._uid(uid) for uid in element.value]
-        else:
-            element.value = self._uid(element.value)
+        uids = element.value if element.VM > 1 else [element.value]
+        element.value = [self._uid(uid) for uid in uids]
 
     def _uid(self, old: str) -> UID:
         digest = hmac.digest(self._key, str(old).encode(), "sha256")
@@ -182,13 +180,11 @@ def _flag(dataset: Dataset) -> None:
     dataset.preamble = bytes(128)
 
 
-def _warnings(dataset: Dataset) -> tuple[str, ...]:
+def _warnings(dataset: Dataset) -> Iterator[str]:
     stated = str(dataset.get("BurnedInAnnotation", "")).strip().upper()
-    if stated == "NO":
-        return ()
-    fact = "says that text is" if stated == "YES" else "does not say whether text is"
-    warning = (
-        f"Burned In Annotation (0028,0301) {fact} burned into the pixels, which were not "
-        "changed. Look at the film before giving it away."
-    )
-    return (warning,)
+    if stated != "NO":
+        fact = "says that text is" if stated == "YES" else "does not say whether text is"
+        yield (
+            f"Burned In Annotation (0028,0301) {fact} burned into the pixels, which were not "
+            "changed. Look at the film before giving it away."
+        )

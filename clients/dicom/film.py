@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
@@ -63,21 +63,14 @@ OTHER = (
 )  # fmt: skip
 
 
-def tags_of(keywords: Iterable[str]) -> list[BaseTag]:
-    """Give the tags of keywords of the dictionary."""
-    return [Tag(tag) for tag in map(tag_for_keyword, keywords) if tag is not None]
-
-
-CLASSES = frozenset(
-    {
-        ComputedRadiographyImageStorage,
-        DigitalXRayImageStorageForPresentation,
-        DigitalXRayImageStorageForProcessing,
-        SecondaryCaptureImageStorage,
-    }
+CLASSES: tuple[UID, ...] = (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    SecondaryCaptureImageStorage,
 )
+RAW_CLASSES: tuple[UID, ...] = (DigitalXRayImageStorageForProcessing,)
 DIRECTION = re.compile("[LRAPHF]{1,3}")  # PS3.3 C.7.6.1.1.1
-TAGS = [*HEADER_TAGS, *tags_of((*PATIENT, *STUDY, *EQUIPMENT, *OTHER))]
+TAGS = [*HEADER_TAGS, *map(Tag, (*PATIENT, *STUDY, *EQUIPMENT, *OTHER))]
 
 
 class FilmError(ValueError):
@@ -124,7 +117,7 @@ class Film:
                 "The header of the DICOM file cannot be parsed. Fetch the film again."
             ) from None
         sop_class = _uid(header, "SOPClassUID", "(0008,0016)")
-        if sop_class not in CLASSES:
+        if sop_class not in CLASSES + RAW_CLASSES:
             raise FilmError(
                 "SOP Class UID (0008,0016) is none of a radiograph (CR, DX or secondary capture). "
                 "Send the radiograph of this study."

@@ -6,6 +6,7 @@ follows the pixels stay where the film is. The pixels are the same bytes.
 """
 
 import struct
+from contextlib import suppress
 from typing import Final
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -105,24 +106,21 @@ def _replace(dataset: Dataset, keyword: str, items: list[Dataset]) -> None:
 
 def _lut_items(header: Dataset, keyword: str) -> list[Dataset]:
     item = Dataset()
-    try:
+    with suppress(*MALFORMED):
         found = first_item(header, keyword)
         if found is None:
             return []
         lut = read_lut(found, "LUTDescriptor", "LUTData")
-    except MALFORMED:
-        return [item]
-    item.add_new(
-        "LUTDescriptor", "US", [len(lut.entries) % 65536, lut.first, lut.white.bit_length()]
-    )
-    words = "<u2" if header.original_encoding[1] else ">u2"
-    item.add_new("LUTData", "OW", lut.entries.astype(words).tobytes())
+        facts = [len(lut.entries) % 65536, lut.first, lut.white.bit_length()]
+        words = "<u2" if header.original_encoding[1] else ">u2"
+        item.add_new("LUTDescriptor", "US", facts)
+        item.add_new("LUTData", "OW", lut.entries.astype(words).tobytes())
     return [item]
 
 
 def _code_items(dataset: Dataset, keyword: str, inner: tuple[str, ...] = ()) -> list[Dataset]:
     item = Dataset()
-    try:
+    with suppress(*MALFORMED):
         found = first_item(dataset, keyword)
         if found is None:
             return []
@@ -130,8 +128,6 @@ def _code_items(dataset: Dataset, keyword: str, inner: tuple[str, ...] = ()) -> 
         for name in inner:
             if name in found:
                 setattr(item, name, Sequence(_code_items(found, name)))
-    except MALFORMED:
-        return [item]
     return [item]
 
 

@@ -28,7 +28,6 @@ from clients.metrics.intervals import (
 )
 from clients.scoring.scored import EvaluationError
 from service.imaging.decode import Limits, decode
-from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import InputSpec, standardise
 
 FEATURES = ("brightness", "smoothness")
@@ -57,18 +56,14 @@ class Comparison:
 
 def measure_features(content: bytes) -> dict[str, float]:
     """Both features of one file, higher for what looks more like pneumonia."""
-    boxes = _lung_boxes(decode(content, Limits()))
+    spec = InputSpec(size=SIDE, crop=0.9, equalise=True, least_side=1, mean=0.5, std=0.25)
+    image = standardise(decode(content, Limits()), spec)[0][0]
+    top, bottom = (round(share * SIDE) for share in ROWS)
+    boxes = [image[top:bottom, round(a * SIDE) : round(b * SIDE)] for a, b in COLUMNS]
     return {
         "brightness": max(float(box.mean()) for box in boxes),
         "smoothness": -float(np.mean([np.abs(np.diff(box, axis=0)).mean() for box in boxes])),
     }
-
-
-def _lung_boxes(radiograph: Radiograph) -> list[FloatImage]:
-    spec = InputSpec(size=SIDE, crop=0.9, equalise=True, least_side=1, mean=0.5, std=0.25)
-    image = standardise(radiograph, spec)[0][0]
-    top, bottom = (round(share * SIDE) for share in ROWS)
-    return [image[top:bottom, round(a * SIDE) : round(b * SIDE)] for a, b in COLUMNS]
 
 
 def compare(scores: pd.DataFrame, dataset: Dataset, *, by: str | None) -> list[Comparison]:

@@ -6,13 +6,11 @@ AUROC of 1 certain. Score intervals, which Wilson's is for a share, stay honest 
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm
 
-from clients.metrics.intervals import LEVEL, IntArray, Interval, Resampling
+from clients.metrics.intervals import BoolArray, IntArray, Interval, Resampling, Z
 from clients.metrics.proportions import effective_size, wilson_interval
 
 ENOUGH = 10  # images (patients where they are known) of either class
-Z = float(norm.ppf(0.5 + LEVEL / 2))
 NEARLY = 1e-9
 
 
@@ -22,15 +20,16 @@ def class_sizes(labels: IntArray, resampling: Resampling) -> tuple[float, float]
     Patients count once where they are known, and of weights counts what Kish's effective size
     leaves.
     """
-    sizes = []
-    for label in (1, 0):
-        chosen = labels == label
-        held = np.arange(labels.size) if resampling.patients is None else resampling.patients
-        size = float(np.unique(held[chosen]).size)
-        if resampling.weights is not None and chosen.any():
-            size = min(size, effective_size(resampling.weights[chosen]))
-        sizes.append(size)
-    return sizes[0], sizes[1]
+    return resampled_size(labels == 1, resampling), resampled_size(labels == 0, resampling)
+
+
+def resampled_size(chosen: BoolArray, resampling: Resampling) -> float:
+    """How many of some images, of shape (n,), :func:`class_sizes` counts."""
+    held = np.arange(chosen.size) if resampling.patients is None else resampling.patients
+    size = float(np.unique(held[chosen]).size)
+    if resampling.weights is None or not chosen.any():
+        return size
+    return min(size, effective_size(resampling.weights[chosen]))
 
 
 def resampling_says_little(value: float, sizes: tuple[float, float]) -> bool:

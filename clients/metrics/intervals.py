@@ -19,6 +19,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 LEVEL = 0.95
+Z = float(norm.ppf(0.5 + LEVEL / 2))  # standard deviations to either side
 CELLS_AT_ONCE = 4_000_000  # resampled values held in memory at a time, 32 MB for each array
 
 
@@ -168,7 +169,7 @@ def delong_interval(
     area, variance = delong(labels, scores, patients, weights)
     if np.isnan(variance):
         return None
-    reach = float(norm.ppf(0.5 + LEVEL / 2)) * variance**0.5
+    reach = Z * variance**0.5
     return Interval(value=area, low=max(0.0, area - reach), high=min(1.0, area + reach))
 
 

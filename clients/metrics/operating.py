@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clients.metrics.few import resampled_size
 from clients.metrics.intervals import (
     BoolArray,
     FloatArray,
@@ -17,7 +18,7 @@ from clients.metrics.intervals import (
     four_fields,
     percentile_interval,
 )
-from clients.metrics.proportions import effective_size, share_interval, wilson_interval
+from clients.metrics.proportions import share_interval, wilson_interval
 
 # Columns of the four-field table, as bootstrap_rates orders them.
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = range(4)
@@ -86,7 +87,7 @@ def measure_calls(
     *,
     name: str,
     threshold: float | None,
-    prevalence: float | None,
+    prevalence: float | None = None,
 ) -> OperatingMeasures:
     """Measure the calls of one operating point.
 
@@ -110,20 +111,17 @@ def measure_calls(
         if not among.any():
             return None
         share = share_interval(hits[among], None if weights is None else weights[among])
-        if clustered is None or resampling.patients is None:
+        if clustered is None:
             return share
         if share.value in (0.0, 1.0):  # in every replicate too, however few the patients
-            size = float(np.unique(resampling.patients[among]).size)
-            if weights is not None:
-                size = min(size, effective_size(weights[among]))
-            return wilson_interval(share.value, size)
+            return wilson_interval(share.value, resampled_size(among, resampling))
         return percentile_interval(share.value, _shares(clustered, hit, other))
 
     sensitivity = rate(called, ill, TRUE_POSITIVE, FALSE_NEGATIVE)
     specificity = rate(~called, ~ill, TRUE_NEGATIVE, FALSE_POSITIVE)
     at_prevalence = None
     if prevalence is not None and drawn is not None and sensitivity and specificity:
-        table = _table(ill, called, weights)
+        table = four_fields(ill, called) @ (np.ones(ill.size) if weights is None else weights)
         at_prevalence = _at_prevalence(table, drawn, prevalence, sensitivity, specificity)
     return OperatingMeasures(
         name=name,
@@ -135,13 +133,6 @@ def measure_calls(
         npv=rate(~ill, ~called, TRUE_NEGATIVE, FALSE_NEGATIVE),
         at_prevalence=at_prevalence,
     )
-
-
-def _table(ill: BoolArray, called: BoolArray, weights: FloatArray | None) -> FloatArray:
-    """Weights of the four fields, in the order of the columns above."""
-    weights = np.ones(ill.size) if weights is None else weights
-    summed: FloatArray = four_fields(ill, called) @ weights
-    return summed
 
 
 def _shares(tables: FloatArray, hit: int, other: int) -> FloatArray:

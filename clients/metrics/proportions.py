@@ -1,9 +1,9 @@
 """Shares of images with Wilson's 95 % intervals, of weighted images by their effective number."""
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 
-from clients.metrics.intervals import LEVEL, BoolArray, FloatArray, Interval
+from clients.metrics.intervals import LEVEL, BoolArray, FloatArray, Interval, Z
 
 
 def proportion_interval(hits: int, total: int) -> Interval:
@@ -30,7 +30,6 @@ def share_interval(hits: BoolArray, weights: FloatArray | None = None) -> Interv
 
 def wilson_interval(share: float, size: float) -> Interval:
     """Wilson's score interval of a share of ``size`` things (more than 0, not always whole)."""
-    z = float(norm.ppf(0.5 + LEVEL / 2))
-    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
-    reach = z / (1 + z**2 / size) * (share * (1 - share) / size + z**2 / (4 * size**2)) ** 0.5
+    centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
+    reach = Z / (1 + Z**2 / size) * (share * (1 - share) / size + Z**2 / (4 * size**2)) ** 0.5
     return Interval(value=share, low=max(0.0, centre - reach), high=min(1.0, centre + reach))

@@ -113,15 +113,13 @@ def roc_figure(
     weights: FloatArray | None = None,
 ) -> Figure:
     """ROC curve with the model's operating points and their intervals."""
-    figure = new_figure(4.6, 4.4)
-    axes = figure.subplots()
+    figure, axes = _square("1 - specificity", "sensitivity")
     false, true, _ = roc_curve(labels, probabilities, sample_weight=weights)
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="guessing")
     axes.plot(false, true, color=SERIES[0], linewidth=1.8, label=_area("AUROC", measures.auroc))
     for number, point in enumerate(measures.operating_points, start=1):
         if point.sensitivity and point.specificity:
             _mark(axes, _complement(point.specificity), point.sensitivity, point.name, number)
-    _square(axes, "1 - specificity", "sensitivity")
     axes.legend(loc="lower right")
     return figure
 
@@ -133,8 +131,7 @@ def precision_recall_figure(
     weights: FloatArray | None = None,
 ) -> Figure:
     """Precision against recall, with the prevalence that a reader who guesses reaches."""
-    figure = new_figure(4.6, 4.4)
-    axes = figure.subplots()
+    figure, axes = _square("recall (sensitivity)", "precision (PPV)")
     precision, recall, _ = precision_recall_curve(labels, probabilities, sample_weight=weights)
     prevalence = measures.prevalence or 0.0
     axes.axhline(
@@ -147,15 +144,13 @@ def precision_recall_figure(
     for number, point in enumerate(measures.operating_points, start=1):
         if point.sensitivity and point.ppv:
             _mark(axes, point.sensitivity, point.ppv, point.name, number)
-    _square(axes, "recall (sensitivity)", "precision (PPV)")
     axes.legend(loc="lower left")
     return figure
 
 
 def reliability_figure(measures: Measures) -> Figure:
     """Frequency of pneumonia against predicted probability; the area of a mark is its images."""
-    figure = new_figure(4.6, 4.4)
-    axes = figure.subplots()
+    figure, axes = _square("predicted probability", "observed frequency of pneumonia")
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="perfect")
     bins = measures.reliability
     confidence = [b.confidence for b in bins]
@@ -169,7 +164,6 @@ def reliability_figure(measures: Measures) -> Figure:
         confidence, [b.frequency.value for b in bins], color=SERIES[0], zorder=3,
         s=[12 + 110 * b.images / largest for b in bins], label="images in a bin",
     )  # fmt: skip
-    _square(axes, "predicted probability", "observed frequency of pneumonia")
     axes.legend(loc="upper left")
     return figure
 
@@ -227,8 +221,11 @@ def _mark(axes: Axes, x: Interval, y: Interval, name: str, number: int) -> None:
     )  # fmt: skip
 
 
-def _square(axes: Axes, x: str, y: str) -> None:
+def _square(x: str, y: str) -> tuple[Figure, Axes]:
+    figure = new_figure(4.6, 4.4)
+    axes = figure.subplots()
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=x, ylabel=y)
+    return figure, axes
 
 
 def _area(name: str, value: Interval | None) -> str:

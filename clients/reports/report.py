@@ -41,13 +41,6 @@ class Drawing(NamedTuple):
     caption: str
 
 
-class MeasuresRow(NamedTuple):
-    """A line of a table of measures."""
-
-    label: str
-    measures: Measures
-
-
 def evaluation_page(
     scored: Scored, measures: Sequence[Measures], method: Method, pointing: Pointing | None
 ) -> str:
@@ -70,7 +63,7 @@ def evaluation_page(
         measures=measures,
         headline=headline(measures),
         too_few=too_few(measures),
-        rows=[MeasuresRow(row.title, row) for row in measures],
+        rows=[{"label": row.title, "measures": row} for row in measures],
         figures=_figures(scored, measures, method),
         within=method.within,
         prevalence=method.prevalence,

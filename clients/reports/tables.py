@@ -21,20 +21,9 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 def to_table(measures: Sequence[Measures], method: Method) -> str:
     """Aligned plain text, one line a stratum; ``-`` where a measure is undefined."""
-    header = [
-        "stratum", "images", "refused", "positive", "AUROC [bootstrap]", "[DeLong]",
-        "AUPR [bootstrap]", "guess", "sensitivity", "specificity", "Brier", "ECE",
-    ]  # fmt: skip
-    lines = [header, *(_cells(row) for row in measures)]
-    if method.within is not None:
-        within = [f"AUROC within {method.within}"]
-        within += [format_interval(row.auroc_within) for row in measures]
-        lines = [[*line[:6], cell, *line[6:]] for line, cell in zip(lines, within, strict=True)]
-    if method.weights is None:
-        return aligned(lines)
-    effective = ["effective", *(f"{row.effective:.1f}" for row in measures)]
-    lines = [[*line[:2], cell, *line[2:]] for line, cell in zip(lines, effective, strict=True)]
-    return f"{aligned(lines)}\n{weights_note(method.weights)}"
+    rows = [_cells(row, method) for row in measures]
+    table = aligned([list(rows[0]), *(list(row.values()) for row in rows)])
+    return table if method.weights is None else f"{table}\n{weights_note(method.weights)}"
 
 
 def too_few(measures: Sequence[Measures]) -> list[str]:
@@ -74,22 +63,26 @@ def operating_table(measures: Sequence[Measures]) -> str:
     return aligned(lines)
 
 
-def _cells(row: Measures) -> list[str]:
+def _cells(row: Measures, method: Method) -> dict[str, str]:
+    """Cells by the heads of their columns."""
     delong = row.auroc_delong
-    return [
-        row.title,
-        str(row.images),
-        str(row.refused),
-        str(row.positives),
-        format_interval(row.auroc),
-        "-" if delong is None else f"[{delong.low:.3f}, {delong.high:.3f}]",
-        format_interval(row.aupr),
-        format_number(row.prevalence),
-        format_interval(row.sensitivity),
-        format_interval(row.specificity),
-        format_number(row.brier),
-        format_number(row.ece),
-    ]
+    within = {f"AUROC within {method.within}": format_interval(row.auroc_within)}
+    return {
+        "stratum": row.title,
+        "images": str(row.images),
+        **({} if method.weights is None else {"effective": f"{row.effective:.1f}"}),
+        "refused": str(row.refused),
+        "positive": str(row.positives),
+        "AUROC [bootstrap]": format_interval(row.auroc),
+        "[DeLong]": "-" if delong is None else f"[{delong.low:.3f}, {delong.high:.3f}]",
+        **({} if method.within is None else within),
+        "AUPR [bootstrap]": format_interval(row.aupr),
+        "guess": format_number(row.prevalence),
+        "sensitivity": format_interval(row.sensitivity),
+        "specificity": format_interval(row.specificity),
+        "Brier": format_number(row.brier),
+        "ECE": format_number(row.ece),
+    }
 
 
 def format_interval(value: Interval | None) -> str:

@@ -8,9 +8,10 @@ they have here, from a file system that all nodes mount.
 import logging
 import socket
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,7 @@ CONNECT_SECONDS = 5.0
 POSITION, FILE = "position", "file"
 
 
-class RayEngine:
+class RayEngine(AbstractContextManager["RayEngine"]):
     """An engine of :mod:`clients.scoring.score`; close it after use.
 
     Parameters
@@ -66,9 +67,6 @@ class RayEngine:
             raise ScoringError(f"no Ray cluster answers at {address!r}") from error
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # it reports each step of its plan
         self._bundle = ray.put(bundle)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         ray.shutdown()

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Self
 
 from clients.datasets.items import Item
 from clients.scoring.decoding import Decoded, decode_files
@@ -43,12 +42,6 @@ class Decoders:
         self._budget = Budget(memory.limit() - memory.beside_readings(processes))
         self._arguments = (limits, spec)
         self._processes = processes
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the processes, whatever they are doing."""

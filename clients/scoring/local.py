@@ -8,8 +8,8 @@ side by side: none waits at a barrier for a thread that a decoder has pushed off
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
-from typing import Self
 
 from clients.datasets.items import Item
 from clients.scoring.decoders import Decoders
@@ -27,7 +27,7 @@ BATCH = 8  # images that are decoded and inferred together
 Batch = tuple[Sequence[Item], Sequence[Decoded]]
 
 
-class LocalEngine:
+class LocalEngine(AbstractContextManager["LocalEngine"]):
     """An engine of :mod:`clients.scoring.score` on the very Reader that serves; close it after use.
 
     Parameters
@@ -62,9 +62,6 @@ class LocalEngine:
         self.operating_point = bundle.manifest.default_operating_point
         self.calibration = self._reader.calibration.sha256
         self.embedding_size = self._reader.embedding_size if embeddings else None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._decoders.close()

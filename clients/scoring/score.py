@@ -9,10 +9,10 @@ digest, to a site's calibration and to the dataset's digest, so two runs cannot 
 import json
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, get_args, get_type_hints
+from typing import Any, Protocol, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +65,6 @@ SCORE_COLUMNS: dict[str, pa.DataType] = {
     if name != EMBEDDING
 }
 MEASURED = {*SCORE_COLUMNS, ADJUSTED, EMBEDDING}
-
 
 Advance = Callable[[Score], object]  # called once for each image that is scored
 
@@ -268,20 +267,16 @@ def _schema(dataset: Dataset, run: dict[str, Any], embedding_size: int | None) -
 
 def column_of(stratum: str) -> str:
     """Column of a stratum: its own name, or ``dataset_<name>`` where a measured one has it."""
-    taken = stratum in {"path", "label", ADJUSTED, EMBEDDING} or stratum in SCORE_COLUMNS
-    return f"dataset_{stratum}" if taken else stratum
+    return f"dataset_{stratum}" if stratum in {"path", "label", *MEASURED} else stratum
 
 
-class _Parts:
+class _Parts(AbstractContextManager["_Parts"]):
     """Rows on their way to disk; what is there is written even when the engine fails."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder = folder
         self._schema = schema
         self._rows: list[dict[str, Any]] = []
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._write()

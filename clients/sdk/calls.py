@@ -20,6 +20,7 @@ PROBABILITY_HEADER = "X-Probability"
 
 PictureFormat = Literal["png", "jpeg"]
 BatchResult = Prediction | Problem
+Reading = Prediction | PredictionWithHeatmap
 T = TypeVar("T")
 
 
@@ -65,23 +66,17 @@ class Call(Generic[T]):
         return self.parse(outcome)
 
 
-def predict(image: Image) -> Call[Prediction]:
-    """Ask for the reading of one radiograph."""
+def predict(image: Image, heatmap: HeatmapForm | None) -> Call[Reading]:
+    """Ask for the reading of one radiograph; one with a heatmap where that has a form."""
+    kind = Prediction if heatmap is None else PredictionWithHeatmap
     return Call(
         method="POST",
         path="/predict",
-        parse=partial(_parse, TypeAdapter(Prediction)),
-        content={"files": [_part("image", image)]},
-    )
-
-
-def predict_with_heatmap(image: Image, form: HeatmapForm) -> Call[PredictionWithHeatmap]:
-    """Ask for the reading of one radiograph and its heatmap."""
-    return Call(
-        method="POST",
-        path="/predict",
-        parse=partial(_parse, TypeAdapter(PredictionWithHeatmap)),
-        content={"files": [_part("image", image)], "params": {"heatmap": form}},
+        parse=partial(_parse, TypeAdapter(kind)),
+        content={
+            "files": [_part("image", image)],
+            "params": None if heatmap is None else {"heatmap": heatmap},
+        },
     )
 
 

@@ -15,20 +15,22 @@ exponential backoff and jitter, or as long as ``Retry-After`` asks for. Nothing 
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 import httpx
 
 from clients.sdk import calls
-from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat
+from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat, Reading
 from clients.sdk.pictures import Image
 from clients.sdk.retry import RetryPolicy
 from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHeatmap
 
 CONNECT_SECONDS = 5.0
 T = TypeVar("T")
+P = ParamSpec("P")
+Outcome = httpx.Response | httpx.HTTPError
 
 
 class ChestXrayClient:
@@ -73,9 +75,7 @@ class ChestXrayClient:
     @overload
     def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
 
-    def predict(
-        self, image: Image, *, heatmap: HeatmapForm | None = None
-    ) -> Prediction | PredictionWithHeatmap:
+    def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Reading:
         """Read one radiograph, and say where the evidence lies if that is asked for.
 
         Parameters
@@ -94,9 +94,7 @@ class ChestXrayClient:
         OSError, ValueError
             If there is no such file, or the array or image is of a kind that cannot be sent.
         """
-        if heatmap is None:
-            return self._send(calls.predict(image))
-        return self._send(calls.predict_with_heatmap(image, heatmap))
+        return self._send(calls.predict(image, heatmap))
 
     def predict_batch(self, images: Sequence[Image]) -> list[BatchResult]:
         """Read several radiographs in one request; entry i is a reading or the problem of image i.
@@ -130,18 +128,15 @@ class ChestXrayClient:
 
     def _send(self, call: Call[T]) -> T:
         for attempt in count():
-            outcome = self._attempt(call)
+            try:
+                outcome: Outcome = self._http.request(call.method, call.path, **call.content)
+            except httpx.HTTPError as error:
+                outcome = error
             wait = self._policy.wait(attempt, outcome)
             if wait is None:
                 break
             time.sleep(wait)
         return call.result(outcome, self._http.base_url)
-
-    def _attempt(self, call: Call[T]) -> httpx.Response | httpx.HTTPError:
-        try:
-            return self._http.request(call.method, call.path, **call.content)
-        except httpx.HTTPError as error:
-            return error
 
 
 class AsyncChestXrayClient:
@@ -169,32 +164,23 @@ class AsyncChestXrayClient:
     @overload
     async def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
 
-    async def predict(
-        self, image: Image, *, heatmap: HeatmapForm | None = None
-    ) -> Prediction | PredictionWithHeatmap:
+    async def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Reading:
         """Do as :meth:`ChestXrayClient.predict`."""
-        # A file is read in a thread: its disk may be slow.
-        if heatmap is None:
-            return await self._send(await asyncio.to_thread(calls.predict, image))
-        call = await asyncio.to_thread(calls.predict_with_heatmap, image, heatmap)
-        return await self._send(call)
+        return await self._send(calls.predict, image, heatmap)
 
     async def predict_batch(self, images: Sequence[Image]) -> list[BatchResult]:
         """Do as :meth:`ChestXrayClient.predict_batch`."""
-        if not images:
-            return []
-        return await self._send(await asyncio.to_thread(calls.predict_batch, images))
+        return await self._send(calls.predict_batch, images) if images else []
 
     async def explain(
         self, image: Image, *, bare: bool = False, form: PictureFormat = "png"
     ) -> Explanation:
         """Do as :meth:`ChestXrayClient.explain`."""
-        call = await asyncio.to_thread(calls.explain, image, bare=bare, form=form)
-        return await self._send(call)
+        return await self._send(calls.explain, image, bare=bare, form=form)
 
     async def model(self) -> ModelInfo:
         """Do as :meth:`ChestXrayClient.model`."""
-        return await self._send(calls.model())
+        return await self._send(calls.model)
 
     async def ready(self) -> bool:
         """Do as :meth:`ChestXrayClient.ready`."""
@@ -203,20 +189,19 @@ class AsyncChestXrayClient:
         except httpx.HTTPError:
             return False
 
-    async def _send(self, call: Call[T]) -> T:
+    async def _send(self, ask: Callable[P, Call[T]], *args: P.args, **options: P.kwargs) -> T:
+        # A file is read in a thread: its disk may be slow.
+        call = await asyncio.to_thread(ask, *args, **options)
         for attempt in count():
-            outcome = await self._attempt(call)
+            try:
+                outcome: Outcome = await self._http.request(call.method, call.path, **call.content)
+            except httpx.HTTPError as error:
+                outcome = error
             wait = self._policy.wait(attempt, outcome)
             if wait is None:
                 break
             await asyncio.sleep(wait)
         return call.result(outcome, self._http.base_url)
-
-    async def _attempt(self, call: Call[T]) -> httpx.Response | httpx.HTTPError:
-        try:
-            return await self._http.request(call.method, call.path, **call.content)
-        except httpx.HTTPError as error:
-            return error
 
 
 def _options(url: str, timeout: float, api_key: str | None) -> dict[str, Any]:

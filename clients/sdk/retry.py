@@ -1,6 +1,7 @@
 """When a request is sent again: 429, 503 and failed connections. Nothing else is sent twice."""
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -50,11 +51,8 @@ def wait_seconds(attempt: int, retry_after: str | None) -> float:
     if retry_after is not None:
         if retry_after.strip().isdecimal():
             return float(retry_after)
-        try:
+        with suppress(ValueError):
             when = parsedate_to_datetime(retry_after)
-        except ValueError:
-            pass
-        else:
             return max(0.0, (when.astimezone(UTC) - datetime.now(UTC)).total_seconds())
     longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**attempt)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311  spreads clients, hides nothing

@@ -1,45 +1,40 @@
 """Associations that the node asks for, and what can become of what it sends in them."""
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, _config
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_role
 
 from clients.dicom.node.classes import PDU_BYTES
 from clients.dicom.node.config import Tls
 from clients.dicom.node.gate import client_tls
 
-if TYPE_CHECKING:
-    from pynetdicom.association import Association
-
 # Files are sent as they are, not decoded and encoded again: the bytes are the same each time.
 _config.STORE_SEND_CHUNKED_DATASET = True
-_config.LOG_HANDLER_LEVEL = "none"
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 Peer = tuple[str, str, int]  # AE title, address, port
 
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
 
 
-class Later(Exception):
+class _Undelivered(Exception):
+    """A peer has not got something; ``code`` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Later(_Undelivered):
     """A peer that cannot take something now; ``code`` says why."""
 
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
-
-class NotTaken(Exception):
+class NotTaken(_Undelivered):
     """A peer that will never take something; ``code`` says why."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 @contextmanager
@@ -49,7 +44,7 @@ def associated(
     own_title: str,
     contexts: Sequence[PresentationContext],
     served: UID | None = None,
-) -> Iterator["Association"]:
+) -> Iterator[Association]:
     """Associate, and release in the end.
 
     Parameters
@@ -96,3 +91,20 @@ def associated(
         association.abort()
         raise
     association.release()
+
+
+def status_of(send: Callable[[], Dataset]) -> int:
+    """Send a message, and return the status of its answer.
+
+    Raises
+    ------
+    Later
+        If there is no answer.
+    """
+    try:
+        answer = send()
+    except (RuntimeError, OSError) as error:  # the association has ended meanwhile
+        raise Later("connection_lost") from error
+    if "Status" not in answer:
+        raise Later("no_answer")
+    return int(answer.Status)

@@ -1,14 +1,11 @@
-"""Which objects the node takes and sends, and how they are encoded: docs/conformance.md."""
+"""How the films that the node takes are encoded, and what it sends: docs/conformance.md."""
 
 from pydicom.uid import (
     JPEG2000,
     UID,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
-    ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
     GrayscaleSoftcopyPresentationStateStorage,
@@ -28,12 +25,6 @@ from pydicom.uid import (
 VERIFICATION = UID("1.2.840.10008.1.1")
 COMMITMENT = UID("1.2.840.10008.1.20.1")
 PLAIN_ENCODINGS: tuple[UID, ...] = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-TAKEN: tuple[UID, ...] = (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    SecondaryCaptureImageStorage,
-)
-TAKEN_BY_SETTING: tuple[UID, ...] = (DigitalXRayImageStorageForProcessing,)
 # The order of preference, too: pynetdicom accepts the sender's first that is among them.
 ENCODINGS: tuple[UID, ...] = (
     ExplicitVRLittleEndian,

@@ -8,10 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from clients.dicom.node import upkeep
 from clients.dicom.node.config import Config, ConfigError, secret
@@ -30,13 +29,6 @@ LOOK_SECONDS = 0.2  # at the worker
 EXPIRE_SECONDS = 2.0  # from one removal of what is done to the next
 DRAIN_SECONDS = 10.0  # for associations, and then for the worker, to end what they do
 FIRST_RESTART_SECONDS, LONGEST_RESTART_SECONDS = 0.5, 30.0
-
-
-class Part(Protocol):
-    """What readiness depends on."""
-
-    def alive(self) -> bool:
-        """Whether it works."""
 
 
 class WorkerProcess:
@@ -137,10 +129,10 @@ def _running(config: Config, path: Path, spool: Spool) -> Iterator[WorkerProcess
     try:
         worker = WorkerProcess(path.resolve())
         poller = None if config.poll is None else Poller(config.poll, inbox, spool)
-        parts: dict[str, Part] = {"receive": receiver, "worker": worker}
+        parts: dict[str, Callable[[], bool]] = {"receive": receiver.alive, "worker": worker.alive}
         if poller is not None:
-            parts["poll"] = poller
-        web = Web(config, inbox, lambda: {name: part.alive() for name, part in parts.items()})
+            parts["poll"] = poller.alive
+        web = Web(config, inbox, lambda: {name: alive() for name, alive in parts.items()})
         REGISTRY.register(SpoolCollector(spool))
         yield worker
     except OSError as error:

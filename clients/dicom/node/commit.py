@@ -18,7 +18,7 @@ from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.events import Event
 from pynetdicom.presentation import build_context
 
-from clients.dicom.node.associate import Later, associated
+from clients.dicom.node.associate import associated, status_of
 from clients.dicom.node.classes import COMMITMENT, PLAIN_ENCODINGS
 from clients.dicom.node.config import Commitment
 from clients.dicom.node.header import PREFIX_BYTES, UID_TEXT, HeaderError, read_header
@@ -75,18 +75,16 @@ class Requests:
 
     def keep(self, request: Request) -> bool:
         """Keep one; when this returns, no cut of the power loses it. Whether there was room."""
-        now = time.time()
         waiting = "select count(*) from commitments where calling=?"
         if self._rows.one(waiting, request.calling) >= MOST_WAITING:
             return False
         self._rows.do(
-            "insert into commitments(uid, calling, items, arrived, due) values(?,?,?,?,?)"
+            "insert into commitments(uid, calling, items, arrived, due) values(?1,?2,?3,?4,?4)"
             " on conflict do update set items=excluded.items, due=excluded.due",
             request.uid,
             request.calling,
             json.dumps(request.items),
-            now,
-            now,
+            time.time(),
         )
         return True
 
@@ -219,14 +217,11 @@ def tell(spool: Spool, sender: Commitment, own_title: str, request: Request) -> 
     peer = (sender.ae_title, sender.address, sender.port)
     with associated(peer, sender.tls, own_title, [context], COMMITMENT) as association:
         kind, told = answer(spool, request)
-        try:
-            status, _ = association.send_n_event_report(told, kind, COMMITMENT, INSTANCE)
-        except (RuntimeError, OSError) as error:  # the association has ended meanwhile
-            raise Later("connection_lost") from error
-    if "Status" not in status:
-        raise Later("no_answer")
-    if status.Status != ACCEPTED:
+        status = status_of(
+            lambda: association.send_n_event_report(told, kind, COMMITMENT, INSTANCE)[0]
+        )
+    if status != ACCEPTED:
         logger.warning(
             "a sender refused to be told of its films",
-            extra={"facts": {"code": f"status_{status.Status:04x}"}},
+            extra={"facts": {"code": f"status_{status:04x}"}},
         )

@@ -10,8 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.settings import SettingError
 
@@ -21,14 +20,12 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # PS3.5 6.2: an AE title has 16 characters, no backslash, no control characters.
 Title = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
-Count = Annotated[int, Field(ge=1, le=1000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Address = Annotated[str, Field(min_length=1)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-UNKNOWN = frozenset(("unexpected_keyword_argument", "extra_forbidden"))  # as pydantic calls it
-STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
+UNKNOWN = "extra_forbidden"  # as pydantic calls it
 
 
 def is_loopback(address: str) -> bool:
@@ -43,8 +40,13 @@ class ConfigError(SettingError):
     """One sentence: the file, the key, what is allowed."""
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Tls:
+class Table(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Tls(Table):
     """TLS of one side of a connection.
 
     Attributes
@@ -67,8 +69,7 @@ class Tls:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Receive:
+class Receive(Table):
     """Where films come in by DICOM, and from whom.
 
     Attributes
@@ -107,8 +108,7 @@ class Receive:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Service:
+class Service(Table):
     """The service that reads.
 
     Attributes
@@ -126,8 +126,7 @@ class Service:
     timeout: Seconds = 60.0
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Objects:
+class Objects(Table):
     """What is made of a reading.
 
     Attributes
@@ -142,8 +141,7 @@ class Objects:
     refused: bool = True
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class When:
+class When(Table):
     """Which films a destination gets: those that match every list given here.
 
     Patterns have ``*`` and ``?``; capitals and small letters are the same.
@@ -164,8 +162,7 @@ class When:
     description: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Destination:
+class Destination(Table):
     """An archive that gets results, by DICOM (ae_title, address, port) or STOW-RS (url).
 
     Attributes
@@ -210,8 +207,7 @@ class Destination:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Commitment:
+class Commitment(Table):
     """A sender that may ask whether its films are safe (storage commitment).
 
     Attributes
@@ -230,8 +226,7 @@ class Commitment:
     tls: Tls | None = None
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Poll:
+class Poll(Table):
     """A DICOMweb archive that is asked for new films (QIDO-RS), which are fetched (WADO-RS).
 
     Attributes
@@ -258,8 +253,7 @@ class Poll:
     seconds: Seconds = 60.0
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Http:
+class Http(Table):
     """Health, metrics and STOW-RS.
 
     Attributes
@@ -284,8 +278,7 @@ class Http:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Retention:
+class Retention(Table):
     """How long what is done is kept.
 
     Attributes
@@ -300,8 +293,7 @@ class Retention:
     row_days: Annotated[float, Field(ge=1, le=3660)] = 30.0
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Limits:
+class Limits(Table):
     """Bounds on what senders can make the node hold, and on its patience.
 
     Attributes
@@ -321,7 +313,7 @@ class Limits:
     """
 
     film_mib: Annotated[int, Field(ge=1, le=4095)] = 64
-    associations: Count = 10
+    associations: Annotated[int, Field(ge=1, le=1000)] = 10
     free_mib: Annotated[int, Field(ge=0)] = 256
     silent_seconds: Seconds = 30.0
     readers: Annotated[int, Field(ge=1, le=64)] = 2
@@ -333,8 +325,7 @@ class Limits:
         return self.film_mib << 20
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Config:
+class Config(Table):
     """All of it: the tables of the file.
 
     Attributes
@@ -382,9 +373,7 @@ def load(path: Path) -> Config:
         If it cannot be read, or a key is unknown, missing or out of bounds.
     """
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-        return TypeAdapter(Config).validate_python(content)
+        return Config.model_validate(tomllib.loads(path.read_bytes().decode()))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -414,9 +403,9 @@ def secret(path: Path | None) -> str:
 
 def _sentence(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False)
-    first = min(found, key=lambda one: one["type"] not in UNKNOWN)  # it explains what is missing
+    first = min(found, key=lambda one: one["type"] != UNKNOWN)  # it explains what is missing
     place = ".".join(str(part) for part in first["loc"])
-    if first["type"] in UNKNOWN:
+    if first["type"] == UNKNOWN:
         *tables, name = first["loc"]
         near = get_close_matches(str(name), _keys(tables), n=1)
         return f"nothing reads the key {place}" + (f"; did you mean {near[0]}?" if near else ".")
@@ -427,14 +416,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _keys(tables: list[int | str]) -> list[str]:
-    """Names of the keys of the table at a path."""
-    schema = TypeAdapter(Config).json_schema()
-    definitions, table = schema["$defs"], schema
-    for name in tables:
-        inner = table if isinstance(name, int) else table["properties"][name]
-        inner = inner.get("items", inner)
-        reference = next(
-            (one["$ref"] for one in [inner, *inner.get("anyOf", [])] if "$ref" in one), None
-        )
-        table = definitions[reference.rpartition("/")[2]] if reference else inner
-    return list(table["properties"])
+    """Names of the keys of the table at a path; its class is called as it is."""
+    schema = Config.model_json_schema()
+    names = [part.capitalize() for part in tables if isinstance(part, str)]
+    return list((schema["$defs"][names[-1]] if names else schema)["properties"])

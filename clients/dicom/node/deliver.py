@@ -5,23 +5,21 @@ next simpler class that the archive takes.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 from pydicom.uid import UID
+from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import build_context
 
-from clients.dicom.node.associate import Later, NotTaken, Peer, associated
+from clients.dicom.node.associate import Later, NotTaken, Peer, associated, status_of
 from clients.dicom.node.classes import REPORTS
 from clients.dicom.node.config import Tls
 from clients.dicom.node.disk import write_durably
 from clients.dicom.objects.common import encoded
 from clients.dicom.objects.uids import derived_uid
-
-if TYPE_CHECKING:
-    from pynetdicom.association import Association
 
 Form = tuple[UID, UID]  # SOP class, transfer syntax
 
@@ -76,13 +74,14 @@ def _forms(sop_class: UID, syntax: UID) -> list[Form]:
     return [(one, syntax) for one in (REPORTS if sop_class in REPORTS else (sop_class,))]
 
 
-def _store_one(association: "Association", path: Path, form: Form) -> str:
+def _store_one(association: Association, path: Path, form: Form) -> str:
     """Send one file; return why it is refused for good, or nothing."""
     taken = {(one.abstract_syntax, one.transfer_syntax[0]) for one in association.accepted_contexts}
     for sop_class, syntax in _forms(*form):
         if (sop_class, syntax) not in taken:
             continue
-        status = _send(association, path if sop_class == form[0] else _as_class(path, sop_class))
+        sent = path if sop_class == form[0] else _as_class(path, sop_class)
+        status = status_of(partial(association.send_c_store, sent))
         if status in STORED:
             return ""
         if status in PASSING:
@@ -90,16 +89,6 @@ def _store_one(association: "Association", path: Path, form: Form) -> str:
         if status != CLASS_NOT_SUPPORTED:
             return f"status_{status:04x}"
     return "class_refused"
-
-
-def _send(association: "Association", path: Path) -> int:
-    try:
-        answer = association.send_c_store(path)
-    except (RuntimeError, OSError) as error:  # the association has ended meanwhile
-        raise Later("connection_lost") from error
-    if "Status" not in answer:
-        raise Later("no_answer")
-    return int(answer.Status)
 
 
 def _as_class(path: Path, sop_class: UID) -> Path:

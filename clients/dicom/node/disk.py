@@ -3,14 +3,11 @@
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from service.settings import SettingError
-
-LOOK_SECONDS = 0.1  # at a lock that another process has
 
 
 class SpoolError(SettingError):
@@ -71,17 +68,8 @@ def only_one(file: Path, *, wait: bool) -> Iterator[None]:
         If another process holds it, and ``wait`` is false.
     """
     with file.open("w") as held:
-        while not _locked(held.fileno()):
-            if not wait:
-                raise SpoolError(f"another node works in {file.parent}; stop it first")
-            time.sleep(LOOK_SECONDS)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SpoolError(f"another node works in {file.parent}; stop it first") from error
         yield
-
-
-def _locked(descriptor: int) -> bool:
-    """Lock a file, unless another process has."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -11,11 +11,13 @@ import socket
 import ssl
 import struct
 from ipaddress import ip_address
+from queue import Queue
 from socketserver import BaseServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from pynetdicom import evt
+from pynetdicom import _config, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import ThreadedAssociationServer
@@ -23,10 +25,11 @@ from pynetdicom.transport import ThreadedAssociationServer
 from clients.dicom.node.classes import PDU_BYTES
 from clients.dicom.node.config import Network, Tls
 
-if TYPE_CHECKING:
-    from pynetdicom.association import Association
-
 logger = logging.getLogger("nanocxr.node.gate")
+
+# Its log would quote what it works on, and each association would cost the work of it.
+_config.LOG_HANDLER_LEVEL = "none"
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 HEAD = struct.Struct(">BxL")  # PS3.8 9.3: type, a reserved byte, length
 MAX_UNIT_BYTES = 2 * PDU_BYTES  # an association request has no agreed bound yet
@@ -191,6 +194,6 @@ class Bounds:
 
     def _closed(self, event: Event) -> None:
         """End the wait for the request of an association whose connection is gone."""
-        waiting = event.assoc.dul.to_user_queue
+        waiting: Queue[Any] = event.assoc.dul.to_user_queue
         if event.assoc.requestor.primitive is None and waiting.empty():
             waiting.put(None)  # as pynetdicom takes a time-out

@@ -23,19 +23,19 @@ from service.imaging.bounds.unknown_vr import byte_order
 from service.imaging.dicom.file import PREFIX_END
 from service.imaging.dicom.header import MALFORMED, code
 
-KEYWORDS = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "Modality",
-    "Manufacturer",
-    "StudyDescription",
-    "SeriesDescription",
-    "BodyPartExamined",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-)
-TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in KEYWORDS]
+KEYWORDS = {
+    "sop_class": "SOPClassUID",
+    "sop": "SOPInstanceUID",
+    "study": "StudyInstanceUID",
+    "series": "SeriesInstanceUID",
+    "modality": "Modality",
+    "body_part": "BodyPartExamined",
+    "manufacturer": "Manufacturer",
+}
+DESCRIPTIONS = ("SeriesDescription", "StudyDescription")
+TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*KEYWORDS.values(), *DESCRIPTIONS)]
 LAST = Tag("SeriesInstanceUID")
+META = 0x0002  # group of the file meta information
 PREFIX_BYTES = 1 << 20  # of a deflated data set; what is looked at comes first
 # The mark of own results, as clients.dicom.objects writes it; importing that costs highdicom.
 OWN_MAKER, OWN_SERIES = "nanocxr", "nanocxr RESEARCH"
@@ -79,19 +79,9 @@ def read_header(film: bytes) -> Header:
         If it cannot be read, or has not all four UIDs.
     """
     try:
-        found = _texts(film)
+        header = _header(film)
     except (*MALFORMED, CorruptImage, zlib.error) as error:
         raise HeaderError("the data set cannot be read") from error
-    header = Header(
-        sop_class=found["SOPClassUID"],
-        sop=found["SOPInstanceUID"],
-        study=found["StudyInstanceUID"],
-        series=found["SeriesInstanceUID"],
-        modality=found["Modality"],
-        body_part=found["BodyPartExamined"],
-        manufacturer=found["Manufacturer"],
-        descriptions=(found["SeriesDescription"], found["StudyDescription"]),
-    )
     for uid in (header.sop_class, header.sop, header.study, header.series):
         if not UID_TEXT.fullmatch(uid):
             raise HeaderError(
@@ -101,28 +91,23 @@ def read_header(film: bytes) -> Header:
     return header
 
 
-def _texts(film: bytes) -> dict[str, str]:
+def _header(film: bytes) -> Header:
     stream = BoundedReader(film, "<")
     stream.seek(PREFIX_END)
-    meta = read_dataset(stream, False, True, stop_when=_after_meta)  # noqa: FBT003 - pydicom's
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != META)  # noqa: FBT003 - pydicom's
     syntax = UID(code(meta, "TransferSyntaxUID"))
     if syntax == DeflatedExplicitVRLittleEndian:
         inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
         stream = BoundedReader(inflater.decompress(film[stream.tell() :], PREFIX_BYTES))
     stream.order = byte_order(syntax)
-    header = read_dataset(
+    found = read_dataset(
         stream,
         syntax == ImplicitVRLittleEndian,
         syntax != ExplicitVRBigEndian,
-        stop_when=_after_last,
+        stop_when=lambda tag, *_: tag > LAST,
         specific_tags=TAGS,
     )
-    return {keyword: code(header, keyword) for keyword in KEYWORDS}
-
-
-def _after_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag.group != 0x0002
-
-
-def _after_last(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return bool(tag > LAST)
+    return Header(
+        descriptions=tuple(code(found, keyword) for keyword in DESCRIPTIONS),
+        **{name: code(found, keyword) for name, keyword in KEYWORDS.items()},
+    )

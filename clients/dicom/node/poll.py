@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
 from io import BytesIO
+from itertools import count
 from typing import Any
 
 from dicomweb_client import DICOMwebClient
@@ -86,13 +87,11 @@ class Poller:
         today = date.today()  # local, as a study's date is
         first, last = today - timedelta(days=self._poll.days), today + timedelta(days=1)
         filters = self._poll.query | {"StudyDate": f"{first:%Y%m%d}-{last:%Y%m%d}"}
-        offset = 0
-        while True:
+        for offset in count(0, PAGE):
             page = client.search_for_instances(search_filters=filters, limit=PAGE, offset=offset)
             yield from (_uids(one) for one in page if {STUDY, SERIES, INSTANCE} <= one.keys())
             if len(page) < PAGE:
                 return
-            offset += PAGE
 
 
 def _warn(what: str, error: Exception) -> None:

@@ -8,17 +8,16 @@ import sqlite3
 import threading
 import time
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
+from clients.dicom.film import CLASSES, RAW_CLASSES
 from clients.dicom.node.classes import (
     COMMITMENT,
     ENCODINGS,
     PDU_BYTES,
     PLAIN_ENCODINGS,
-    TAKEN,
-    TAKEN_BY_SETTING,
     VERIFICATION,
 )
 from clients.dicom.node.commit import Desk
@@ -39,10 +38,6 @@ NOT_OF_ITS_CLASS = 0xA900
 NOT_UNDERSTOOD = 0xC000
 
 LOOK_SECONDS = 0.1  # at whether it is to end
-
-# Its log would quote what it works on, and each association would cost the work of it.
-_config.LOG_HANDLER_LEVEL = "none"
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 
 class Refused(Exception):
@@ -135,7 +130,7 @@ def _accepted(film: bytes, announced: tuple[str, str] | None, study: str | None)
         raise Refused(NOT_OF_ITS_CLASS, "not_as_announced", header)
     if header.manufacturer == OWN_MAKER and header.descriptions[0].startswith(OWN_SERIES):
         raise Refused(NOT_AUTHORISED, "own_result", header)
-    if header.sop_class not in (*TAKEN, *TAKEN_BY_SETTING):
+    if header.sop_class not in CLASSES + RAW_CLASSES:
         raise Refused(CLASS_NOT_SUPPORTED, "class_refused", header)
     return header
 
@@ -158,10 +153,9 @@ class Receiver:
         self._entity.maximum_associations = limits.associations
         self._entity.require_called_aet = True
         self._entity.require_calling_aet = list(settings.calling)
-        self._entity.network_timeout = limits.silent_seconds
-        self._entity.acse_timeout = limits.silent_seconds
+        self._entity.network_timeout = self._entity.acse_timeout = limits.silent_seconds
         self._entity.add_supported_context(VERIFICATION, list(PLAIN_ENCODINGS))
-        for taken in TAKEN + (TAKEN_BY_SETTING if settings.for_processing else ()):
+        for taken in CLASSES + (RAW_CLASSES if settings.for_processing else ()):
             self._entity.add_supported_context(taken, list(ENCODINGS))
         handlers = Bounds(limits.film_bytes).handlers()
         handlers.append((evt.EVT_C_STORE, self._store))

@@ -74,5 +74,4 @@ class Rows:
 
     def one(self, query: str, *values: Any) -> Any:
         """The first value of the first row, or None."""
-        row = next(iter(self.all(query, *values)), None)
-        return None if row is None else row[0]
+        return next((row[0] for row in self.all(query, *values)), None)

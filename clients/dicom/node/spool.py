@@ -41,7 +41,7 @@ class State(StrEnum):
     DEAD = "dead"  # given up, until somebody asks for another attempt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Film:
     """A film in the spool.
 
@@ -191,13 +191,7 @@ class Spool:
             most,
         )
         return [
-            Film(
-                key=key,
-                path=self.film_path(key, digest),
-                calling=calling,
-                tries=tries,
-                deaths=deaths,
-            )
+            Film(key, self.film_path(key, digest), calling, tries, deaths)
             for key, digest, calling, tries, deaths in found
         ]
 
@@ -206,30 +200,20 @@ class Spool:
 
         If it dies, the film's next turn comes after ``pause`` seconds.
         """
-        self.rows.do(
-            "update films set tries=tries+1, deaths=deaths+1, due=? where key=?",
-            time.time() + pause,
-            film.key,
-        )
+        due = time.time() + pause
+        self._note(film, tries=film.tries + 1, deaths=film.deaths + 1, due=due)
 
     def put_off(self, film: Film, code: str, pause: float) -> None:
         """Read a film later, since ``code`` may pass."""
-        self.rows.do(
-            "update films set deaths=0, code=?, due=? where key=?",
-            code,
-            time.time() + pause,
-            film.key,
-        )
+        self._note(film, deaths=0, code=code, due=time.time() + pause)
 
     def finish(self, film: Film, state: State, code: str) -> None:
         """End the way of a film that has no results to deliver."""
-        self.rows.do(
-            "update films set state=?, deaths=0, code=?, ended=? where key=?",
-            state,
-            code,
-            time.time(),
-            film.key,
-        )
+        self._note(film, state=state, deaths=0, code=code, ended=time.time())
+
+    def _note(self, film: Film, **values: str | float) -> None:
+        columns = ", ".join(f"{name}=?" for name in values)
+        self.rows.do(f"update films set {columns} where key=?", *values.values(), film.key)  # noqa: S608  names of this module
 
     def put_out(
         self, film: Film, results: Sequence[bytes], destinations: Iterable[str], code: str

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
+from clients.dicom.node.config import Limits
 from clients.dicom.node.receive import OUT_OF_RESOURCES, Inbox, Refused
 
 if TYPE_CHECKING:
@@ -41,14 +42,12 @@ class _Parts:
         self._part = bytearray()
         self._begun = 0
         self.complete: list[bytes] = []
-        self.ended = False
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._begin,
             "on_part_data": self._add,
             "on_part_end": lambda: self.complete.append(bytes(self._part)),
-            "on_end": self._end,
         }
 
     def _begin(self) -> None:
@@ -62,30 +61,20 @@ class _Parts:
             raise StowError(413, f"a part has more than {self._most:,} bytes")
         self._part += data[start:end]
 
-    def _end(self) -> None:
-        self.ended = True
-
 
 class Stow:
     """The endpoint.
 
     Parameters
     ----------
-    film_bytes
-        The most that one film may have.
-    at_once
-        Requests that are received at once.
-    silent_seconds
-        How long a client may send nothing.
+    limits
+        As many requests are received at once as associations.
     """
 
-    def __init__(
-        self, inbox: Inbox, *, film_bytes: int, at_once: int, silent_seconds: float
-    ) -> None:
+    def __init__(self, inbox: Inbox, limits: Limits) -> None:
         self._inbox = inbox
-        self._film_bytes = film_bytes
-        self._silent_seconds = silent_seconds
-        self._places = asyncio.Semaphore(at_once)
+        self._limits = limits
+        self._places = asyncio.Semaphore(limits.associations)
 
     async def store(self, request: Request) -> Response:
         """Take the films of one request."""
@@ -136,24 +125,23 @@ class Stow:
         item.ReferencedSOPInstanceUID = header.sop
 
     async def _films(self, request: Request) -> AsyncIterator[bytes]:
-        parts = _Parts(self._film_bytes)
+        parts = _Parts(self._limits.film_bytes)
         try:
             parser = MultipartParser(_boundary(request), parts.callbacks())
             async for chunk in self._brisk(request):
                 parser.write(chunk)
                 while parts.complete:
                     yield parts.complete.pop(0)
-            parser.finalize()
         except FormParserError as error:
             raise StowError(400, "the multipart body is malformed") from error
-        if not parts.ended:
+        if parser.state != MultipartState.END:
             raise StowError(400, "the multipart body ends too early")
 
     async def _brisk(self, request: Request) -> AsyncIterator[bytes]:
         body = request.stream()
         try:
             while True:
-                async with asyncio.timeout(self._silent_seconds):
+                async with asyncio.timeout(self._limits.silent_seconds):
                     chunk = await anext(body, None)
                 if chunk is None:
                     return

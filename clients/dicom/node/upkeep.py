@@ -14,7 +14,7 @@ from clients.dicom.node.spool import Spool
 HOUR, DAY = 3600.0, 86_400.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Letter:
     """What `cxr node status` tells of a film or a delivery that is not done."""
 
@@ -162,7 +162,4 @@ def letters(spool: Spool, most: int) -> list[Letter]:
         " order by 3, 1 limit ?",
         most,
     )
-    return [
-        Letter(key=key, what=what, state=state, tries=tries, code=code)
-        for key, what, state, tries, code in found
-    ]
+    return [Letter(*row) for row in found]

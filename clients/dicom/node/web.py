@@ -42,13 +42,7 @@ class Web:
             Route("/metrics", self._guarded(self._metrics)),
         ]
         if config.http.stow:
-            stow = Stow(
-                inbox,
-                film_bytes=config.limits.film_bytes,
-                at_once=config.limits.associations,
-                silent_seconds=config.limits.silent_seconds,
-            )
-            store = self._guarded(stow.store)
+            store = self._guarded(Stow(inbox, config.limits).store)
             routes += [
                 Route("/studies", store, methods=["POST"]),
                 Route("/studies/{study}", store, methods=["POST"]),

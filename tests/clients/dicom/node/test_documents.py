@@ -44,7 +44,7 @@ def test_every_key_is_explained() -> None:
     made = generator("generate_node")
     for kind in made.TABLES.values():
         tables = {name.partition(".")[0].strip("[]") for name in made.TABLES} | {"tls", "when"}
-        missing = set(kind.__dataclass_fields__) - made.meanings(kind).keys() - tables
+        missing = set(kind.model_fields) - made.meanings(kind).keys() - tables
         assert not missing, kind
 
 

@@ -28,8 +28,9 @@ from pydicom.uid import (
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from clients.dicom.film import CLASSES
 from clients.dicom.node import upkeep
-from clients.dicom.node.classes import TAKEN, VERIFICATION
+from clients.dicom.node.classes import VERIFICATION
 from clients.dicom.node.config import Config, Destination, Limits, Receive, Tls
 from clients.dicom.node.gate import MAX_WAITING, allowed, client_tls
 from clients.dicom.node.header import OWN_MAKER, OWN_SERIES, HeaderError, read_header
@@ -95,7 +96,7 @@ class TestStore:
     @pytest.mark.parametrize(
         "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]
     )
-    @pytest.mark.parametrize("sop_class", TAKEN)
+    @pytest.mark.parametrize("sop_class", CLASSES)
     def test_film_is_kept_as_it_was_sent(
         self, listen: Callable[..., int], spool: Spool, sop_class: str, syntax: str
     ) -> None:
