@@ -40,10 +40,10 @@ serve: .venv-serve/.proved  ## start the service on PORT
 	@echo "or open http://localhost:$(PORT)/ui/ in a browser."
 	CXR_LOG=text CXR_MODEL=$(MODEL) $(SERVE)/bentoml serve service.app:ChestXray --host 127.0.0.1 --port $(PORT)
 
-test: .venv/.ready browser dicom-tools  ## every test, two at a time but for those that must be alone; both runs always
+test: .venv/.ready browser dicom-tools  ## every test, three at a time but for those that must be alone; both runs always
 	@failed=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone and not container" -n 2 --dist loadfile || failed=1; \
-	$(BIN)/python -m pytest -m "alone and not container" || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone and not container" -n 3 --dist loadfile || failed=1; \
+	$(BIN)/python -m pytest -m "alone and not container" tests/e2e || failed=1; \
 	exit $$failed
 
 browser:  ## Chromium for the tests of /ui, where it can be installed

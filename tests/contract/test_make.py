@@ -73,6 +73,12 @@ def test_proves_once_after_each_time_it_is_set_up(project: Path) -> None:
     assert "proof" in serve(project).stdout
 
 
+def test_those_that_must_be_alone_are_where_the_second_run_looks() -> None:
+    tests = ROOT / "tests"
+    marked = [path for path in tests.rglob("test_*.py") if "pytest.mark.alone" in path.read_text()]
+    assert {path.parent for path in marked if path != Path(__file__)} == {tests / "e2e"}
+
+
 @pytest.mark.parametrize("failing", ["", "not alone", "alone and"])
 def test_both_runs_of_the_tests_end_and_each_may_fail(project: Path, failing: str) -> None:
     programs = project / ".venv" / "bin"
@@ -82,6 +88,6 @@ def test_both_runs_of_the_tests_end_and_each_may_fail(project: Path, failing: st
     (project / ".venv" / ".ready").touch()
     done = make(project, "test", "--assume-old=browser")
     first, second = [line for line in done.stdout.splitlines() if "-m pytest" in line]
-    assert first.endswith("-m pytest -m not alone and not container -n 2 --dist loadfile")
-    assert second.endswith("-m pytest -m alone and not container")
+    assert first.endswith("-m pytest -m not alone and not container -n 3 --dist loadfile")
+    assert second.endswith("-m pytest -m alone and not container tests/e2e")
     assert (done.returncode != 0) == bool(failing)
