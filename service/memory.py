@@ -6,6 +6,7 @@ takes at once. So no reading waits for memory while it keeps others waiting.
 """
 
 import math
+import os
 import threading
 from collections import deque
 from pathlib import Path
@@ -129,10 +130,7 @@ def needed(worst: int, processes: int) -> int:
 
 
 def _ram() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError("/proc/meminfo names no MemTotal")
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _cgroup_limits(cgroup: Path, own: Path) -> list[int]:

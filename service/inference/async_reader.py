@@ -125,7 +125,7 @@ class AsyncReader:
         scale = self.reader.manifest.heatmap_scale
         with ExitStack() as held:
             lease = held.enter_context(self._budget.lease())
-            grey, prepared = await self._pictured(lease, data, bare=bare)
+            prepared, grey = await self._pictured(lease, data, bare=bare)
             lease.keep(_pixels(prepared) * max(DRAWING_BYTES, copies * CHANNELS))
             reading = await self._infer(prepared)
             draw = partial(draw_heatmap, full_scale=scale, form=form)
@@ -165,12 +165,11 @@ class AsyncReader:
 
     async def _pictured(
         self, lease: Lease, data: bytes, *, bare: bool
-    ) -> tuple[GreyImage | None, Prepared]:
-        """What to draw on, and what to read."""
+    ) -> tuple[Prepared, GreyImage | None]:
+        """What to read, and what to draw on."""
         if bare:
-            return None, await self._in_process(lease, prepare, data)
-        pictured = await self._in_process(lease, prepare_with_picture, data)
-        return pictured.grey, pictured.prepared
+            return await self._in_process(lease, prepare, data), None
+        return await self._in_process(lease, prepare_with_picture, data)
 
     async def _infer(self, prepared: Prepared) -> Reading:
         try:

@@ -193,10 +193,10 @@ class Reader:
         ReadingError
             As :meth:`read`; InvalidParameter where a JPEG cannot be that large.
         """
-        pictured = prepare_with_picture(data, self.limits, self.manifest.input)
-        reading = admitted(self.infer([pictured.prepared])[0])
+        prepared, grey = prepare_with_picture(data, self.limits, self.manifest.input)
+        reading = admitted(self.infer([prepared])[0])
         picture = draw_heatmap(
-            None if bare else pictured.grey,
+            None if bare else grey,
             reading.heatmap,
             reading.geometry,
             full_scale=self.manifest.heatmap_scale,
