@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from service.errors import InvalidManifest, ReadingError
+from service.errors import InvalidManifest
 from service.findings.calibration import Call
 from service.imaging.radiograph import View
 from service.model.manifest import Manifest
@@ -301,11 +301,6 @@ class Problem(Wire):
             code=code,
             request_id=current().id,
         )
-
-    @classmethod
-    def from_error(cls, error: ReadingError, status: int) -> "Problem":
-        """The problem that tells of a refusal."""
-        return cls.of(error.code, status, str(error))
 
 
 class ModelInfo(Wire):
