@@ -89,15 +89,10 @@ def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[
     splits = load_splits(config)
     held_out = pd.concat([splits["validation"], splits["calibration"]])
     folder = config.dataset.folder
-    images, kinds = draw_examples(
-        _paths(folder, splits["train"], recipe.seed),
-        spec, recipe.examples, 2 * recipe.seed, workers,
-    )  # fmt: skip
+    learned, others = (_paths(folder, part, recipe.seed) for part in (splits["train"], held_out))
+    images, kinds = draw_examples(learned, spec, recipe.examples, 2 * recipe.seed, workers)
     network = fit_gate_network(images, kinds == FILM, recipe)
-    images, kinds = draw_examples(
-        _paths(folder, held_out, recipe.seed),
-        spec, recipe.held_out, 2 * recipe.seed + 1, workers,
-    )  # fmt: skip
+    images, kinds = draw_examples(others, spec, recipe.held_out, 2 * recipe.seed + 1, workers)
     familiarity = torch.sigmoid(logits(network, images)).numpy()
     threshold = choose_threshold(familiarity[kinds != FILM])
     record = {

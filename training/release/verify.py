@@ -41,9 +41,8 @@ ENSEMBLE_TOLERANCE = 1e-3
 AUROC_LOSS = 0.003
 HEATMAP_TOLERANCE = 1e-4  # after dividing each map by its own maximum
 COMPARED_IMAGES = 32  # for (a) and (c); (b) uses the whole validation split
-GRADIENT_BATCH = (
-    4  # float64 activations of ResNet-50 at 224 px, kept for the gradient: 0.2 GB an image
-)
+# Float64 activations of ResNet-50 at 224 px, kept for the gradient, take 0.2 GB an image.
+GRADIENT_BATCH = 4
 # A map without a peak has no scale: below this sum over its cells, in units of the logit, dividing
 # by the maximum would compare rounding errors.
 LEAST_EVIDENCE = 0.01
