@@ -9,6 +9,8 @@ import math
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from service.imaging.claim import MIB, Claim, Verdict
@@ -75,6 +77,13 @@ class Lease:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.held = 0
+
+    @contextmanager
+    def handed_on(self) -> Iterator["Lease"]:
+        """Close it only where something fails inside; else whoever gets it closes it."""
+        with ExitStack() as held:
+            yield held.enter_context(self)
+            held.pop_all()
 
     def __enter__(self) -> "Lease":
         return self

@@ -265,7 +265,7 @@ def robust_window(values: Values, counts: NDArray[np.int64]) -> Values:
         low, high = present.min(), present.max()
     if high <= low:
         return np.zeros_like(values)
-    return np.clip((values - low) / (high - low), 0, 1)
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1))
 
 
 def is_inverted(header: Dataset, photometric: str) -> bool:
