@@ -15,13 +15,7 @@ from tqdm import tqdm
 from service.files import replacing
 from service.model.session import cores
 from training.config import Config
-from training.fit.dataset import (
-    PairedBatches,
-    TrainingImages,
-    drawn_by,
-    load_splits,
-    load_tensors,
-)
+from training.fit.dataset import PairedBatches, TrainingImages, drawn_by, load_splits, load_tensors
 from training.fit.distributed import Rank, join
 from training.fit.fit_lungs import fit_lungs
 from training.fit.optimisation import Training, new_network

@@ -28,13 +28,7 @@ from tqdm import tqdm
 
 from service.files import replace_file, sha256
 from service.parent import end_with
-from training.generate.manifest import (
-    Record,
-    append_line,
-    lock_folder,
-    read_lines,
-    write_manifest,
-)
+from training.generate.manifest import Record, append_line, lock_folder, read_lines, write_manifest
 from training.generate.phantom.render import Phantom
 from training.generate.request import Generator, GreyImage, Request, SyntheticImage
 

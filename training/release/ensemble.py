@@ -26,10 +26,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
-from onnx_ir.passes.common import (
-    CommonSubexpressionEliminationPass,
-    DeduplicateInitializersPass,
-)
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, DeduplicateInitializersPass
 from torch import Tensor, nn
 
 from service.imaging.radiograph import FloatImage

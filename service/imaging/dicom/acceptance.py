@@ -16,11 +16,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from service.errors import (
-    MultipleFrames,
-    UnsupportedModality,
-    UnsupportedPixels,
-)
+from service.errors import MultipleFrames, UnsupportedModality, UnsupportedPixels
 from service.imaging.bounds.size import check_size
 from service.imaging.dicom.header import code, unsigned, values
 from service.imaging.dicom.terms import (
