@@ -43,12 +43,8 @@ class Prepared:
     def of(cls, radiograph: Radiograph, spec: InputSpec) -> "Prepared":
         """Standardise a decoded radiograph."""
         tensor, geometry = standardise(radiograph, spec)
-        return cls(
-            tensor=tensor,
-            facts=RadiographFacts.of(radiograph),
-            geometry=geometry,
-            warnings=radiograph.warnings,
-        )
+        facts = RadiographFacts.of(radiograph)
+        return cls(tensor=tensor, facts=facts, geometry=geometry, warnings=radiograph.warnings)
 
 
 RESULTS = (Prepared, RadiographFacts, Geometry)  # what the functions below return, whole

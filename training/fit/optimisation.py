@@ -60,10 +60,9 @@ class Training:
         self.average = AveragedModel(
             self.network, multi_avg_fn=moving_average(fit.average), use_buffers=True
         )
+        learning = [weights for weights in self.network.parameters() if weights.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
-            fit.learning_rate,
-            weight_decay=fit.weight_decay,
+            learning, fit.learning_rate, weight_decay=fit.weight_decay
         )
         self._begin_phase()
 

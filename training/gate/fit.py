@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from service.files import sha256
 from service.findings.gate import Gate
@@ -127,10 +128,8 @@ def _fit(images: Tensor, films: Tensor, recipe: Recipe) -> GateNetwork:
     draw = torch.Generator().manual_seed(recipe.seed)
     network = GateNetwork().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        # A rise that ends at the first step, as a tenth of ten does, divides by zero.
-        optimiser, LEARNING_RATE, total_steps=recipe.steps, pct_start=max(0.1, 1.5 / recipe.steps),
-    )  # fmt: skip
+    rise = max(0.1, 1.5 / recipe.steps)  # one that ends at the first step divides by zero
+    schedule = OneCycleLR(optimiser, LEARNING_RATE, total_steps=recipe.steps, pct_start=rise)
     network.train()
     for _ in range(recipe.steps):
         rows = torch.randint(len(images), (recipe.batch,), generator=draw)

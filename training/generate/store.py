@@ -137,14 +137,9 @@ def make_pair(
     The seed is drawn from the data set's seed and the pair's number, below 2**63 to fit a column.
     """
     sequence = np.random.SeedSequence((generation.seed, pair))
-    request = Request(
-        seed=int(sequence.generate_state(1, np.uint64)[0] >> 1),
-        size=generation.size,
-        lesion=generation.lesion,
-    )
-    return [
-        _store(folder, generation, pair, request.seed, image) for image in generator.answer(request)
-    ]
+    seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
+    request = Request(seed=seed, size=generation.size, lesion=generation.lesion)
+    return [_store(folder, generation, pair, seed, image) for image in generator.answer(request)]
 
 
 def _check(**numbers: tuple[int, int]) -> None:
