@@ -62,7 +62,9 @@ class LungNet(nn.Module):
 
 
 def _block(inward: int, outward: int) -> nn.Sequential:
-    first, second = (Conv2dNormActivation(maps, outward) for maps in (inward, outward))
+    # Not in place: the exported graph would have other names.
+    first = Conv2dNormActivation(inward, outward, inplace=False)
+    second = Conv2dNormActivation(outward, outward, inplace=False)
     return nn.Sequential(*first, *second)
 
 
