@@ -45,74 +45,91 @@ a tag's value is quoted only when it is a code of the standard (modality, view, 
 a transfer syntax), never free text.
 """
 
-import re
 from typing import ClassVar
 
 
 class ReadingError(Exception):
-    """Base of all refusals; ``code`` is stable across releases, the message is for people.
-
-    The code is the name of the class in small letters, as ``not_a_chest`` of :class:`NotAChest`. So
-    a class that has been released keeps its name.
-    """
+    """Base of all refusals; ``code`` is stable across releases, the message is for people."""
 
     code: ClassVar[str] = "reading_error"
-
-    def __init_subclass__(cls) -> None:
-        """Make the code of the name."""
-        cls.code = re.sub(r"\B(?=[A-Z])", "_", cls.__name__).lower()
 
 
 class UndecodableImage(ReadingError):
     """The bytes cannot be turned into pixels."""
 
+    code = "undecodable_image"
+
 
 class NotAnImage(UndecodableImage):
     """Neither DICOM, PNG nor JPEG by content."""
+
+    code = "not_an_image"
 
 
 class TruncatedImage(UndecodableImage):
     """The file ends before its pixels do."""
 
+    code = "truncated_image"
+
 
 class CorruptImage(UndecodableImage):
     """The decoder rejects the content."""
+
+    code = "corrupt_image"
 
 
 class NoPixelData(UndecodableImage):
     """A DICOM object without Pixel Data (7FE0,0010)."""
 
+    code = "no_pixel_data"
+
 
 class UnsupportedTransferSyntax(UndecodableImage):
     """A transfer syntax that no installed decoder reads."""
+
+    code = "unsupported_transfer_syntax"
 
 
 class DecoderCrashed(UndecodableImage):
     """The process that decoded the file died of it, was killed, or ran out of memory."""
 
+    code = "decoder_crashed"
+
 
 class DecodeTimeout(UndecodableImage):
     """The process that decoded the file took too long, and was killed."""
+
+    code = "decode_timeout"
 
 
 class UnsupportedImage(ReadingError):
     """A valid image, but not one frontal chest radiograph."""
 
+    code = "unsupported_image"
+
 
 class MultipleFrames(UnsupportedImage):
     """More than one frame (0028,0008)."""
+
+    code = "multiple_frames"
 
 
 class UnsupportedModality(UnsupportedImage):
     """Modality (0008,0060), or Image Type (0008,0008), is not projection radiography."""
 
+    code = "unsupported_modality"
+
 
 class NotAChest(UnsupportedImage):
     """Body Part Examined (0018,0015) or Anatomic Region Sequence (0008,2218) names another part."""
 
+    code = "not_a_chest"
+
 
 class NotFrontal(UnsupportedImage):
     """View Position (0018,5101), or another element about the view, is not frontal."""
+
+    code = "not_frontal"
 
 
 class UnfamiliarImage(UnsupportedImage):
@@ -125,6 +142,8 @@ class UnfamiliarImage(UnsupportedImage):
     threshold
         Least familiarity that the model reads.
     """
+
+    code = "unfamiliar_image"
 
     def __init__(self, familiarity: float, threshold: float) -> None:
         super().__init__(familiarity, threshold)
@@ -142,94 +161,142 @@ class UnfamiliarImage(UnsupportedImage):
 class TooSmall(UnsupportedImage):
     """A side has fewer pixels than the model was measured to read."""
 
+    code = "too_small"
+
 
 class UnsupportedPixels(UnsupportedImage):
     """A pixel layout that radiographs do not use, or raw detector data (For Processing)."""
+
+    code = "unsupported_pixels"
 
 
 class LimitExceeded(ReadingError):
     """Larger than the service reads; found before any pixel is decoded."""
 
+    code = "limit_exceeded"
+
 
 class TooManyBytes(LimitExceeded):
     """The file is larger than the limit of bytes."""
+
+    code = "too_many_bytes"
 
 
 class TooManyPixels(LimitExceeded):
     """Rows x columns is larger than the limit of pixels."""
 
+    code = "too_many_pixels"
+
 
 class InvalidRequest(ReadingError):
     """The HTTP request is wrong; no image was looked at."""
+
+    code = "invalid_request"
 
 
 class UnsupportedMediaType(InvalidRequest):
     """The body is neither a multipart form nor, by its media type, a file."""
 
+    code = "unsupported_media_type"
+
 
 class MalformedBody(InvalidRequest):
     """A multipart form that cannot be taken apart."""
+
+    code = "malformed_body"
 
 
 class InvalidParameter(InvalidRequest):
     """A query parameter is unknown, is there twice or has a value it cannot have."""
 
+    code = "invalid_parameter"
+
 
 class MissingImage(InvalidRequest):
     """No part with the expected field name."""
+
+    code = "missing_image"
 
 
 class NotAFile(InvalidRequest):
     """A part is text (a path, a URL), not an uploaded file."""
 
+    code = "not_a_file"
+
 
 class TooManyImages(InvalidRequest):
     """A batch holds more images than the limit."""
+
+    code = "too_many_images"
 
 
 class UploadTimeout(InvalidRequest):
     """The body did not arrive in time."""
 
+    code = "upload_timeout"
+
 
 class AccessDenied(ReadingError):
     """Whoever asks may not."""
+
+    code = "access_denied"
 
 
 class Unauthorized(AccessDenied):
     """No API key, or one that is not valid."""
 
+    code = "unauthorized"
+
 
 class KeysRequired(AccessDenied):
     """The service has no API keys and can be reached from other computers."""
+
+    code = "keys_required"
 
 
 class ServiceBusy(ReadingError):
     """Too many requests, or bytes of uploads, at once; the same request may succeed later."""
 
+    code = "service_busy"
+
 
 class ModelUnavailable(ReadingError):
     """No model can be served."""
+
+    code = "model_unavailable"
 
 
 class ModelCorrupt(ModelUnavailable):
     """A file's SHA-256 differs from the manifest's."""
 
+    code = "model_corrupt"
+
 
 class ModelUnsigned(ModelUnavailable):
     """A public key is configured, and the manifest has no signature."""
+
+    code = "model_unsigned"
 
 
 class ModelSignatureInvalid(ModelUnavailable):
     """The signature was not made of this manifest with the configured key's other half."""
 
+    code = "model_signature_invalid"
+
 
 class InvalidManifest(ModelUnavailable):
     """The manifest cannot be read or contradicts itself."""
+
+    code = "invalid_manifest"
 
 
 class InvalidCalibration(ModelUnavailable):
     """The site's calibration cannot be read or contradicts itself."""
 
+    code = "invalid_calibration"
+
 
 class CalibrationMismatch(ModelUnavailable):
     """The site's calibration was made with another model."""
+
+    code = "calibration_mismatch"

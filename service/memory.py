@@ -6,7 +6,6 @@ takes at once. So no reading waits for memory while it keeps others waiting.
 """
 
 import math
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -139,7 +138,10 @@ def needed(worst: int, processes: int) -> int:
 
 
 def _ram() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError("/proc/meminfo names no MemTotal")
 
 
 def _cgroup_limits(cgroup: Path, own: Path) -> list[int]:
