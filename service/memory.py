@@ -8,6 +8,8 @@ takes at once. So no reading waits for memory while it keeps others waiting.
 import math
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from service.imaging.claim import MIB, Claim, Verdict
@@ -74,6 +76,13 @@ class Lease:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.held = 0
+
+    @contextmanager
+    def handed_on(self) -> Iterator["Lease"]:
+        """Close it only where something fails inside; else whoever gets it closes it."""
+        with ExitStack() as held:
+            yield held.enter_context(self)
+            held.pop_all()
 
     def __enter__(self) -> "Lease":
         return self

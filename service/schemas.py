@@ -9,10 +9,18 @@ from base64 import b64decode, b64encode
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+)
 from pydantic.json_schema import SkipJsonSchema
 
-from service.errors import InvalidManifest, ReadingError
+from service.errors import InvalidManifest
 from service.findings.calibration import Call
 from service.imaging.radiograph import View
 from service.model.manifest import Manifest
@@ -79,7 +87,9 @@ class Wire(BaseModel):
     Where the schema does not allow null (``SkipJsonSchema``), None stands for an older service.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra=_sent_whole)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", from_attributes=True, json_schema_extra=_sent_whole
+    )
 
 
 class OperatingPointFacts(Wire):
@@ -182,7 +192,7 @@ class Prediction(Wire):
     operating_point: OperatingPointFacts
     calibration: CalibrationReference | SkipJsonSchema[None] = None
     model: ModelReference
-    input: ImageFacts
+    input: ImageFacts = Field(validation_alias=AliasChoices("input", "radiograph"))
     warnings: tuple[str, ...] = Field(
         default=(),
         description="What a reader of the result should know about the file; may be empty.",
@@ -194,16 +204,7 @@ class Prediction(Wire):
     @classmethod
     def from_reading(cls, reading: "Reading") -> "Prediction":
         """The wire form; heatmap and embedding stay behind."""
-        return cls(
-            probability=reading.probability,
-            familiarity=reading.familiarity,
-            call=reading.call,
-            operating_point=OperatingPointFacts(**asdict(reading.operating_point)),
-            calibration=CalibrationReference(**asdict(reading.calibration)),
-            model=ModelReference(**asdict(reading.model)),
-            input=ImageFacts(**asdict(reading.radiograph)),
-            warnings=reading.warnings,
-        )
+        return cls.model_validate(reading)
 
 
 class HeatmapFacts(Wire):
@@ -301,11 +302,6 @@ class Problem(Wire):
             request_id=current().id,
         )
 
-    @classmethod
-    def from_error(cls, error: ReadingError, status: int) -> "Problem":
-        """The problem that tells of a refusal."""
-        return cls.of(error.code, status, str(error))
-
 
 class ModelInfo(Wire):
     """The served model."""
@@ -327,14 +323,11 @@ class ModelInfo(Wire):
     @classmethod
     def from_reader(cls, reader: "Reader") -> "ModelInfo":
         """Describe the model that ``reader`` reads with."""
+        calibration = asdict(reader.calibration) | asdict(reader.scaling)
         return cls(
             manifest=reader.manifest,
-            calibration=CalibrationInUse(
-                **asdict(reader.calibration),
-                **asdict(reader.scaling),
-                operating_points=tuple(
-                    OperatingPointFacts(**asdict(point)) for point in reader.operating_points
-                ),
+            calibration=CalibrationInUse.model_validate(
+                calibration | {"operating_points": reader.operating_points}
             ),
             card=reader.card,
             provider=reader.provider,

@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from reprlib import repr as shortened
 
+from service.imaging.claim import MIB
 from service.imaging.decode import Limits
 from service.memory import beside_readings
 from service.model.shipped import default_model
 
 ORIGIN = re.compile(r"\*|https?://[^/\s,*]+")  # RFC 6454 6.2: scheme, host and port, no path
-MIB = 1024 * 1024
 DEFAULT_LIMITS = Limits()
 MAX_BATCH = 32
 MAX_UPLOAD_BYTES = 512 * MIB

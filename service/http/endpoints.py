@@ -4,7 +4,6 @@ upload -> admission -> [endpoints] -> schemas
 """
 
 import asyncio
-from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +29,7 @@ from service.inference.async_reader import COPIES_SENT
 from service.memory import Lease
 from service.model.reader import Reading
 from service.observe.request import current
-from service.schemas import (
-    INTENDED_USE,
-    HeatmapFacts,
-    ModelInfo,
-    Prediction,
-    PredictionWithHeatmap,
-)
+from service.schemas import INTENDED_USE, HeatmapFacts, ModelInfo, Prediction, PredictionWithHeatmap
 
 COPIES_IN_JSON = 7  # of a picture: itself, four in base64 (two while JSON grows), two of the answer
 
@@ -82,12 +75,10 @@ async def predict(request: Request) -> Response:
         reading, picture, lease = await reader.explain(
             _only(files), bare=False, form=form, copies=COPIES_IN_JSON
         )
-    with ExitStack() as held:
-        held.enter_context(lease)
+    with lease.handed_on():
         heatmap = HeatmapFacts.of(reading, scale, picture, f"image/{form}")
         body = await asyncio.to_thread(to_json, _with_heatmap(reading, heatmap))
         lease.keep(len(body) * COPIES_SENT)
-        held.pop_all()
     return Leased(body, JSON, {}, lease)
 
 

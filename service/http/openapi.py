@@ -66,12 +66,9 @@ def document(bentoml: Json) -> Json:
     dict
         OpenAPI 3.1, whose schemas are those of JSON Schema, which pydantic writes.
     """
+    sent = (ModelInfo, Prediction, PredictionWithHeatmap, Problem)
     _, definitions = models_json_schema(
-        [
-            (schema, "serialization")
-            for schema in (ModelInfo, Prediction, PredictionWithHeatmap, Problem)
-        ],
-        ref_template="#/components/schemas/{model}",
+        [(kind, "serialization") for kind in sent], ref_template="#/components/schemas/{model}"
     )
     return {
         "openapi": "3.1.0",

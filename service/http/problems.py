@@ -73,7 +73,7 @@ FRAMEWORK = {
 def problem_of(error: ReadingError) -> Problem:
     """The wire form of a refusal, with its status; counts it."""
     metrics.PROBLEMS.labels(error.code).inc()
-    return Problem.from_error(error, STATUS[type(error)])
+    return Problem.of(error.code, STATUS[type(error)], str(error))
 
 
 def refuse(_: Request, error: Exception) -> Response:

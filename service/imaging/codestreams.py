@@ -16,18 +16,12 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
+    JPEG2000MC,
     UID,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
+    JPEG2000MCLossless,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
 )
 
 from service.errors import CorruptImage, MultipleFrames, TruncatedImage
@@ -38,9 +32,9 @@ logging.getLogger("imagecodecs").setLevel(logging.CRITICAL)
 
 Samples = NDArray[Any]  # uint8, uint16 or int16; (H, W) or (H, W, 3)
 
-JPEG: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
-JPEG_LS: Final = frozenset({JPEGLSLossless, JPEGLSNearLossless})
-JPEG_2000: Final = frozenset({JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL})
+JPEG: Final = frozenset(JPEGTransferSyntaxes)
+JPEG_LS: Final = frozenset(JPEGLSTransferSyntaxes)
+JPEG_2000: Final = frozenset(JPEG2000TransferSyntaxes) - {JPEG2000MC, JPEG2000MCLossless}
 
 TEXTURE = bytes(range(1, 17))  # where a stream holds none
 NO_MARKER = re.compile(rb"[^\xff]{16}")

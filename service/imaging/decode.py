@@ -5,24 +5,20 @@ What a file is, its content decides; names and media types are not looked at.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from service.errors import NotAnImage, TooManyBytes
-from service.imaging.claim import needed
+from service.imaging.claim import MIB, needed
 from service.imaging.dicom.file import PREFIX_END, is_dicom
 from service.imaging.dicom.read import read_dicom
 from service.imaging.plausible import plausible
 from service.imaging.png import SIGNATURE as PNG_SIGNATURE
-from service.imaging.radiograph import Radiograph
+from service.imaging.radiograph import Format, Radiograph
 from service.imaging.raster import read_jpeg, read_png
 from service.observe.stages import stage
 
-MIB = 1024 * 1024
 JPEG_SIGNATURE = b"\xff\xd8\xff"  # ITU-T T.81, B.1.1.3: SOI and the start of the next marker
 COLOURS = 3
 HEAD_BYTES = PREFIX_END  # what format_of looks at
-
-Format = Literal["DICOM", "PNG", "JPEG"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ files can therefore prepare them in processes of their own.
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +13,16 @@ from numpy.typing import NDArray
 from service.imaging.decode import Limits, decode
 from service.imaging.display import grey_values
 from service.imaging.overlay import GreyImage, grey_picture
-from service.imaging.radiograph import FloatImage, Radiograph, View
+from service.imaging.radiograph import FileFacts, FloatImage, Radiograph
 from service.imaging.standardise import Geometry, InputSpec, standardise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RadiographFacts:
+class RadiographFacts(FileFacts):
     """A :class:`Radiograph` without its pixels; ``rows`` and ``columns`` in display orientation."""
 
-    format: Literal["DICOM", "PNG", "JPEG"]
     rows: int
     columns: int
-    photometric: str
-    view: View | None
-    pixel_spacing_mm: tuple[float, float] | None
-    transfer_syntax: str | None
 
     @classmethod
     def of(cls, radiograph: Radiograph) -> "RadiographFacts":
@@ -49,23 +43,11 @@ class Prepared:
     def of(cls, radiograph: Radiograph, spec: InputSpec) -> "Prepared":
         """Standardise a decoded radiograph."""
         tensor, geometry = standardise(radiograph, spec)
-        return cls(
-            tensor=tensor,
-            facts=RadiographFacts.of(radiograph),
-            geometry=geometry,
-            warnings=radiograph.warnings,
-        )
+        facts = RadiographFacts.of(radiograph)
+        return cls(tensor=tensor, facts=facts, geometry=geometry, warnings=radiograph.warnings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pictured:
-    """One radiograph, ready for inference and for drawing its heatmap on it."""
-
-    prepared: Prepared
-    grey: GreyImage
-
-
-RESULTS = (Prepared, Pictured, RadiographFacts, Geometry)  # what the functions below return, whole
+RESULTS = (Prepared, RadiographFacts, Geometry)  # what the functions below return, whole
 
 
 def prepare(data: bytes, limits: Limits, spec: InputSpec) -> Prepared:
@@ -88,10 +70,12 @@ def prepare(data: bytes, limits: Limits, spec: InputSpec) -> Prepared:
     return Prepared.of(decode(data, limits), spec)
 
 
-def prepare_with_picture(data: bytes, limits: Limits, spec: InputSpec) -> Pictured:
+def prepare_with_picture(
+    data: bytes, limits: Limits, spec: InputSpec
+) -> tuple[Prepared, GreyImage]:
     """Decode and standardise one file as :func:`prepare` does, and keep its picture."""
     radiograph = decode(data, limits)
-    return Pictured(prepared=Prepared.of(radiograph, spec), grey=grey_picture(radiograph))
+    return Prepared.of(radiograph, spec), grey_picture(radiograph)
 
 
 def prepare_for_screen(

@@ -4,7 +4,6 @@ bytes -> [raster] -> standardise
 No view, no body part, no window: such a file is taken for what its sender says it is.
 """
 
-import struct
 import warnings
 import zlib
 from io import BytesIO
@@ -21,26 +20,14 @@ from service.imaging.bounds.size import check_size
 from service.imaging.claim import claim
 from service.imaging.codestreams import check_whole, decode_jpeg, decode_png
 from service.imaging.dicom.grayscale import ROWS_AT_ONCE, colour_warnings, luma_of
+from service.imaging.dicom.header import MALFORMED
 from service.imaging.png import inflated
 from service.imaging.radiograph import FloatImage, Radiograph
 
 # Pillow warns of every malformed entry of Exif data; a file may have thousands.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
-BROKEN = (  # what Pillow raises on malformed content
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-)
+BROKEN = (*MALFORMED, SyntaxError, MemoryError, zlib.error)  # what Pillow raises
 PNG_END = b"IEND\xae\x42\x60\x82"  # the last chunk's type and CRC
 MAX_EXIF_BYTES = 65_536  # what a JPEG can hold in one segment
 DEEP_COLOURS = frozenset({2, 4, 6})  # RGB, grey and RGB with alpha (PNG specification, table 11.1)

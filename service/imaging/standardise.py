@@ -112,14 +112,10 @@ def standardise(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Ge
 def resample(radiograph: Radiograph, spec: InputSpec) -> tuple[FloatImage, Geometry]:
     """Crop and resize alone, grey values as they are: float32 (S, S)."""
     geometry = _centred_crop(radiograph.rows, radiograph.columns, spec.crop)
+    film, size = Image.fromarray(radiograph.pixels), (spec.size, spec.size)
     # reducing_gap: integer box reduction first, so a 3,000-pixel side costs one pass over it.
-    resized = np.asarray(
-        Image.fromarray(radiograph.pixels).resize(
-            (spec.size, spec.size), Image.Resampling.BILINEAR, box=geometry.box, reducing_gap=3.0
-        ),
-        dtype=np.float32,
-    )
-    return np.clip(resized, 0.0, 1.0), geometry
+    resized = film.resize(size, Image.Resampling.BILINEAR, box=geometry.box, reducing_gap=3.0)
+    return np.clip(np.asarray(resized, np.float32), 0.0, 1.0), geometry
 
 
 def stretch(image: FloatImage) -> FloatImage:

@@ -8,7 +8,6 @@ inference and drawing in threads, and nothing but waiting in the event loop.
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
@@ -123,16 +122,14 @@ class AsyncReader:
         needs them any more.
         """
         scale = self.reader.manifest.heatmap_scale
-        with ExitStack() as held:
-            lease = held.enter_context(self._budget.lease())
-            grey, prepared = await self._pictured(lease, data, bare=bare)
+        with self._budget.lease().handed_on() as lease:
+            prepared, grey = await self._pictured(lease, data, bare=bare)
             lease.keep(_pixels(prepared) * max(DRAWING_BYTES, copies * CHANNELS))
             reading = await self._infer(prepared)
             draw = partial(draw_heatmap, full_scale=scale, form=form)
             # In a thread: no byte of the file is read any more, and nothing has to be sent.
             picture = await asyncio.to_thread(draw, grey, reading.heatmap, reading.geometry)
             lease.keep(len(picture) * copies)
-            held.pop_all()
         return reading, picture, lease
 
     async def view(
@@ -143,34 +140,29 @@ class AsyncReader:
         The lease is of their memory, as of :meth:`explain`.
         """
         scale = self.reader.manifest.heatmap_scale
-        with ExitStack() as held:
-            lease = held.enter_context(self._budget.lease())
+        with self._budget.lease().handed_on() as lease:
             prepared, grey = await self._in_process(lease, prepare_for_screen, data)
             lease.keep(_pixels(prepared) * DRAWING_BYTES)
             reading = await self._infer(prepared)
             lay = partial(heat_values, full_scale=scale)
             heat = await asyncio.to_thread(lay, reading.heatmap, reading.geometry)
             lease.keep((grey.nbytes + heat.nbytes) * COPIES_SENT)
-            held.pop_all()
         return reading, grey, heat, lease
 
     async def look(self, data: bytes) -> tuple[NDArray[np.uint16], Lease]:
         """Decode one file without reading it; grey values and lease are as of :meth:`view`."""
-        with ExitStack() as held:
-            lease = held.enter_context(self._budget.lease())
+        with self._budget.lease().handed_on() as lease:
             grey = await self._in_process(lease, prepare_unread, data)
             lease.keep(grey.nbytes * COPIES_SENT)
-            held.pop_all()
         return grey, lease
 
     async def _pictured(
         self, lease: Lease, data: bytes, *, bare: bool
-    ) -> tuple[GreyImage | None, Prepared]:
-        """What to draw on, and what to read."""
+    ) -> tuple[Prepared, GreyImage | None]:
+        """What to read, and what to draw on."""
         if bare:
-            return None, await self._in_process(lease, prepare, data)
-        pictured = await self._in_process(lease, prepare_with_picture, data)
-        return pictured.grey, pictured.prepared
+            return await self._in_process(lease, prepare, data), None
+        return await self._in_process(lease, prepare_with_picture, data)
 
     async def _infer(self, prepared: Prepared) -> Reading:
         try:

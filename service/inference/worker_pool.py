@@ -24,7 +24,7 @@ from typing import IO, Any, TypeVar, cast
 
 from service import errors
 from service.errors import DecoderCrashed, DecodeTimeout, ReadingError
-from service.imaging.claim import Claim, Verdict
+from service.imaging.claim import MIB, Claim, Verdict
 from service.inference.worker import FAILED, READY, ROLE, Answer, Request
 from service.observe.stages import Stage, add
 
@@ -37,7 +37,6 @@ START_SECONDS = 120.0
 START_ATTEMPTS = 3  # it may be killed from outside before it is ready
 RESTART_SECONDS = 1.0
 MAIN = "from service.inference.worker import main; main()"
-MIB = 2**20
 PIPE_BYTES = MIB  # the most that Linux gives everyone; a radiograph passes in few turns
 # glibc would give the megabytes of each image back to the kernel and fetch them again for the next:
 # 4 of 12 ms an image. What a process keeps instead is bounded by the second number.

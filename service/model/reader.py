@@ -193,16 +193,12 @@ class Reader:
         ReadingError
             As :meth:`read`; InvalidParameter where a JPEG cannot be that large.
         """
-        pictured = prepare_with_picture(data, self.limits, self.manifest.input)
-        reading = admitted(self.infer([pictured.prepared])[0])
-        picture = draw_heatmap(
-            None if bare else pictured.grey,
-            reading.heatmap,
-            reading.geometry,
-            full_scale=self.manifest.heatmap_scale,
-            form=form,
+        prepared, grey = prepare_with_picture(data, self.limits, self.manifest.input)
+        reading = admitted(self.infer([prepared])[0])
+        film, scale = None if bare else grey, self.manifest.heatmap_scale
+        return reading, draw_heatmap(
+            film, reading.heatmap, reading.geometry, full_scale=scale, form=form
         )
-        return reading, picture
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""

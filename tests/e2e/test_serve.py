@@ -16,10 +16,11 @@ from clients import ChestXrayClient, ImageRefused
 from clients.datasets.open import open_dataset
 from clients.scoring.local import LocalEngine
 from clients.scoring.rest import RestEngine
+from service.imaging.claim import MIB
 from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.processor import this_processor
-from service.settings import MIB, Settings
+from service.settings import Settings
 from tests.e2e.conftest import Server, sample
 from tests.factories import chest, dicom_bytes, png_bytes
 from tests.serving import FORM, part, problem

@@ -98,6 +98,15 @@ class TestLease:
         assert lease.take(9, 0)
         assert budget.held == 9
 
+    def test_is_closed_by_who_gets_it_or_where_it_cannot_be_handed_on(self) -> None:
+        budget = Budget(10)
+        with budget.lease().handed_on() as lease:
+            assert lease.take(6, 0)
+        assert budget.held == 6
+        with pytest.raises(OSError, match="no"), lease.handed_on():
+            raise OSError("no")
+        assert budget.held == 0
+
     def test_decides_on_claims(self) -> None:
         budget = Budget(10)
         first, second = budget.lease(), budget.lease()

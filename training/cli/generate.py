@@ -4,7 +4,6 @@ Nothing slow is imported before a command runs, so that `--help` answers at once
 """
 
 import os
-from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from training.cli.console import EXISTING_FOLDER, FILE, FOLDER
 
 if TYPE_CHECKING:
     from training.generate.nanobanana.settings import NanoBananaSettings
+    from training.generate.roentgen import RoentgenSettings
 
 INCOMPLETE = 3  # exit status, as that of `cxr score`
 
@@ -171,9 +171,7 @@ def _nano_banana(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> 
     dry_run = given.pop("dry_run", False)
     settings = NanoBananaSettings(**given)
     if dry_run:
-        images = _print_prompts(
-            settings.plan(pairs, seed).missing_prompts(folder, settings.max_images)
-        )
+        images = _print_prompts(settings, folder, pairs, seed)
         click.echo(f"{images} images; {_cost(settings, images)}")
         return
     outcome = ask(folder, pairs=pairs, seed=seed, settings=settings)
@@ -205,17 +203,17 @@ def _roentgen(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> Non
     dry_run = given.pop("dry_run", False)
     settings = RoentgenSettings(**given)
     if dry_run:
-        images = _print_prompts(
-            settings.plan(pairs, seed).missing_prompts(folder, settings.max_images)
-        )
-        click.echo(f"{images} images")
+        click.echo(f"{_print_prompts(settings, folder, pairs, seed)} images")
         return
     manifest, images, wanted = draw(folder, pairs=pairs, seed=seed, settings=settings)
     _finish(manifest, images, wanted, f"--max-images {settings.max_images} reached")
 
 
-def _print_prompts(prompts: Mapping[str, str]) -> int:
+def _print_prompts(
+    settings: "NanoBananaSettings | RoentgenSettings", folder: Path, pairs: int, seed: int
+) -> int:
     """Print what would be asked, and say how many images that are."""
+    prompts = settings.plan(pairs, seed).missing_prompts(folder, settings.max_images)
     for request, prompt in prompts.items():
         click.echo(f"{request}  {prompt}")
     return len(prompts)

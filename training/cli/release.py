@@ -8,13 +8,7 @@ from typing import Any
 
 import click
 
-from training.cli.console import (
-    EXISTING_FOLDER,
-    FILE,
-    FOLDER,
-    open_run,
-    with_config_and_run,
-)
+from training.cli.console import EXISTING_FOLDER, FILE, FOLDER, open_run, with_config_and_run
 
 
 @click.command()

@@ -39,7 +39,7 @@ _LETTER = (5, 26)  # height in pixels of 256
 _LETTERS = 4  # in one line
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Why an image is rejected.
 
@@ -60,11 +60,10 @@ def find_fault(grey: GreyImage) -> Fault | None:
     aspect = grey.shape[1] / grey.shape[0]
     if not NARROWEST <= aspect <= WIDEST:
         detail = f"width by height is {aspect:.2f}, not {NARROWEST} to {WIDEST}"
-        return Fault(reason="wrong aspect", detail=detail)
+        return Fault("wrong aspect", detail)
     low, high = np.percentile(grey, (5, 95))
     if high - low < _LEAST_RANGE:
-        detail = f"9 of 10 pixels lie within {high - low:.0f} grey levels"
-        return Fault(reason="blank", detail=detail)
+        return Fault("blank", f"9 of 10 pixels lie within {high - low:.0f} grey levels")
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     darkest, brightest = np.percentile(small, (1, 99))
     stretched = np.clip((small - darkest) / max(brightest - darkest, 1.0), 0, 1).astype(np.float32)
@@ -74,9 +73,8 @@ def find_fault(grey: GreyImage) -> Fault | None:
         ("text", find_text),
     )
     for reason, detector in detectors:
-        detail = detector(stretched)
-        if detail:
-            return Fault(reason=reason, detail=detail)
+        if detail := detector(stretched):
+            return Fault(reason, detail)
     return None
 
 

@@ -57,9 +57,8 @@ from training.generate.store import encode_png
 SCAN = "scan.jsonl"
 REJECTED = "rejected.parquet"
 REPORT = "report.html"
-RULES = (
-    "7d0c1be64a52"  # change it with whatever curates otherwise: what was curated is refused then
-)
+# Change it with whatever curates otherwise: what was curated is refused then.
+RULES = "7d0c1be64a52"
 
 Size = tuple[int, int]  # rows, columns
 
@@ -199,7 +198,7 @@ def _crop_one(
     try:
         radiograph = decode((source / str(row["path"])).read_bytes(), Limits())
     except ReadingError as error:
-        return _rejection(Fault(reason="unreadable", detail=str(error)))
+        return _rejection(Fault("unreadable", str(error)))
     image = grey(radiograph.pixels)
     cropped = crop(image, places[image.shape[0], image.shape[1]])
     facts: Record = {
@@ -210,7 +209,7 @@ def _crop_one(
         "rows": cropped.pixels.shape[0],
         "columns": cropped.pixels.shape[1],
     }
-    colour = Fault(reason="colour", detail="the channels differ notably")
+    colour = Fault("colour", "the channels differ notably")
     fault = colour if COLOUR_WARNING in radiograph.warnings else find_fault(cropped.pixels)
     if fault is not None:
         return facts | _rejection(fault)
@@ -240,9 +239,7 @@ def _judge_together(
 ) -> tuple[list[Record], list[Record]]:
     """Kept and rejected records: also what only all images can show, and partners of rejected."""
     faults: dict[int, Fault] = {
-        i: Fault(reason=str(r["reason"]), detail=str(r["detail"]))
-        for i, r in enumerate(records)
-        if r["reason"]
+        i: Fault(str(r["reason"]), str(r["detail"])) for i, r in enumerate(records) if r["reason"]
     }
     good = [i for i in range(len(records)) if i not in faults]
     duplicates = near_duplicates(
@@ -250,8 +247,7 @@ def _judge_together(
     )
     for i, (earlier, bits) in duplicates.items():
         other = records[good[earlier]]["raw_path"]
-        detail = f"{bits} of 256 bits differ from {other}"
-        faults[good[i]] = Fault(reason="near duplicate", detail=detail)
+        faults[good[i]] = Fault("near duplicate", f"{bits} of 256 bits differ from {other}")
     good = [i for i in good if i not in faults]
     if lesions:
         faults |= _same_pictures(out, records, good)
@@ -260,7 +256,7 @@ def _judge_together(
         far = outliers(embed(model, [out / str(records[i]["path"]) for i in good]))
         for i, deviations in far.items():
             detail = f"{deviations:.1f} deviations farther than usual from its neighbours"
-            faults[good[i]] = Fault(reason="far from the rest", detail=detail)
+            faults[good[i]] = Fault("far from the rest", detail)
     _reject_partners(records, faults)
     final = [
         record | (asdict(faults[i]) if i in faults else {}) for i, record in enumerate(records)
@@ -280,8 +276,8 @@ def _same_pictures(out: Path, records: Sequence[Record], good: Sequence[int]) ->
                 continue
             one, other = (_written(out / str(records[n]["path"])) for n in (earlier, i))
             if alike(one, other):
-                detail = f"no lesion tells it from {records[earlier]['raw_path']}"
-                faults[i] = Fault(reason="same picture", detail=detail)
+                known = records[earlier]["raw_path"]
+                faults[i] = Fault("same picture", f"no lesion tells it from {known}")
     return faults
 
 
@@ -300,4 +296,4 @@ def _reject_partners(records: Sequence[Record], faults: dict[int, Fault]) -> Non
         if len(labels) > 1 and lost is not None:
             detail = f"{records[lost]['raw_path']}: {faults[lost].reason}"
             for i in group:
-                faults.setdefault(i, Fault(reason="partner", detail=detail))
+                faults.setdefault(i, Fault("partner", detail))

@@ -136,12 +136,13 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
         draw, row = key
         rng = np.random.default_rng((self._fit.seed, draw, self._groups[row]))
         radiograph = decode((self._folder / self._paths[row]).read_bytes(), Limits())
-        mask = self._load_mask(self._masks[row])
+        name = self._masks[row]
+        mask = load_mask(self._folder / name) if name else np.zeros((64, 64), np.float32)
         radiograph, mask = augment(radiograph, mask, self._changes, rng)
         image, geometry = standardise(radiograph, self._spec)
         label = torch.tensor(float(self._labels[row]))
         cells = lesion_cells(mask, geometry, self._spec)
-        if self._labels[row] and not self._masks[row]:
+        if self._labels[row] and not name:
             cells = np.full_like(cells, np.nan)
         return self._channels(image, rng), label, torch.from_numpy(cells)
 
@@ -154,11 +155,6 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
             if dropped < len(fit.channels):
                 channels[dropped] = 0
         return channels
-
-    def _load_mask(self, name: str) -> FloatImage:
-        if not name:
-            return np.zeros((64, 64), np.float32)
-        return load_mask(self._folder / name)
 
 
 class PairedBatches(Sampler[list[tuple[int, int]]]):

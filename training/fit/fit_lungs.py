@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import trange
 
 from service.files import replacing
@@ -39,9 +40,7 @@ def fit_lungs(config: Config, run: Path, device: torch.device = CPU) -> None:
     rng = np.random.default_rng(config.seed)
     net = LungNet().train().to(device)
     optimiser = torch.optim.AdamW(net.parameters(), LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, LEARNING_RATE, total_steps=recipe.steps
-    )
+    schedule = OneCycleLR(optimiser, LEARNING_RATE, total_steps=recipe.steps)
     spec = config.served_input
     for _ in trange(recipe.steps, unit="step"):
         image, mask = _batch(films, lungs, spec, rng)

@@ -60,10 +60,9 @@ class Training:
         self.average = AveragedModel(
             self.network, multi_avg_fn=moving_average(fit.average), use_buffers=True
         )
+        learning = [weights for weights in self.network.parameters() if weights.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
-            fit.learning_rate,
-            weight_decay=fit.weight_decay,
+            learning, fit.learning_rate, weight_decay=fit.weight_decay
         )
         self._begin_phase()
 
@@ -103,7 +102,8 @@ class Training:
                 parameter.requires_grad_(not self._probes or id(parameter) in head)
         both = _WithMask(self.network)
         self._forward: nn.Module = DistributedDataParallel(both) if self.rank.world > 1 else both
-        self.start = _copy(self.network) if self.config.keeps_start else {}
+        kept = self.network.state_dict() if self.config.keeps_start else {}
+        self.start = {name: value.detach().clone() for name, value in kept.items()}
 
     def _set_modes(self) -> None:
         """Batch norms that are not trained, or are ImageNet's own, keep their statistics."""
@@ -236,7 +236,3 @@ def _schedule(step: int, steps: int) -> float:
         return (step + 1) / warm
     done = (step - warm) / max(1, steps - warm)
     return (1 + math.cos(math.pi * done)) / 2
-
-
-def _copy(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -15,13 +15,7 @@ from tqdm import tqdm
 from service.files import replacing
 from service.model.session import cores
 from training.config import Config
-from training.fit.dataset import (
-    PairedBatches,
-    TrainingImages,
-    drawn_by,
-    load_splits,
-    load_tensors,
-)
+from training.fit.dataset import PairedBatches, TrainingImages, drawn_by, load_splits, load_tensors
 from training.fit.distributed import Rank, join
 from training.fit.fit_lungs import fit_lungs
 from training.fit.optimisation import Training, new_network
@@ -62,13 +56,8 @@ def _fit(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -
     training.resume(run / "checkpoint.pt")
     train = drawn_by(splits["train"], config.fit.generators)
     batches = PairedBatches(train, config.fit, config.fit.seed, first=training.step, rank=rank)
-    images = TrainingImages(train, config)
-    loader = DataLoader(
-        images,
-        batch_sampler=batches,
-        num_workers=loaders(rank),
-        pin_memory=rank.device.type == "cuda",
-    )
+    images, on_gpu = TrainingImages(train, config), rank.device.type == "cuda"
+    loader = DataLoader(images, batch_sampler=batches, num_workers=loaders(rank), pin_memory=on_gpu)
     held_out = load_tensors(splits["validation"], config.dataset.folder, config.input)
     with tqdm(
         loader,

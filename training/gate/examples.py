@@ -114,10 +114,7 @@ def _pad(rng: np.random.Generator, image: FloatImage) -> FloatImage:
         int(SIDE * rng.uniform(0, 0.14) * (rng.random() < 0.5)) for _ in range(4)
     )
     grey = float(rng.choice([0.0, 1.0, rng.random()], p=[0.6, 0.2, 0.2]))
-    kind = cv2.BORDER_CONSTANT
-    padded = cv2.copyMakeBorder(
-        np.ascontiguousarray(image), top, bottom, left, right, kind, value=grey
-    )
+    padded = np.pad(image, ((top, bottom), (left, right)), constant_values=grey)
     return np.asarray(cv2.resize(padded, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32)
 
 

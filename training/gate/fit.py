@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from service.files import sha256
 from service.findings.gate import Gate
@@ -89,15 +90,10 @@ def add_gate(config: Config, model: Path, recipe: Recipe, workers: int) -> dict[
     splits = load_splits(config)
     held_out = pd.concat([splits["validation"], splits["calibration"]])
     folder = config.dataset.folder
-    images, kinds = draw_examples(
-        _paths(folder, splits["train"], recipe.seed),
-        spec, recipe.examples, 2 * recipe.seed, workers,
-    )  # fmt: skip
+    learned, others = (_paths(folder, part, recipe.seed) for part in (splits["train"], held_out))
+    images, kinds = draw_examples(learned, spec, recipe.examples, 2 * recipe.seed, workers)
     network = fit_gate_network(images, kinds == FILM, recipe)
-    images, kinds = draw_examples(
-        _paths(folder, held_out, recipe.seed),
-        spec, recipe.held_out, 2 * recipe.seed + 1, workers,
-    )  # fmt: skip
+    images, kinds = draw_examples(others, spec, recipe.held_out, 2 * recipe.seed + 1, workers)
     familiarity = torch.sigmoid(logits(network, images)).numpy()
     threshold = choose_threshold(familiarity[kinds != FILM])
     record = {
@@ -132,10 +128,8 @@ def _fit(images: Tensor, films: Tensor, recipe: Recipe) -> GateNetwork:
     draw = torch.Generator().manual_seed(recipe.seed)
     network = GateNetwork().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        # A rise that ends at the first step, as a tenth of ten does, divides by zero.
-        optimiser, LEARNING_RATE, total_steps=recipe.steps, pct_start=max(0.1, 1.5 / recipe.steps),
-    )  # fmt: skip
+    rise = max(0.1, 1.5 / recipe.steps)  # one that ends at the first step divides by zero
+    schedule = OneCycleLR(optimiser, LEARNING_RATE, total_steps=recipe.steps, pct_start=rise)
     network.train()
     for _ in range(recipe.steps):
         rows = torch.randint(len(images), (recipe.batch,), generator=draw)

@@ -6,6 +6,7 @@ It keeps where things are (no pooling over the whole image at the end): which wa
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 from training.networks.channels import equalise
 
@@ -20,12 +21,7 @@ class GateNetwork(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((1, *_WIDTHS[:-1]), _WIDTHS, strict=True):
-            stride = 1 if after == before else 2
-            layers += [
-                nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            ]
+            layers += Conv2dNormActivation(before, after, stride=1 if after == before else 2)
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(_WIDTHS[-1] * 16, 1))
 

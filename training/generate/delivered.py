@@ -26,7 +26,8 @@ from service.errors import (
 from service.imaging.bounds.jpeg import check_jpeg
 from service.imaging.bounds.png import check_png
 from service.imaging.bounds.size import check_size
-from service.imaging.decode import MIB, Limits, decode, format_of
+from service.imaging.claim import MIB
+from service.imaging.decode import Limits, decode, format_of
 from service.imaging.dicom.grayscale import COLOUR_WARNING
 from service.imaging.plausible import SAMPLE_SIDE
 from service.imaging.radiograph import FloatImage, Radiograph

@@ -71,12 +71,10 @@ class Templates:
             table = tomllib.loads(content.decode("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidTemplates(f"{path.name}: {error}") from error
-        wordings = tuple(table.pop("wordings", ()))
-        age_bands = tuple(table.pop("age_bands", AGE_BANDS))
         templates = cls(
-            wordings=wordings,
+            wordings=tuple(table.pop("wordings", ())),
+            age_bands=tuple(table.pop("age_bands", AGE_BANDS)),
             words=table,
-            age_bands=age_bands,
             digest=sha256(content)[:12],
         )
         templates.check(path.name)

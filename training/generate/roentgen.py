@@ -18,6 +18,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from tqdm import tqdm
 
+from service.files import sha256
 from training.generate.archive import Archive
 from training.generate.manifest import DatasetMismatch
 from training.generate.plan import Plan
@@ -132,8 +133,7 @@ def weights_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(sha256(path)))
     return digest.hexdigest()[:12]
 
 

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
-from threading import Thread
+from signal import SIG_IGN, SIGINT, SIGKILL, signal
 from typing import TypeVar
 
 import cv2
@@ -28,13 +27,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from service.files import replace_file, sha256
-from training.generate.manifest import (
-    Record,
-    append_line,
-    lock_folder,
-    read_lines,
-    write_manifest,
-)
+from service.parent import end_with
+from training.generate.manifest import Record, append_line, lock_folder, read_lines, write_manifest
 from training.generate.phantom.render import Phantom
 from training.generate.request import Generator, GreyImage, Request, SyntheticImage
 
@@ -143,14 +137,9 @@ def make_pair(
     The seed is drawn from the data set's seed and the pair's number, below 2**63 to fit a column.
     """
     sequence = np.random.SeedSequence((generation.seed, pair))
-    request = Request(
-        seed=int(sequence.generate_state(1, np.uint64)[0] >> 1),
-        size=generation.size,
-        lesion=generation.lesion,
-    )
-    return [
-        _store(folder, generation, pair, request.seed, image) for image in generator.answer(request)
-    ]
+    seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
+    request = Request(seed=seed, size=generation.size, lesion=generation.lesion)
+    return [_store(folder, generation, pair, seed, image) for image in generator.answer(request)]
 
 
 def _check(**numbers: tuple[int, int]) -> None:
@@ -180,23 +169,16 @@ def in_processes(
         yield from map(task, items)
         return
     # Spawned, not forked: the caller may hold threads (torch, OpenCV) that a fork would break.
-    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (os.getpid(),)) as pool:
         yield from pool.map(task, items, chunksize=chunk)
 
 
-def _start_worker() -> None:
+def _start_worker(command: int) -> None:
     """One thread a process; Ctrl-C is the command's to answer; no worker outlives the command."""
     signal(SIGINT, SIG_IGN)
     cv2.setNumThreads(1)
     threadpool_limits(1)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+    end_with(command, SIGKILL)
 
 
 def _store(

@@ -99,9 +99,8 @@ class EfficientNetLite0(nn.Module):
         """
         state = _renamed(weights, len(self.blocks))
         whole = state["stem.0.weight"].sum(dim=1, keepdim=True)
-        state["stem.0.weight"] = whole.repeat(1, len(channels), 1, 1) * (
-            std / IMAGENET_STD / len(channels)
-        )
+        share = std / IMAGENET_STD / len(channels)
+        state["stem.0.weight"] = whole.repeat(1, len(channels), 1, 1) * share
         centred = sum(channel != "edges" for channel in channels) / len(channels)
         shift = (mean - IMAGENET_MEAN) / IMAGENET_STD * centred
         state["stem.1.running_mean"] = state["stem.1.running_mean"] - shift * whole.sum((1, 2, 3))

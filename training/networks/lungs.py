@@ -12,6 +12,7 @@ small U-Net finds (Ronneberger et al. 2015, arXiv 1505.04597).
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import Conv2dNormActivation
 
 from training.networks.channels import BINS, count, smooth
 
@@ -61,11 +62,10 @@ class LungNet(nn.Module):
 
 
 def _block(inward: int, outward: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (inward, outward):
-        layers += [nn.Conv2d(channels, outward, 3, padding=1, bias=False)]
-        layers += [nn.BatchNorm2d(outward), nn.ReLU()]
-    return nn.Sequential(*layers)
+    # Not in place: the exported graph would have other names.
+    first = Conv2dNormActivation(inward, outward, inplace=False)
+    second = Conv2dNormActivation(outward, outward, inplace=False)
+    return nn.Sequential(*first, *second)
 
 
 def lung_detail(image: Tensor, lungs: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ He et al. 2015, "Deep residual learning for image recognition" (arXiv 1512.03385
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import torchvision
 from torch import Tensor, nn
@@ -50,13 +49,8 @@ class ResNet(torchvision.models.ResNet):  # type: ignore[misc]  # torchvision sh
 
     def first(self, blocks: int) -> list[nn.Module]:
         """What comes before layer ``blocks + 1``; nothing for 0."""
-        parts = [
-            (self.conv1, self.bn1, self.layer1),
-            (self.layer2,),
-            (self.layer3,),
-            (self.layer4,),
-        ]
-        return list(chain.from_iterable(parts[:blocks]))
+        stem = [self.conv1, self.bn1] if blocks else []
+        return [*stem, *[self.layer1, self.layer2, self.layer3, self.layer4][:blocks]]
 
     def load_imagenet(
         self, weights: Mapping[str, Tensor], channels: Sequence[str], _mean: float, _std: float

@@ -221,11 +221,9 @@ def _refusals(manifest: Manifest) -> str:
 
 
 def _counts(splits: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [
-        (name, split["pneumonia"], split["no pneumonia"], split["pairs"])
-        for name, split in splits.items()
-    ]
-    return _table(("split", "pneumonia", "no pneumonia", "pairs"), rows)
+    counted = ("pneumonia", "no pneumonia", "pairs")
+    rows = [(name, *(split[what] for what in counted)) for name, split in splits.items()]
+    return _table(("split", *counted), rows)
 
 
 def _real(real: Sequence[Mapping[str, Any]] | None) -> str:

@@ -26,10 +26,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
-from onnx_ir.passes.common import (
-    CommonSubexpressionEliminationPass,
-    DeduplicateInitializersPass,
-)
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, DeduplicateInitializersPass
 from torch import Tensor, nn
 
 from service.imaging.radiograph import FloatImage
@@ -278,13 +275,8 @@ def _sum(
     others: Sequence[str],
 ) -> None:
     """Add nodes that make the output ``name``: the weighted ``parts`` and ``others``."""
-    shares = [
-        _node(
-            graph,
-            "Mul",
-            [part, _constant(graph, f"{part}_weight", np.array(weight, np.float32))],
-            f"{part}_share",
-        )
-        for part, weight in zip(parts, weights, strict=True)
-    ]
+    shares = []
+    for part, weight in zip(parts, weights, strict=True):
+        factor = _constant(graph, f"{part}_weight", np.array(weight, np.float32))
+        shares.append(_node(graph, "Mul", [part, factor], f"{part}_share"))
     _node(graph, "Sum", [*others, *shares], name)

@@ -77,9 +77,5 @@ def _weights(run: Path) -> dict[str, Any]:
         raise ValueError(
             f"{run / 'weights.pt'} was trained by an earlier version; train in another run folder"
         )
-    return {
-        "sha256": sha256(run / "weights.pt"),
-        "architecture": state["architecture"],
-        "step": state["step"],
-        "start": state["start"],
-    }
+    facts = {name: state[name] for name in ("architecture", "step", "start")}
+    return {"sha256": sha256(run / "weights.pt"), **facts}

@@ -41,15 +41,14 @@ ENSEMBLE_TOLERANCE = 1e-3
 AUROC_LOSS = 0.003
 HEATMAP_TOLERANCE = 1e-4  # after dividing each map by its own maximum
 COMPARED_IMAGES = 32  # for (a) and (c); (b) uses the whole validation split
-GRADIENT_BATCH = (
-    4  # float64 activations of ResNet-50 at 224 px, kept for the gradient: 0.2 GB an image
-)
+# Float64 activations of ResNet-50 at 224 px, kept for the gradient, take 0.2 GB an image.
+GRADIENT_BATCH = 4
 # A map without a peak has no scale: below this sum over its cells, in units of the logit, dividing
 # by the maximum would compare rounding errors.
 LEAST_EVIDENCE = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Check:
     """One measured figure and the most it may be."""
 
@@ -114,23 +113,18 @@ def check_logits(network: PneumoniaNet, graph: bytes, images: FloatImage) -> Che
     """Largest difference between torch's and ONNX Runtime's logits on (N, 1, S, S) images."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).logit.numpy()
-    return Check(
-        name="torch = ONNX Runtime, float logits, largest difference",
-        asked=LOGIT_TOLERANCE,
-        measured=_largest(expected - run_graph(graph, images).logit),
-    )
+    measured = _largest(expected - run_graph(graph, images).logit)
+    name = "torch = ONNX Runtime, float logits, largest difference"
+    return Check(name, asked=LOGIT_TOLERANCE, measured=measured)
 
 
 def check_quantisation(
     float_graph: bytes, int8_graph: bytes, images: FloatImage, labels: NDArray[np.integer]
 ) -> Check:
     """AUROC that int8 loses against float; negative where it gains."""
-    lost = auroc(labels, run_graph(float_graph, images).logit) - auroc(
-        labels, run_graph(int8_graph, images).logit
-    )
-    return Check(
-        name="int8 against float, AUROC lost on validation", asked=AUROC_LOSS, measured=lost
-    )
+    before = auroc(labels, run_graph(float_graph, images).logit)
+    lost = before - auroc(labels, run_graph(int8_graph, images).logit)
+    return Check("int8 against float, AUROC lost on validation", asked=AUROC_LOSS, measured=lost)
 
 
 def check_heatmap(network: PneumoniaNet, graph: bytes, images: FloatImage) -> Check:
@@ -144,11 +138,8 @@ def check_heatmap(network: PneumoniaNet, graph: bytes, images: FloatImage) -> Ch
     heatmap = run_graph(graph, images).heatmap
     kept = np.maximum(reference.sum(axis=(1, 2)), heatmap.sum(axis=(1, 2))) > LEAST_EVIDENCE
     difference = _to_maximum_one(reference[kept]) - _to_maximum_one(heatmap[kept])
-    return Check(
-        name=f"graph's heatmap = pytorch-grad-cam, largest difference ({kept.sum()} maps)",
-        asked=HEATMAP_TOLERANCE,
-        measured=_largest(difference),
-    )
+    name = f"graph's heatmap = pytorch-grad-cam, largest difference ({kept.sum()} maps)"
+    return Check(name, asked=HEATMAP_TOLERANCE, measured=_largest(difference))
 
 
 def grad_cam(network: PneumoniaNet, images: FloatImage) -> NDArray[np.float64]:
@@ -189,11 +180,9 @@ def check_identity(run: Path, model: Path) -> Check:
     """Count packaged graphs (0 or 1) that are not the exported one."""
     manifest = Manifest.load(model / "manifest.json")
     exported = sha256(graph_path(run, manifest.precision))
-    return Check(
-        name=f"packaged graph = exported {manifest.precision} graph, files that differ",
-        asked=0,
-        measured=float(sha256(model / manifest.graph) != exported),
-    )
+    differ = sha256(model / manifest.graph) != exported
+    name = f"packaged graph = exported {manifest.precision} graph, files that differ"
+    return Check(name, asked=0, measured=float(differ))
 
 
 def check_ensemble(config: Config, run: Path, model: Path) -> Check:
@@ -209,24 +198,18 @@ def check_ensemble(config: Config, run: Path, model: Path) -> Check:
         age=AgeSign.load(run) if "age_sha256" in made["lung_detail"] else None,
     )
     outputs = [member.read(images) for member in members(config, run, manifest.precision)]
+    joined = scales.logit(outputs, detail_of(load_lungs(run), images))
     packaged = run_graph((model / manifest.graph).read_bytes(), images)
-    return Check(
-        name="packaged graph = exported graphs + lung detail, logits, largest difference",
-        asked=ENSEMBLE_TOLERANCE,
-        measured=_largest(
-            packaged.logit - scales.logit(outputs, detail_of(load_lungs(run), images))
-        ),
-    )
+    name = "packaged graph = exported graphs + lung detail, logits, largest difference"
+    return Check(name, asked=ENSEMBLE_TOLERANCE, measured=_largest(packaged.logit - joined))
 
 
 def check_weights(model: Path) -> Check:
     """Count int8 weights that could saturate the kernels of processors without VNNI."""
-    manifest = Manifest.load(model / "manifest.json")
-    return Check(
-        name=f"int8 weights beyond {LARGEST_WEIGHT}, which can saturate",
-        asked=0,
-        measured=float(saturating_weights(onnx.load(model / manifest.graph))),
-    )
+    graph = Manifest.load(model / "manifest.json").graph
+    beyond = saturating_weights(onnx.load(model / graph))
+    name = f"int8 weights beyond {LARGEST_WEIGHT}, which can saturate"
+    return Check(name, asked=0, measured=float(beyond))
 
 
 def check_golden(model: Path) -> list[Check]:
@@ -234,16 +217,11 @@ def check_golden(model: Path) -> list[Check]:
     bundle = Bundle.open(model)
     reader = Reader(bundle, limits=Limits(), threads=0)
     agreement = replay(reader, golden_readings(bundle))
+    measured = {"probability": agreement.probability, "heatmap": agreement.heatmap}
+    end = f"largest difference ({agreement.images} images)"
     return [
-        Check(
-            name=f"golden {name}, largest difference ({agreement.images} images)",
-            asked=TOLERANCE,
-            measured=difference,
-        )
-        for name, difference in (
-            ("probability", agreement.probability),
-            ("heatmap", agreement.heatmap),
-        )
+        Check(f"golden {name}, {end}", asked=TOLERANCE, measured=difference)
+        for name, difference in measured.items()
     ]
 
 

@@ -37,14 +37,6 @@ RESTARTS = tuple(bytes([0xFF, kind]) for kind in range(0xD0, 0xD8))
 REFUSED = frozenset({0xC8, 0xDE, 0xDF, *range(0xF0, 0xFE)})
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A marker segment of a JPEG: its code, and where its content starts."""
-
-    kind: int
-    start: int
-
-
 class Frame(NamedTuple):
     """What the frame header says (ITU-T T.81 B.2.2, T.87 C.2.2)."""
 
@@ -90,10 +82,10 @@ def check_jpeg(data: bytes, *, jpeg_ls: bool = False) -> None:
     """
     exif = 0
     refused = REFUSED - JPEG_LS if jpeg_ls else REFUSED
-    for segment in segments(data):
-        if segment.kind in refused:
+    for kind, start in segments(data):
+        if kind in refused:
             raise CorruptImage("the JPEG has a reserved marker. Send it as baseline JPEG.")
-        exif += segment.kind == APP1 and data.startswith(b"Exif\0\0", segment.start)
+        exif += kind == APP1 and data.startswith(b"Exif\0\0", start)
     if exif > MAX_EXIF_SEGMENTS:
         raise CorruptImage("the JPEG has Exif data in several segments. Send it without.")
     if data.count(b"\xff\xda") > MAX_SCANS:  # FF in entropy-coded data is followed by 00
@@ -102,9 +94,9 @@ def check_jpeg(data: bytes, *, jpeg_ls: bool = False) -> None:
 
 def frame_of(data: bytes) -> Frame:
     """Read the frame header; raises CorruptImage where there is none."""
-    for segment in segments(data):
-        if is_frame(segment.kind) and len(data) >= segment.start + 6:
-            return Frame(segment.kind, *struct.unpack_from(">BHHB", data, segment.start))
+    for kind, start in segments(data):
+        if is_frame(kind) and len(data) >= start + 6:
+            return Frame(kind, *struct.unpack_from(">BHHB", data, start))
     raise CorruptImage("the JPEG has no frame header. Send the image again.")
 
 
@@ -172,8 +164,8 @@ def _scans(data: bytes) -> Iterator[Scan]:
             )
 
 
-def segments(data: bytes) -> Iterator[Segment]:
-    """List the marker segments up to and with the first start of scan.
+def segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """List codes of marker segments and where their content starts, to the first start of scan.
 
     Raises
     ------
@@ -195,7 +187,7 @@ def segments(data: bytes) -> Iterator[Segment]:
         position = found + (1 if kind == 0xFF else 2)
         if filler or kind in STANDALONE:
             continue
-        yield Segment(kind, position + 2)
+        yield kind, position + 2
         if kind == START_OF_SCAN:
             return
         position += max(2, int.from_bytes(data[position : position + 2], "big"))

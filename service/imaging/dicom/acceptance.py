@@ -16,11 +16,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from service.errors import (
-    MultipleFrames,
-    UnsupportedModality,
-    UnsupportedPixels,
-)
+from service.errors import MultipleFrames, UnsupportedModality, UnsupportedPixels
 from service.imaging.bounds.size import check_size
 from service.imaging.dicom.header import code, unsigned, values
 from service.imaging.dicom.terms import (
@@ -108,10 +104,8 @@ def check_polarity(header: Dataset) -> str | None:
     ----------
     DICOM PS3.3 table C.8-71: INVERSE shall be used with MONOCHROME1, IDENTITY with MONOCHROME2.
     """
-    pair = (
-        compact(code(header, "PhotometricInterpretation")),
-        compact(code(header, "PresentationLUTShape")),
-    )
+    keywords = ("PhotometricInterpretation", "PresentationLUTShape")
+    pair = tuple(compact(code(header, keyword)) for keyword in keywords)
     if pair not in {("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")}:
         return None
     return (

@@ -248,14 +248,10 @@ def window(
         exponent = np.clip(-4 * (values - centre) / width, -700, 700)
         return np.asarray(1 / (1 + np.exp(exponent)))
     if function == "LINEAR_EXACT":
-        return _clipped((values - centre) / width + 0.5)
+        return np.clip((values - centre) / width + 0.5, 0, 1)
     if width <= step:
         return (values > centre - step / 2).astype(np.float64)
-    return _clipped((values - (centre - step / 2)) / (width - step) + 0.5)
-
-
-def _clipped(values: Values) -> Values:
-    return np.clip(values, 0.0, 1.0)
+    return np.clip((values - (centre - step / 2)) / (width - step) + 0.5, 0, 1)
 
 
 def robust_window(values: Values, counts: NDArray[np.int64]) -> Values:
@@ -269,7 +265,7 @@ def robust_window(values: Values, counts: NDArray[np.int64]) -> Values:
         low, high = present.min(), present.max()
     if high <= low:
         return np.zeros_like(values)
-    return _clipped((values - low) / (high - low))
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1))
 
 
 def is_inverted(header: Dataset, photometric: str) -> bool:

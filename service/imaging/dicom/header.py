@@ -17,7 +17,7 @@ from pydicom.tag import BaseTag, Tag
 from service.imaging.bounds.dicom import MAX_VALUE_BYTES, BoundedReader
 from service.imaging.bounds.unknown_vr import ByteOrder
 
-MALFORMED = (  # what pydicom raises on a malformed data set
+MALFORMED = (  # what a parser raises on malformed content
     ValueError,
     TypeError,
     LookupError,

@@ -11,14 +11,7 @@ from typing import Any, Final
 
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    RLELossless,
-)
+from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless, UncompressedTransferSyntaxes
 
 from service.errors import (
     CorruptImage,
@@ -40,14 +33,7 @@ from service.imaging.codestreams import (
 from service.imaging.dicom.acceptance import Layout
 from service.imaging.dicom.encapsulation import ITEM, codestream_of
 
-NATIVE: Final = frozenset(
-    {
-        ImplicitVRLittleEndian,
-        ExplicitVRLittleEndian,
-        ExplicitVRBigEndian,
-        DeflatedExplicitVRLittleEndian,
-    }
-)
+NATIVE: Final = frozenset(UncompressedTransferSyntaxes)
 MAX_PRECISION = 16  # bits; JPEG 2000 has up to 38, and a table of all patterns is made of them
 READ: Final = NATIVE | JPEG | JPEG_LS | JPEG_2000 | {RLELossless}
 

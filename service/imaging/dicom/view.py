@@ -91,9 +91,10 @@ def check_view(header: Dataset) -> tuple[View | None, str | None]:
     DICOM PS3.3 C.8.7.1, C.8.11.5 and C.7.6.1.1.1; PS3.16 CID 4010 and 4011.
     """
     position = _position(header)
-    coded: Stated = VIEWS.get(_code(header), "not stated")
+    view_code = coded_value(header, "ViewCodeSequence")
+    coded: Stated = VIEWS.get(view_code, "not stated")
     if coded == "other":
-        raise _refusal(f"View Code Sequence (0054,0220) is {_code(header)}, not frontal")
+        raise _refusal(f"View Code Sequence (0054,0220) is {view_code}, not frontal")
     if coded_value(header, "ViewCodeSequence", "ViewModifierCodeSequence") in OTHER_VIEW_MODIFIERS:
         raise _refusal(
             "View Modifier Code Sequence (0054,0222) makes the view no plain frontal one"
@@ -119,10 +120,6 @@ def _agreed(stated: set[Stated], *, sagittal: bool) -> tuple[View | None, str | 
 
 def _refusal(fact: str) -> NotFrontal:
     return NotFrontal(f"{fact}; only PA and AP are read. Send the frontal view of this study.")
-
-
-def _code(header: Dataset) -> str:
-    return coded_value(header, "ViewCodeSequence")
 
 
 def _position(header: Dataset) -> Stated:

@@ -174,13 +174,10 @@ class Gemini:
     @_translated()
     def draw(self, prompt: str) -> Drawing:
         """Ask for one image; raises Refused, Transient or ServiceFailed."""
-        return _drawing(
-            self._whole(
-                self._client.aio.models.generate_content(
-                    model=self._model, contents=prompt, config=self._config
-                )
-            )
+        answer = self._client.aio.models.generate_content(
+            model=self._model, contents=prompt, config=self._config
         )
+        return _drawing(self._whole(answer))
 
     @_translated()
     def submit(self, title: str, prompts: Mapping[str, str]) -> Job:

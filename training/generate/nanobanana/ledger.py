@@ -20,13 +20,7 @@ from uuid import uuid4
 
 from training.generate.delivered import UNDECODABLE
 from training.generate.manifest import append_line, read_lines
-from training.generate.nanobanana.faults import (
-    Refused,
-    ServiceFailed,
-    Stopped,
-    Transient,
-    Unusable,
-)
+from training.generate.nanobanana.faults import Refused, ServiceFailed, Stopped, Transient, Unusable
 
 LEDGER = "attempts.jsonl"
 ASKED = "asked.jsonl"

@@ -84,7 +84,7 @@ def generate(
     with closing(Gemini(settings)) as gemini, _alone(folder):
         # Before the folder is locked: a wrong model must not be what it is locked to.
         RetryPolicy(settings.retries, settings.backoff, Event()).call(gemini.check_model)
-        session = Session.open(folder, plan, settings, progress=progress)
+        session = Session(folder, plan, settings, progress=progress)
         try:
             (draw_in_batches if settings.batch else draw_online)(session, gemini)
         finally:

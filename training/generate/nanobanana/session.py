@@ -1,6 +1,5 @@
 """One run of Nano Banana on one folder: what is missing, what became of it, and how it goes on."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -21,41 +20,26 @@ from training.generate.nanobanana.settings import NanoBananaSettings
 from training.generate.plan import Plan
 
 
-@dataclass(slots=True)
 class Session:
-    """What the threads of a run share."""
+    """What the threads of a run share; it locks the folder to the plan and shows what is there."""
 
-    plan: Plan
-    settings: NanoBananaSettings
-    archive: Archive
-    aside: Aside
-    ledger: Ledger
-    bar: Any
-    stop: Event = field(default_factory=Event)
-    retry: RetryPolicy = field(init=False)
-    brake: Brake = field(init=False)
-    partners: dict[str, str] = field(init=False)  # other halves of pairs
-    reason: str = ""  # why the run ended early
-    _judging: Lock = field(default_factory=Lock)  # halves are compared, large images decoded
-
-    def __post_init__(self) -> None:
-        settings = self.settings
+    def __init__(
+        self, folder: Path, plan: Plan, settings: NanoBananaSettings, *, progress: bool
+    ) -> None:
+        self.plan, self.settings = plan, settings
+        self.partners = plan.partners()
+        self.archive = Archive(folder, plan.generation)
+        have, price = self.archive.rows, settings.cost or 0.0
+        self.ledger = Ledger(folder, price, settings.max_cost, settings.mode, have)
+        self.bar: Any = tqdm(
+            total=len(plan.requests), initial=len(have), unit="image", disable=not progress
+        )
+        self.aside = Aside(folder)
+        self.stop = Event()
         self.retry = RetryPolicy(settings.retries, settings.backoff, self.stop)
         self.brake = Brake(settings.max_unusable, self.stop)
-        self.partners = self.plan.partners()
-
-    @classmethod
-    def open(
-        cls, folder: Path, plan: Plan, settings: NanoBananaSettings, *, progress: bool
-    ) -> "Session":
-        """Lock the folder to the plan and show what is there."""
-        archive = Archive(folder, plan.generation)
-        price, limit = settings.cost or 0.0, settings.max_cost
-        ledger = Ledger(folder, price, limit, settings.mode, archive.rows)
-        bar = tqdm(
-            total=len(plan.requests), initial=len(archive.rows), unit="image", disable=not progress
-        )
-        return cls(plan, settings, archive, Aside(folder), ledger, bar)
+        self.reason = ""  # why the run ended early
+        self._judging = Lock()  # halves are compared, large images decoded
 
     def missing(self) -> list[str]:
         """Requests to be asked for now, in order; sets ``reason`` where a bound cuts them."""

@@ -29,6 +29,7 @@ from service.errors import (
     UnsupportedTransferSyntax,
 )
 from service.imaging.decode import Limits, decode
+from service.imaging.dicom.pixels import READ
 from service.imaging.radiograph import Radiograph
 from tests.factories import (
     bare_dicom_bytes,
@@ -206,6 +207,12 @@ class TestTransferSyntaxes:
 
     def test_missing_preamble_before_meta_is_read(self) -> None:
         np.testing.assert_array_equal(read(dicom_bytes()[132:]).pixels, read(dicom_bytes()).pixels)
+
+    def test_those_that_are_read_are_these_whatever_pydicom_lists(self) -> None:
+        """JPEG, JPEG-LS, JPEG 2000 but for its multi-component parts, RLE, and uncompressed."""
+        jpeg = ["50", "51", "57", "70", "80", "81", "90", "91", "201", "202", "203"]
+        others = ["", ".1", ".1.99", ".2", ".5", *(f".4.{number}" for number in jpeg)]
+        assert {f"1.2.840.10008.1.2{other}" for other in others} == READ
 
     def test_video_is_refused_by_its_uid(self) -> None:
         data = dicom_bytes(transfer_syntax=MPEG2MPML, codestream=b"\0" * 64)
