@@ -83,7 +83,7 @@ class TestPresentationState:
     def test_without_heat_has_text_alone(self, read: Read) -> None:
         buffer = BytesIO()
         Image.new("L", (240, 256)).save(buffer, "PNG")
-        empty = Heatmap(levels=buffer.getvalue(), overlay=read[1].overlay)
+        empty = Heatmap.drawn(buffer.getvalue(), read[1].overlay)
         (note,) = by_kind(NAMED, read[0], empty)["gsps"].GraphicAnnotationSequence
         assert "GraphicObjectSequence" not in note
         assert note.TextObjectSequence
