@@ -111,7 +111,8 @@ def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> I
 def levels_of(heatmap: FloatImage, full_scale: float) -> GreyImage:
     """The heatmap's own grid in 256 levels, of which the last is ``full_scale`` and more."""
     relative = heatmap * (heatmap.size / full_scale)
-    return np.rint(np.clip(relative, 0.0, 1.0) * 255).astype(np.uint8)
+    levels: GreyImage = np.rint(np.clip(relative, 0.0, 1.0) * 255).astype(np.uint8)
+    return levels
 
 
 def laid_out(levels: GreyImage, geometry: Geometry) -> Image.Image:
