@@ -119,8 +119,8 @@ class Shape:
             modality=film.text("Modality"),
             orientation=tuple(film.orientation),
             spacing=film.spacing,
-            call=read and read.call,
-            threshold=read and read.operating_point.threshold,
+            call=None if read is None else read.call,
+            threshold=None if read is None else read.operating_point.threshold,
             has_region=region is not None,
         )
 
