@@ -17,7 +17,13 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
-from clients.dicom.node.disk import SpoolError, remove_folder, sync_folder, write_durably, write_whole
+from clients.dicom.node.disk import (
+    SpoolError,
+    remove_folder,
+    sync_folder,
+    write_durably,
+    write_whole,
+)
 from clients.dicom.node.rows import Rows
 
 FOLDERS = ("incoming", "films", "asides", "unfinished", "outbox")

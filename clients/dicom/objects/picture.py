@@ -4,6 +4,7 @@ overlay -> [picture] -> sc
 The band covers nothing of the film. Its text is as wide as the film lets it be.
 """
 
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -38,22 +39,27 @@ def annotated(overlay: bytes, lines: list[str]) -> Image.Image:
     """
     with Image.open(BytesIO(overlay)) as picture:
         picture.draft("RGB", (LEAST_SIDE, LEAST_SIDE))
-        film = picture.convert("RGB")
-    letter = _letter([*lines, LEGEND], film.width)
-    step = round(letter * LINE)
-    whole = Image.new("RGB", (film.width, film.height + step * (len(lines) + 3)), BLACK)
-    whole.paste(film)
+        width, height = picture.size
+        letter = _letter([*lines, LEGEND], width)
+        step = round(letter * LINE)
+        whole = Image.new("RGB", (width, height + step * (len(lines) + 3)), BLACK)
+        whole.paste(picture)
     draw = ImageDraw.Draw(whole)
-    font = ImageFont.load_default(letter)
-    top = film.height + step // 2
+    font = _font(letter)
+    top = height + step // 2
     for number, line in enumerate([*lines, LEGEND]):
         draw.text((step // 2, top + number * step), line, WHITE, font=font)
     _draw_scale(whole, top + (len(lines) + 1) * step, step)
     return whole
 
 
+@lru_cache(8)
+def _font(letter: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(letter)
+
+
 def _letter(lines: list[str], width: int) -> int:
-    font = ImageFont.load_default(REFERENCE)
+    font = _font(REFERENCE)
     longest = max(font.getlength(line) for line in lines)
     fits = REFERENCE * width * 0.96 / longest
     return max(LEAST_LETTER, int(min(width * LARGEST_SHARE, fits)))
