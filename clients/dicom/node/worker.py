@@ -82,6 +82,7 @@ class Worker:
         self._stop = threading.Event()
         self._taken: set[str] = set()
         self._lock = threading.Lock()
+        self._news = threading.Condition()  # results to deliver; films come from another process
         self._places = threading.Semaphore(config.limits.readers)  # at the service
         self._threads = 2 * config.limits.readers  # it has work while objects are made and kept
 
@@ -117,7 +118,8 @@ class Worker:
                     self._stop.wait(SPOOL_SECONDS)
                 else:
                     if not found:
-                        self._stop.wait(IDLE_SECONDS)
+                        with self._news:
+                            self._news.wait(IDLE_SECONDS)
         finally:
             self._stop.set()
 
@@ -185,6 +187,8 @@ class Worker:
             self._end(film, State.DONE, code)
             return
         self._spool.put_out(film, results, names, code)
+        with self._news:
+            self._news.notify_all()
         logger.info("a film was read", extra=_facts(film.key, code=code or "ok"))
 
     def _end(self, film: Film, state: State, code: str) -> None:
