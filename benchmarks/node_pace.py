@@ -15,14 +15,14 @@ Needs the Debian packages dcmtk, orthanc and orthanc-dicomweb.
 """
 
 import argparse
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from contextlib import closing, contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +33,7 @@ from pydicom.uid import UID
 from clients import ChestXrayClient
 from clients.dicom.minimal import minimal
 from clients.dicom.node.config import Limits
+from clients.dicom.node.rows import BUSY_SECONDS
 from tests.clients.dicom.node.peers import Node, archive, node, to_archive, until
 from tests.clients.dicom.node.test_spool import RECEIVE
 from tests.clients.dicom.tools import tool
@@ -119,13 +120,19 @@ def predicted(url: str, folder: Path) -> float:
         return time.perf_counter() - start
 
 
+def done(made: Node) -> int:
+    """How many films are done, by the spool: asking the node by HTTP takes 30 ms of the cores."""
+    with closing(sqlite3.connect(made.spool / "node.db", timeout=BUSY_SECONDS)) as rows:
+        (count,) = rows.execute("select count(*) from films where state='done'").fetchone()
+    return int(count)
+
+
 def delivered(made: Node, folder: Path) -> float:
     """Seconds until the archive has the results of the films of a folder."""
-    done = partial(made.metric, "nanocxr_node_films", state="done")
-    enough = done() + len(list(folder.iterdir()))
+    enough = done(made) + len(list(folder.iterdir()))
     start = time.perf_counter()
     sent(made.port, [folder])
-    until(lambda: done() >= enough, made)
+    until(lambda: done(made) >= enough, made)
     return time.perf_counter() - start
 
 

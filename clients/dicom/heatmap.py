@@ -5,6 +5,7 @@ Levels have an absolute scale, 255 for the model's strongest colour and more, so
 of a strong map runs where it is cut off.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -16,33 +17,37 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clients import PredictionWithHeatmap
-from service.imaging.overlay import draw_heatmap
+from service.imaging.overlay import laid_out, levels_of
 from service.imaging.standardise import Geometry
 
+Levels = NDArray[np.uint8]
 Outline = NDArray[np.float64]  # (N, 2): column and row, closed; 0, 0 is the corner of the film
 
-TRACED_SIDE = 512  # pixels: the network's cells are coarser than those of a grid of this side
+TRACED_SIDE = 256  # points of the grid that is traced: the network has 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Heatmap:
-    """Pictures as ``/explain`` draws them, each of exactly the film's rows and columns.
+    """The network's levels, and where they lie on the film.
 
     Attributes
     ----------
     levels
-        The heatmap alone, a grey PNG: ``client.explain(film, bare=True).picture``.
+        uint8 of shape (h, w), stretched over the frame.
+    frame
+        Where, on a film of how many rows and columns.
     overlay
-        The heatmap over the film, PNG or JPEG: ``client.explain(film).picture``. Only a secondary
-        capture needs it.
+        The heatmap over the film as the service draws it, PNG or JPEG. Only a secondary capture
+        needs it.
     """
 
-    levels: bytes
+    levels: Levels
+    frame: Geometry
     overlay: bytes | None = None
 
     @classmethod
     def of(cls, reading: PredictionWithHeatmap) -> Self:
-        """Take the picture of a reading, if it has one, and draw the levels as the service does."""
+        """Take grid, frame and, where there is one, picture of a reading."""
         told = reading.heatmap
         frame = Geometry(
             rows=reading.input.rows,
@@ -52,15 +57,27 @@ class Heatmap:
             width=told.width,
             height=told.height,
         )
-        values = np.array(told.values, np.float32)
-        levels = draw_heatmap(None, values, frame, full_scale=told.full_scale)
-        return cls(levels=levels, overlay=told.picture)
+        levels = levels_of(np.array(told.values, np.float32), told.full_scale)
+        return cls(levels=levels, frame=frame, overlay=told.picture)
+
+    @classmethod
+    def drawn(cls, picture: bytes, overlay: bytes | None = None) -> Self:
+        """Take what ``/explain`` draws: ``client.explain(film, bare=True).picture``, a grey PNG."""
+        with Image.open(BytesIO(picture)) as opened:
+            levels = np.asarray(opened.convert("L"))
+        rows, columns = levels.shape
+        frame = Geometry(rows=rows, columns=columns, left=0, top=0, width=columns, height=rows)
+        return cls(levels=levels, frame=frame, overlay=overlay)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the film."""
+        return self.frame.rows, self.frame.columns
 
     @cached_property
-    def grid(self) -> NDArray[np.uint8]:
-        """Levels as uint8 of shape (H, W)."""
-        with Image.open(BytesIO(self.levels)) as picture:
-            return np.asarray(picture.convert("L"))
+    def grid(self) -> Levels:
+        """Levels as the service draws them, uint8 of shape (H, W)."""
+        return np.asarray(laid_out(self.levels, self.frame))
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -71,17 +88,23 @@ class Heatmap:
     @cached_property
     def outlines(self) -> tuple[Outline, ...]:
         """Closed lines at half of the peak, the one around the peak first; none without heat."""
-        step = max(1, max(self.grid.shape) // TRACED_SIDE)
-        # A border of zeros closes the lines that would leave the film.
-        cells = np.pad(self.grid[::step, ::step].astype(float), 1)
-        half = cells.max() / 2
-        if half == 0:
-            return ()
-        tracer = contour_generator(z=cells, line_type=LineType.Separate)
-        lines = [line for line in tracer.lines(half) if len(line) > 3]
-        rows, columns = self.grid.shape
-        peak = np.array(np.unravel_index(cells.argmax(), cells.shape)[::-1], float)
-        lines.sort(key=lambda line: float(np.hypot(*(line - peak).T).min()))
-        return tuple(
-            np.clip((np.asarray(line) - 1) * step + 0.5, 0, (columns, rows)) for line in lines
-        )
+        frame = self.frame
+        step = max(1.0, max(frame.width, frame.height) / TRACED_SIDE)
+        traced = (max(1, round(frame.width / step)), max(1, round(frame.height / step)))
+        stretched = Image.fromarray(self.levels).resize(traced, Image.Resampling.BILINEAR)
+        # A border of zeros closes the lines that would leave the frame.
+        cells = np.pad(np.asarray(stretched, float), 1)
+        scale = np.array((frame.width, frame.height)) / traced
+        lines = [(line - 0.5) * scale + (frame.left, frame.top) for line in _half_of_peak(cells)]
+        return tuple(np.clip(line, 0, (frame.columns, frame.rows)) for line in lines)
+
+
+def _half_of_peak(cells: NDArray[np.float64]) -> Iterator[Outline]:
+    """Lines at half of the peak, the nearest to the peak first; 0, 0 is the centre of a cell."""
+    half = cells.max() / 2
+    if half == 0:
+        return
+    tracer = contour_generator(z=cells, line_type=LineType.Separate)
+    lines = [np.asarray(line) for line in tracer.lines(half) if len(line) > 3]
+    peak = np.array(np.unravel_index(cells.argmax(), cells.shape)[::-1], float)
+    yield from sorted(lines, key=lambda line: float(np.hypot(*(line - peak).T).min()))

@@ -103,10 +103,20 @@ def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> I
         Mode L, of the radiograph's rows and columns; 255 stands for ``full_scale`` and more, 0 for
         none and for all that lies outside the crop.
     """
-    relative = heatmap * (heatmap.size / full_scale)
     # Rounded before: Pillow stretches bytes in a third of the time that it takes for floats. A
     # product of matrices is faster alone, but its threads wait for cores that others use.
-    levels = np.rint(np.clip(relative, 0.0, 1.0) * 255).astype(np.uint8)
+    return laid_out(levels_of(heatmap, full_scale), geometry)
+
+
+def levels_of(heatmap: FloatImage, full_scale: float) -> GreyImage:
+    """The heatmap's own grid in 256 levels, of which the last is ``full_scale`` and more."""
+    relative = heatmap * (heatmap.size / full_scale)
+    levels: GreyImage = np.rint(np.clip(relative, 0.0, 1.0) * 255).astype(np.uint8)
+    return levels
+
+
+def laid_out(levels: GreyImage, geometry: Geometry) -> Image.Image:
+    """Stretch levels over the crop of a radiograph, mode L; there is none outside of it."""
     inside = Image.fromarray(levels).resize(
         (geometry.width, geometry.height), Image.Resampling.BILINEAR
     )

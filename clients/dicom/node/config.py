@@ -307,7 +307,7 @@ class Limits(Table):
     silent_seconds
         How long a sender may be silent within a message, or between two.
     readers
-        Films that are read at once.
+        Films that are at the service at once.
     wait_seconds
         The longest pause between two attempts; the first is 1 s, and each is twice the last.
     """

@@ -15,7 +15,13 @@ class SpoolError(SettingError):
 
 
 def write_durably(path: Path, content: bytes, temporary: Path) -> None:
-    """Write a file that is there as a whole, or not at all, whatever happens meanwhile.
+    """Write a file that is there as a whole, or not at all, whatever happens meanwhile."""
+    write_whole(path, content, temporary)
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, content: bytes, temporary: Path) -> None:
+    """Do so but for its name, which is on the disk once the folder is brought there.
 
     Parameters
     ----------
@@ -38,7 +44,6 @@ def write_durably(path: Path, content: bytes, temporary: Path) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,7 +17,13 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
-from clients.dicom.node.disk import SpoolError, remove_folder, sync_folder, write_durably
+from clients.dicom.node.disk import (
+    SpoolError,
+    remove_folder,
+    sync_folder,
+    write_durably,
+    write_whole,
+)
 from clients.dicom.node.rows import Rows
 
 FOLDERS = ("incoming", "films", "asides", "unfinished", "outbox")
@@ -229,7 +235,8 @@ class Spool:
         remove_folder(folder)  # what an attempt left that could not write all
         folder.mkdir(mode=0o700)
         for number, result in enumerate(results):
-            write_durably(folder / f"{number}.dcm", result, self.folder / "unfinished")
+            write_whole(folder / f"{number}.dcm", result, self.folder / "unfinished")
+        sync_folder(folder)
         sync_folder(folder.parent)
         now = time.time()
         with self.rows.change() as rows:

@@ -82,6 +82,9 @@ class Worker:
         self._stop = threading.Event()
         self._taken: set[str] = set()
         self._lock = threading.Lock()
+        self._news = threading.Condition()  # results to deliver; films come from another process
+        self._places = threading.Semaphore(config.limits.readers)  # at the service
+        self._threads = 2 * config.limits.readers  # it has work while objects are made and kept
 
     def stop(self) -> None:
         """Let every thread end what it does."""
@@ -94,7 +97,7 @@ class Worker:
             service.url, timeout=service.timeout, retries=0, api_key=secret(service.key_file)
         ) as client:
             turns: list[Callable[[], bool]] = [self._tell_next]
-            turns += [partial(self._read_next, client)] * self._config.limits.readers
+            turns += [partial(self._read_next, client)] * self._threads
             turns += [partial(self._deliver_next, one) for one in self._config.destination]
             threads = [threading.Thread(target=self._repeat, args=(turn,)) for turn in turns]
             for thread in threads:
@@ -115,7 +118,8 @@ class Worker:
                     self._stop.wait(SPOOL_SECONDS)
                 else:
                     if not found:
-                        self._stop.wait(IDLE_SECONDS)
+                        with self._news:
+                            self._news.wait(IDLE_SECONDS)
         finally:
             self._stop.set()
 
@@ -133,7 +137,7 @@ class Worker:
 
     def _next_film(self) -> Film | None:
         with self._lock:
-            for film in self._spool.due_films(self._config.limits.readers):
+            for film in self._spool.due_films(self._threads):
                 if film.key not in self._taken:
                     self._taken.add(film.key)
                     return film
@@ -171,7 +175,8 @@ class Worker:
             self._end(film, State.DONE, "unrouted")
             return
         objects = self._config.objects
-        reading, heatmap = read(client, content, objects.kinds)
+        with self._places:
+            reading, heatmap = read(client, content, objects.kinds)
         code = reading.code if isinstance(reading, Problem) else ""
         results = (
             []
@@ -182,6 +187,8 @@ class Worker:
             self._end(film, State.DONE, code)
             return
         self._spool.put_out(film, results, names, code)
+        with self._news:
+            self._news.notify_all()
         logger.info("a film was read", extra=_facts(film.key, code=code or "ok"))
 
     def _end(self, film: Film, state: State, code: str) -> None:

@@ -55,7 +55,7 @@ def report(
         pictures = list(_pictures(source, reading, heatmap, kinds))
     if "sr" not in kinds:
         return pictures
-    fitting = heatmap if heatmap and heatmap.grid.shape == source.size else None
+    fitting = heatmap if heatmap and heatmap.size == source.size else None
     region = fitting.outlines[0] if fitting and fitting.outlines else None
     made = structured_report(source, reading, device, region=region, others=pictures)
     return [*pictures, made]
@@ -67,7 +67,7 @@ def _pictures(
     device = Device.of(reading)
     if "sc" in kinds:
         yield secondary_capture(film, reading, heatmap, device)
-    if heatmap.grid.shape != film.size:
+    if heatmap.size != film.size:
         return
     if "gsps" in kinds and film.is_grey:
         yield presentation_state(film, reading, heatmap, device)

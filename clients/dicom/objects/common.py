@@ -62,7 +62,11 @@ class Device:
         if isinstance(reading, Problem):
             return cls(name=MANUFACTURER, version=VERSION, sha256="")
         model = reading.model
-        return cls(name=f"{MANUFACTURER} {model.name}", version=model.version, sha256=model.sha256)
+        return cls(
+            name=f"{MANUFACTURER} {in_ascii(model.name)}",
+            version=in_ascii(model.version),
+            sha256=model.sha256,
+        )
 
     @property
     def uid(self) -> str:
@@ -91,6 +95,11 @@ class Device:
     def tracking_uid(self, film: Film, what: str) -> str:
         """Of a finding, or region, of this device on this film: the same in all objects."""
         return derived_uid(TRACKING, what, film.sop_instance, self.sha256)
+
+
+def in_ascii(text: str) -> str:
+    """Text that every character set which a film may declare can write."""
+    return text.encode("ascii", "replace").decode()
 
 
 def identifiers(kind: Kind) -> dict[str, Any]:
@@ -154,11 +163,11 @@ def encoded(dataset: Dataset) -> bytes:
 def statement(reading: Prediction, device: Device) -> list[str]:
     """Lines that a picture bears: what it is, what was read, by which model."""
     side = "at or above" if reading.call == "pneumonia" else "below"
-    threshold = f"{100 * reading.operating_point.threshold:.1f} %"
+    model, threshold = reading.model, f"{100 * reading.operating_point.threshold:.1f} %"
     return [
         f"{MANUFACTURER} {NOTICE}",
         f"Pneumonia: {100 * reading.probability:.1f} %, {side} the threshold of {threshold}",
-        f"Model {reading.model.name} {reading.model.version}, SHA-256 {device.serial}",
+        f"Model {in_ascii(model.name)} {device.version}, SHA-256 {device.serial}",
     ]
 
 

@@ -1,6 +1,6 @@
 """Outline and probability as a presentation state: drawn over the film, and taken off at will.
 
-heatmap, film -> [gsps]
+heatmap, film -> form -> [gsps]
 A presentation state replaces every step from stored values to the screen, also those that it does
 not mention. So modality, VOI and polarity are the film's own.
 
@@ -9,7 +9,8 @@ References
 DICOM PS3.3 A.33.1 and C.10; PS3.4 N.2.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from highdicom import (
@@ -32,12 +33,15 @@ from highdicom.pr import (
     TextObject,
 )
 from highdicom.sr import CodedConcept
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from clients import Prediction
 from clients.dicom.film import Film
-from clients.dicom.heatmap import Heatmap
+from clients.dicom.heatmap import Heatmap, Outline
 from clients.dicom.objects.common import Device, identifiers, seal, stand_in, statement
+from clients.dicom.objects.form import KEPT, Form, entry, nobody
 from service.imaging.dicom.header import MALFORMED, first_item
 from service.imaging.dicom.lut import Lut, read_lut
 
@@ -55,12 +59,49 @@ def presentation_state(
 
     The film must be grey.
     """
+    lines = heatmap.outlines
+    text = "\r\n".join(statement(reading, device))
+    entries = _entries(film, device, text, lines)
+    made = _form(device, film.sop_class, len(lines)).filled(film, entries)
+    for element in _transformations(film):
+        made[element.tag] = element
+    return seal(made, film, device, "gsps")
+
+
+def _entries(film: Film, device: Device, text: str, lines: Sequence[Outline]) -> list[bytes]:
+    """What a presentation state says of its film alone."""
+    rows, columns = film.size
+    entries = [
+        entry("SeriesInstanceUID", film.series),
+        entry("ReferencedSOPInstanceUID", film.sop_instance),
+        entry("DisplayedAreaBottomRightHandCorner", [columns, rows]),
+        entry("UnformattedTextValue", text),
+    ]
+    if lines:
+        entries.append(entry("TrackingUID", device.tracking_uid(film, "region")))
+    for line in lines:
+        entries.append(entry("NumberOfGraphicPoints", len(line)))
+        entries.append(entry("GraphicData", (line + CENTRE).astype("<f4")))
+    return entries
+
+
+@lru_cache(KEPT)
+def _form(device: Device, sop_class: str, outlines: int) -> Form:
+    film, text = nobody(sop_class), "text"
+    # All different, as are the numbers of their points.
+    lines = [np.ones((2 + number, 2)) for number in range(outlines)]
+    made = unsealed(film, device, text, lines)
+    return Form(made, _entries(film, device, text, lines))
+
+
+def unsealed(film: Film, device: Device, text: str, lines: Sequence[Outline]) -> Dataset:
+    """Have highdicom make the state of a film, but for what :func:`_transformations` gives."""
     source = stand_in(film)
     layer = GraphicLayer(
         layer_name="NANOCXR", order=1, description="research reading", display_color=ORANGE
     )
-    text = TextObject(
-        text_value="\r\n".join(statement(reading, device)),
+    box = TextObject(
+        text_value=text,
         units=AnnotationUnitsValues.DISPLAY,
         bounding_box=BOX,
         text_justification=TextJustificationValues.LEFT,
@@ -68,33 +109,38 @@ def presentation_state(
     note = GraphicAnnotation(
         referenced_images=[source],
         graphic_layer=layer,
-        graphic_objects=list(_outlines(film, heatmap, device)) or None,
-        text_objects=[text],
+        graphic_objects=[_drawn(film, device, line) for line in lines] or None,
+        text_objects=[box],
     )
-    made = GrayscaleSoftcopyPresentationState(
+    return GrayscaleSoftcopyPresentationState(
         referenced_images=[source],
         content_label="NANOCXR",
         concept_name=SUMMARY,
         graphic_layers=[layer],
         graphic_annotations=[note],
-        modality_lut_transformation=_modality(film),
-        voi_lut_transformations=_voi(film),
-        presentation_lut_transformation=_polarity(film),
         **identifiers("gsps"),
         **device.equipment(),
     )
-    return seal(made, film, device, "gsps")
 
 
-def _outlines(film: Film, heatmap: Heatmap, device: Device) -> Iterator[GraphicObject]:
-    for outline in heatmap.outlines:
-        yield GraphicObject(
-            graphic_type=GraphicTypeValues.POLYLINE,
-            graphic_data=outline + CENTRE,
-            units=AnnotationUnitsValues.PIXEL,
-            tracking_id="region",
-            tracking_uid=device.tracking_uid(film, "region"),
-        )
+def _drawn(film: Film, device: Device, line: Outline) -> GraphicObject:
+    return GraphicObject(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=line + CENTRE,
+        units=AnnotationUnitsValues.PIXEL,
+        tracking_id="region",
+        tracking_uid=device.tracking_uid(film, "region"),
+    )
+
+
+def _transformations(film: Film) -> Iterator[DataElement]:
+    """From stored values to the screen: modality, VOI and polarity."""
+    modality, voi = _modality(film), _voi(film)
+    if modality is not None:
+        yield from modality
+    if voi is not None:
+        yield DataElement(Tag("SoftcopyVOILUTSequence"), "SQ", [voi])
+    yield from _polarity(film)
 
 
 def _polarity(film: Film) -> PresentationLUTTransformation:
@@ -118,26 +164,24 @@ def _modality(film: Film) -> ModalityLUTTransformation | None:
     )
 
 
-def _voi(film: Film) -> list[SoftcopyVOILUTTransformation] | None:
+def _voi(film: Film) -> SoftcopyVOILUTTransformation | None:
     """The first VOI LUT of the film, else its first window; nothing where neither is usable."""
     lut = _lut(film, "VOILUTSequence")
     if lut is not None:
         # Of the depth that the data type stands for, else the picture would be too dark.
         entries = np.rint(lut.entries * (65535 / lut.white)).astype(np.uint16)
         table = VOILUT(first_mapped_value=lut.first, lut_data=entries)
-        return [SoftcopyVOILUTTransformation(voi_luts=[table])]
+        return SoftcopyVOILUTTransformation(voi_luts=[table])
     centre, width = _number(film, "WindowCenter"), _number(film, "WindowWidth")
     if centre is None or width is None or width < 1:
         return None
     function = film.text("VOILUTFunction").upper()
     known = function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
-    return [
-        SoftcopyVOILUTTransformation(
-            window_center=centre,
-            window_width=width,
-            voi_lut_function=function if known else None,
-        )
-    ]
+    return SoftcopyVOILUTTransformation(
+        window_center=centre,
+        window_width=width,
+        voi_lut_function=function if known else None,
+    )
 
 
 def _lut(film: Film, keyword: str) -> Lut | None:

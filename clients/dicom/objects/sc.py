@@ -1,6 +1,6 @@
 """The heatmap over the film as a secondary capture, which every viewer shows.
 
-heatmap -> picture -> [sc]
+heatmap -> picture; film -> form -> [sc]
 In colour and JPEG Baseline: RLE took a hundred times as long.
 
 References
@@ -8,8 +8,13 @@ References
 DICOM PS3.3 A.8.1 and C.8.6.
 """
 
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
 from highdicom.sc import SCImage
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from clients import Prediction
@@ -23,9 +28,12 @@ from clients.dicom.objects.common import (
     stand_in,
     statement,
 )
+from clients.dicom.objects.form import KEPT, Form, entry, nobody
 from clients.dicom.objects.picture import annotated
+from service.imaging.overlay import JPEG_QUALITY
 
 ANY_ORIENTATION = ("L", "F")  # highdicom wants one; the film's takes its place
+CHANNELS = 3
 DERIVATION = "Heatmap (Grad-CAM) over the source image; research use only"
 
 
@@ -39,10 +47,33 @@ def secondary_capture(film: Film, reading: Prediction, heatmap: Heatmap, device:
     """
     if heatmap.overlay is None:
         raise ValueError("a secondary capture needs the picture: predict(film, heatmap='jpeg')")
-    pixels = annotated(heatmap.overlay, statement(reading, device))
+    picture = annotated(heatmap.overlay, statement(reading, device))
+    made = _form(device, film.sop_class).filled(film, _entries(film))
+    made.Rows, made.Columns = picture.height, picture.width
+    made["PatientOrientation"].value = film.orientation or None
+    jpeg = BytesIO()
+    picture.save(jpeg, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:2")
+    made.PixelData = encapsulate([jpeg.getvalue()])
+    ratio = CHANNELS * picture.height * picture.width / jpeg.tell()
+    made.LossyImageCompressionRatio = f"{ratio:.2f}"
+    return seal(made, film, device, "sc")
+
+
+def _entries(film: Film) -> list[bytes]:
+    return [entry("ReferencedSOPInstanceUID", film.sop_instance)]
+
+
+@lru_cache(KEPT)
+def _form(device: Device, sop_class: str) -> Form:
+    film = nobody(sop_class)
+    return Form(unsealed(film, device), _entries(film))
+
+
+def unsealed(film: Film, device: Device) -> Dataset:
+    """Have highdicom make the capture of a film, with other pixels."""
     made = SCImage.from_ref_dataset(
         ref_dataset=stand_in(film),
-        pixel_array=pixels,
+        pixel_array=np.zeros((8, 8, CHANNELS), np.uint8),
         photometric_interpretation="YBR_FULL_422",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -55,12 +86,9 @@ def secondary_capture(film: Film, reading: Prediction, heatmap: Heatmap, device:
     made.BurnedInAnnotation = "YES"
     made.DerivationDescription = DERIVATION
     made.SourceImageSequence = [_source(film)]
-    made["PatientOrientation"].value = film.orientation or None
-    compressed = len(made.PixelData)
     made.LossyImageCompression = "01"
     made.LossyImageCompressionMethod = "ISO_10918_1"
-    made.LossyImageCompressionRatio = f"{pixels.size / compressed:.2f}"
-    return seal(made, film, device, "sc")
+    return made
 
 
 def _source(film: Film) -> Dataset:

@@ -69,4 +69,4 @@ def read_by(reader: Reader, data: bytes) -> tuple[Prediction, Heatmap]:
     reading, levels = reader.explain(data, bare=True)
     _, overlay = reader.explain(data, bare=False)
     answer = schemas.Prediction.from_reading(reading).model_dump_json()
-    return Prediction.model_validate_json(answer), Heatmap(levels=levels, overlay=overlay)
+    return Prediction.model_validate_json(answer), Heatmap.drawn(levels, overlay)

@@ -10,7 +10,7 @@ from tests.factories import Pixels, png_bytes
 
 
 def of(levels: Pixels) -> Heatmap:
-    return Heatmap(levels=png_bytes(levels), overlay=b"")
+    return Heatmap.drawn(png_bytes(levels))
 
 
 def blob(rows: int, columns: int, y: float, x: float, width: float = 40) -> Pixels:

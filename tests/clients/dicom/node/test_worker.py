@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from errno import ENOSPC
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from clients.dicom.node.spool import Spool
 from clients.dicom.node.worker import MAX_DEATHS, Worker, pause, wanted
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
+from clients.dicom.reading import read
 from tests.clients.dicom.node.peers import film
 from tests.e2e.conftest import Server
 from tests.ports import free_port
@@ -64,7 +65,7 @@ def work(spool: Spool) -> Iterator[Callable[..., None]]:
     """Start a worker with these settings; nobody takes its results."""
     running: list[tuple[Worker, Thread]] = []
 
-    def start(url: str, when: When = When(), **keys: Any) -> None:  # noqa: B008
+    def start(url: str, when: When = When(), readers: int = 2, **keys: Any) -> None:  # noqa: B008
         nobody = Destination(
             name="pacs", ae_title="PACS", address="127.0.0.1", port=free_port(), when=when
         )
@@ -72,7 +73,7 @@ def work(spool: Spool) -> Iterator[Callable[..., None]]:
             spool=spool.folder,
             destination=(nobody,),
             service=Service(url=url),
-            limits=Limits(wait_seconds=1),
+            limits=Limits(wait_seconds=1, readers=readers),
             **keys,
         )
         made = Worker(config, spool)
@@ -131,6 +132,37 @@ class TestWorker:
         work(f"http://127.0.0.1:{free_port()}")
         wait_until(lambda: len(turns) > MAX_DEATHS + 2)
         assert upkeep.counts(spool) == {("film", "waiting"): 1}
+
+    def test_next_film_is_at_the_service_while_results_are_made(
+        self,
+        spool: Spool,
+        work: Callable[..., None],
+        service: Server,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        at_service, begun = Lock(), list[int]()
+        alone = list[bool]()
+
+        def counting(*asked: Any) -> Any:
+            alone.append(at_service.acquire(blocking=False))
+            try:
+                return read(*asked)
+            finally:
+                begun.append(1)
+                at_service.release()
+
+        def waiting(*made: Any) -> Any:
+            wait_until(lambda: len(begun) > 1)
+            return report(*made)
+
+        monkeypatch.setattr(worker, "read", counting)
+        monkeypatch.setattr(worker, "report", waiting)
+        for number in range(3):
+            one = film(number)
+            spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
+        work(service.url, readers=1)
+        wait_until(lambda: upkeep.counts(spool).get(("film", "read")) == 3)
+        assert alone == [True] * 3
 
     def test_film_that_nobody_wants_is_not_read(
         self, spool: Spool, work: Callable[..., None]

@@ -188,7 +188,7 @@ class TestWhatThereIs:
         assert by_kind(NAMED, read[0]).keys() == {"sr"}
 
     def test_without_any_heat_no_segmentation(self, read: Read) -> None:
-        empty = Heatmap(levels=png_bytes(np.zeros((256, 240), np.uint8)), overlay=read[1].overlay)
+        empty = Heatmap.drawn(png_bytes(np.zeros((256, 240), np.uint8)), read[1].overlay)
         assert by_kind(NAMED, read[0], empty).keys() == {"sr", "sc", "gsps"}
 
     def test_heatmap_of_another_size_is_not_drawn_on_the_film(self, read: Read) -> None:

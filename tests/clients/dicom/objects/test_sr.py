@@ -55,7 +55,7 @@ class TestReading:
         assert value.MeasurementUnitsCodeSequence[0].CodeValue == "%"
 
     @pytest.mark.parametrize(
-        ("call", "code"), [("pneumonia", "121053"), ("no_pneumonia", "121054")]
+        ("call", "code"), [("pneumonia", "121053"), ("no pneumonia", "121054")]
     )
     def test_call_is_presence_or_absence(self, read: Read, call: str, code: str) -> None:
         reading = read[0].model_copy(update={"call": call})
