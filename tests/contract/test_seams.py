@@ -207,7 +207,7 @@ class TestProcesses:
         )
 
     def test_metrics_of_the_registry_are_shown(self, server: Server) -> None:
-        text = httpx.get(f"{server.url}/metrics").text
+        text = httpx.get(f"{server.url}/metrics", timeout=60).text
         for name in ('runner_name="nanocxr"', "nanocxr_", "process_"):
             assert name in text, changed(f"/metrics does not show {name}", "monitoring")
 

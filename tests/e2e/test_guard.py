@@ -99,8 +99,11 @@ def test_only_who_has_a_key_is_answered(guarded: Server, first_key: str) -> None
     with ChestXrayClient(guarded.url, api_key=first_key) as client:
         assert 0 <= client.predict(image).probability <= 1
     bearer = {"Authorization": f"Bearer {first_key}"}
-    assert problem(httpx.get(f"{guarded.url}/metrics")) == (401, "unauthorized")
-    assert "bentoml_service" in httpx.get(f"{guarded.url}/metrics", headers=bearer).text
+    assert problem(httpx.get(f"{guarded.url}/metrics", timeout=SECONDS)) == (401, "unauthorized")
+    assert (
+        "bentoml_service"
+        in httpx.get(f"{guarded.url}/metrics", headers=bearer, timeout=SECONDS).text
+    )
 
 
 def test_refusal_reaches_a_client_that_is_still_sending(guarded: Server) -> None:
@@ -113,7 +116,7 @@ def test_keys_are_rotated_without_a_restart(guarded: Server, keys: Path, first_k
 
     def status(key: str) -> int:
         bearer = {"Authorization": f"Bearer {key}"}
-        return httpx.get(f"{guarded.url}/model", headers=bearer).status_code
+        return httpx.get(f"{guarded.url}/model", headers=bearer, timeout=SECONDS).status_code
 
     assert wait_for(lambda: status(second_key) == 200)
     assert status(first_key) == 200

@@ -92,7 +92,7 @@ def test_answer_is_as_documented_and_the_service_goes_on(name: str, server: Serv
     assert not {status for status, _ in found} & {500, 502, 503, 504}
     if code:
         assert f'"code":"{code}"'.encode() in found[0][1].replace(b" ", b"")
-    assert httpx.get(f"{server.url}/livez").status_code == 200
+    assert httpx.get(f"{server.url}/livez", timeout=60).status_code == 200
 
 
 def test_connections_cut_in_the_body_leave_room_for_others(server: Server) -> None:

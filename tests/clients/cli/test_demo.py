@@ -39,7 +39,7 @@ def test_opens_the_page_with_films_and_ends_with_its_service(tmp_path: Path) -> 
         below = descendants(process.pid)
         assert below
         wait_until(lambda: opened.read_text() == f"http://127.0.0.1:{port}/ui/#examples\n")
-        page = httpx.get(f"http://127.0.0.1:{port}/ui/", trust_env=False)
+        page = httpx.get(f"http://127.0.0.1:{port}/ui/", trust_env=False, timeout=60)
         assert page.status_code == httpx.codes.OK
     finally:
         process.send_signal(signal.SIGTERM)

@@ -283,17 +283,21 @@ def test_orthanc_is_told(orthanc: Archive, spool: Spool) -> None:
         "AET": NODE, "Host": "127.0.0.1", "Port": settings.receive.port,
         "AllowStorageCommitment": True,
     }  # fmt: skip
-    httpx.put(f"{web}/modalities/node", json=modality).raise_for_status()
-    added = httpx.post(f"{web}/instances", content=encoded(one)).raise_for_status().json()
+    httpx.put(f"{web}/modalities/node", json=modality, timeout=60).raise_for_status()
+    added = (
+        httpx.post(f"{web}/instances", content=encoded(one), timeout=60).raise_for_status().json()
+    )
     with receiving(settings, spool), working(settings, spool):
         asks = {"Resources": [added["ID"]]}
-        sent = httpx.post(f"{web}/modalities/node/store", json=asks | {"Synchronous": True})
+        sent = httpx.post(
+            f"{web}/modalities/node/store", json=asks | {"Synchronous": True}, timeout=60
+        )
         sent.raise_for_status()
-        job = httpx.post(f"{web}/modalities/node/storage-commitment", json=asks)
+        job = httpx.post(f"{web}/modalities/node/storage-commitment", json=asks, timeout=60)
         transaction = job.raise_for_status().json()["ID"]
         wait_until(lambda: status_of(web, transaction) != "Pending")
     assert status_of(web, transaction) == "Success"
 
 
 def status_of(web: str, transaction: str) -> str:
-    return str(httpx.get(f"{web}/storage-commitment/{transaction}").json()["Status"])
+    return str(httpx.get(f"{web}/storage-commitment/{transaction}", timeout=60).json()["Status"])

@@ -209,8 +209,8 @@ class TestFilm:
         until(there, node)
         told = [
             node.log,
-            httpx.get(f"{node.url}/metrics").text,
-            httpx.get(f"{node.url}/readyz").text,
+            httpx.get(f"{node.url}/metrics", timeout=60).text,
+            httpx.get(f"{node.url}/readyz", timeout=60).text,
             node.command("status").output,
             *names,
         ]

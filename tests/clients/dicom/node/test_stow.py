@@ -152,9 +152,9 @@ class TestWho:
         url = listen(key_file=key)
         method = "GET" if path == "/metrics" else "POST"
         for given in ({}, {"authorization": "Bearer other"}):
-            assert httpx.request(method, url + path, headers=given).status_code == 401
+            assert httpx.request(method, url + path, headers=given, timeout=60).status_code == 401
         given = {"authorization": "Bearer secret"}
-        assert httpx.request(method, url + path, headers=given).status_code != 401
+        assert httpx.request(method, url + path, headers=given, timeout=60).status_code != 401
 
     def test_stow_is_off_unless_it_is_wanted(self, listen: Callable[..., str]) -> None:
         assert post(listen(stow=False), body(encoded(film()))).status_code == 404
@@ -164,6 +164,6 @@ class TestWho:
         self, listen: Callable[..., str], key: Path, well: bool, status: int
     ) -> None:
         url = listen(key_file=key, well=well)
-        assert httpx.get(f"{url}/livez").status_code == 200
-        ready = httpx.get(f"{url}/readyz")
+        assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
+        ready = httpx.get(f"{url}/readyz", timeout=60)
         assert (ready.status_code, ready.json()) == (status, {"worker": well})
