@@ -1,5 +1,6 @@
 """What archives answer, and what becomes of the results."""
 
+import socket
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,10 +14,11 @@ from pydicom.uid import (
     EnhancedSRStorage,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom.presentation import build_context
 
 from clients import Problem
 from clients.dicom.node import deliver
-from clients.dicom.node.associate import Later, NotTaken
+from clients.dicom.node.associate import Later, NotTaken, associated
 from clients.dicom.node.classes import SENT
 from clients.dicom.node.config import Tls
 from clients.dicom.objects import report
@@ -66,6 +68,16 @@ class TestStored:
         ]
         assert archive.proposed == [sorted((*SR_FORMS, SecondaryCaptureImageStorage))] * 2
         assert archive.released == 2
+
+    def test_no_write_waits_until_the_one_before_is_acknowledged(
+        self, taker: Callable[..., Taker]
+    ) -> None:
+        peer, contexts = ("PACS", "127.0.0.1", taker().port), [build_context(SR_FORMS[0])]
+        with associated(peer, None, "NANOCXR", contexts) as association:
+            assert association.dul.socket is not None
+            connection = association.dul.socket.socket
+            assert connection is not None
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     @pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007, 0x0111])
     def test_warnings_count_as_stored(
