@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clients.cli.terminal import NOTICE, READABLE_FILE, extra, one_line_errors
-from clients.dicom.node import upkeep
-from clients.dicom.node.spool import Spool
+
+if TYPE_CHECKING:
+    from clients.dicom.node.spool import Spool
 
 MOST_LETTERS = 1000
 
@@ -62,6 +64,8 @@ def status(config: Path) -> None:
     \b
         cxr node status --config node.toml
     """  # noqa: D301  click needs the \b itself
+    from clients.dicom.node import upkeep  # noqa: PLC0415
+
     with one_line_errors(), _spool(config) as spool:
         counts = upkeep.counts(spool)
         letters = upkeep.letters(spool, MOST_LETTERS)
@@ -86,6 +90,8 @@ def retry(config: Path, film: str | None) -> None:
     \b
         cxr node retry --config node.toml
     """  # noqa: D301  click needs the \b itself
+    from clients.dicom.node import upkeep  # noqa: PLC0415
+
     with one_line_errors(), _spool(config) as spool:
         click.echo(f"{upkeep.retry(spool, film)} tried again")
 
@@ -104,13 +110,16 @@ def purge(config: Path, film: str | None) -> None:
     \b
         cxr node purge --config node.toml 0123456789abcdef
     """  # noqa: D301  click needs the \b itself
+    from clients.dicom.node import upkeep  # noqa: PLC0415
+
     with one_line_errors(), _spool(config) as spool:
         click.echo(f"{upkeep.purge(spool, film)} removed")
 
 
 @contextmanager
-def _spool(config: Path) -> Iterator[Spool]:
+def _spool(config: Path) -> Iterator["Spool"]:
     from clients.dicom.node.config import ConfigError, load  # noqa: PLC0415
+    from clients.dicom.node.spool import Spool  # noqa: PLC0415
 
     folder = load(config).spool
     if not (folder / "node.db").exists():

@@ -10,6 +10,7 @@ Kermany et al. 2018, "Identifying Medical Diagnoses and Treatable Diseases by Im
 Learning", doi 10.1016/j.cell.2018.02.010; images doi 10.17632/rscbjbr9sj.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -79,8 +80,8 @@ def list_kermany(folder: Path, root: Path) -> tuple[list[Item], list[str]]:
 
 def _files(folder: Path) -> list[str]:
     """Images by their names; archives made on a Mac carry hidden companions of each."""
-    names = (file.name for file in folder.glob("[!.]*"))
-    return sorted(name for name in names if name.lower().endswith(SUFFIXES))
+    names = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+    return sorted(n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith("."))
 
 
 def _item(folder: Path, file: Path, split: str, label: int) -> Item:

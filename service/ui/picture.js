@@ -13,6 +13,8 @@ const NOT_SHOWN = "The picture that was refused cannot be had again.";
 const element = (id) => document.getElementById(id);
 
 let latest = null;
+let upload = Promise.resolve(); // one at a time, beside the readings
+let kept = { entry: null, film: null };
 
 /** Show the file of an entry that was refused: the browser draws PNG and JPEG, the service DICOM. */
 export async function showPicture(entry) {
@@ -20,7 +22,7 @@ export async function showPicture(entry) {
   element("refused").hidden = true;
   if (!DECODED.includes(entry?.problem?.code)) return;
   const picture = await createImageBitmap(entry.file).catch(() => null);
-  const film = picture ? null : await fetchFilm(entry.file).catch(() => null);
+  const film = picture || latest !== entry ? null : await filmOf(entry);
   if (latest === entry && entry.problem) {
     element("refused").hidden = false;
     element("refused-film").hidden = !picture && !film;
@@ -29,6 +31,16 @@ export async function showPicture(entry) {
     if (film) paint(element("refused-film"), film, PLAIN);
   }
   picture?.close();
+}
+
+/** The film as the service decodes it, asked for once while it is shown; null where it has none. */
+async function filmOf(entry) {
+  upload = upload.then(async () => {
+    if (latest !== entry || (kept.entry === entry && kept.film)) return;
+    kept = { entry, film: await fetchFilm(entry.file).catch(() => null) };
+  });
+  await upload;
+  return kept.entry === entry ? kept.film : null;
 }
 
 function draw(canvas, picture) {

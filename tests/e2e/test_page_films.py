@@ -64,6 +64,15 @@ class TestRefused:
         assert drawn.shape == (256, 300, 3)
         np.testing.assert_allclose(drawn[..., 0], noise * (255 / 4095), atol=1)
 
+    def test_dicom_that_was_refused_is_sent_for_its_picture_once(self, shown: Screen) -> None:
+        noise = np.random.default_rng(0).integers(0, 4096, (256, 300), np.uint16)
+        shown.read(noise_dcm=dicom_bytes(noise, bits_stored=12), film_png=png_bytes())
+        for name in ("noise.dcm", "film.png", "noise.dcm"):
+            shown.option(name).click()
+        expect(shown.page.locator("#refused-film")).to_be_visible()
+        asked = [one for one in shown.requests if one.url == f"{shown.url}/view?reading=none"]
+        assert len(asked) == 1
+
     def test_dicom_of_too_few_pixels_is_drawn_too(self, shown: Screen) -> None:
         shown.read(small_dcm=dicom_bytes(np.zeros((64, 64), np.uint16), bits_stored=12))
         expect(shown.page.locator("#problem-code")).to_have_text("too_small")

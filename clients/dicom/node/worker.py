@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -124,15 +124,17 @@ class Worker:
             self._stop.set()
 
     def _read_next(self, client: ChestXrayClient) -> bool:
-        """Read a film; whether there was one."""
-        film = self._next_film()
-        if film is None:
-            return False
-        try:
-            self._read(client, film)
-        finally:
-            with self._lock:
-                self._taken.discard(film.key)
+        """Read a film as soon as there is a place at the service; whether there was one."""
+        with ExitStack() as place:
+            place.enter_context(self._places)
+            film = None if self._stop.is_set() else self._next_film()
+            if film is None:
+                return False
+            try:
+                self._read(client, film, place)
+            finally:
+                with self._lock:
+                    self._taken.discard(film.key)
         return True
 
     def _next_film(self) -> Film | None:
@@ -143,14 +145,14 @@ class Worker:
                     return film
         return None
 
-    def _read(self, client: ChestXrayClient, film: Film) -> None:
+    def _read(self, client: ChestXrayClient, film: Film, place: ExitStack) -> None:
         if film.deaths >= MAX_DEATHS:
             self._end(film, State.DEAD, "worker_died")
             return
         wait = self._pause(film.tries)
         self._spool.begin(film, wait)
         try:
-            self._report(client, film)
+            self._report(client, film, place)
         except ChestXrayError as error:
             code = _code_of(error)
             logger.warning("a film is read later", extra=_facts(film.key, code=code))
@@ -165,7 +167,7 @@ class Worker:
             logger.exception("a film cannot be reported", extra=_facts(film.key))
             self._end(film, State.DEAD, "internal_error")
 
-    def _report(self, client: ChestXrayClient, film: Film) -> None:
+    def _report(self, client: ChestXrayClient, film: Film, place: ExitStack) -> None:
         content = film.path.read_bytes()
         header = read_header(content)
         names = [
@@ -175,8 +177,8 @@ class Worker:
             self._end(film, State.DONE, "unrouted")
             return
         objects = self._config.objects
-        with self._places:
-            reading, heatmap = read(client, content, objects.kinds)
+        reading, heatmap = read(client, content, objects.kinds)
+        place.close()  # the next film goes to the service while objects are made of this one
         code = reading.code if isinstance(reading, Problem) else ""
         results = (
             []

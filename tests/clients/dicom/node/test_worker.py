@@ -1,9 +1,10 @@
 """Which films go where, how long it waits, and what becomes of films that cannot be read."""
 
+import time
 from collections.abc import Callable, Iterator
 from errno import ENOSPC
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from clients.dicom.node import upkeep, worker
 from clients.dicom.node.config import Config, Destination, Limits, Objects, Service, When
 from clients.dicom.node.header import Header, read_header
 from clients.dicom.node.spool import Spool
-from clients.dicom.node.worker import MAX_DEATHS, Worker, pause, wanted
+from clients.dicom.node.worker import IDLE_SECONDS, MAX_DEATHS, Worker, pause, wanted
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
 from clients.dicom.reading import read
@@ -163,6 +164,33 @@ class TestWorker:
         work(service.url, readers=1)
         wait_until(lambda: upkeep.counts(spool).get(("film", "read")) == 3)
         assert alone == [True] * 3
+
+    def test_film_that_waits_for_a_place_is_not_begun(
+        self,
+        spool: Spool,
+        work: Callable[..., None],
+        service: Server,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """It would be counted as one that the worker may have died of."""
+        asked, answers = Event(), Event()
+
+        def slow(*given: Any) -> Any:
+            asked.set()
+            answers.wait()
+            return read(*given)
+
+        monkeypatch.setattr(worker, "read", slow)
+        for number in range(3):
+            one = film(number)
+            spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
+        work(service.url, readers=1)
+        asked.wait()
+        time.sleep(3 * IDLE_SECONDS)  # the other thread has looked for a film
+        begun = len(upkeep.letters(spool, 9))
+        answers.set()
+        assert begun == 1
+        wait_until(lambda: upkeep.counts(spool).get(("film", "read")) == 3)
 
     def test_film_that_nobody_wants_is_not_read(
         self, spool: Spool, work: Callable[..., None]
