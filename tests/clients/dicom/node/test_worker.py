@@ -88,9 +88,14 @@ def work(spool: Spool) -> Iterator[Callable[..., None]]:
         thread.join()
 
 
-def keep(spool: Spool, **tags: Any) -> None:
-    one = film(**tags)
+def keep(spool: Spool, number: int = 0, **tags: Any) -> None:
+    one = film(number, **tags)
     spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
+
+
+def tries(spool: Spool) -> int:
+    """Of the films that failed, together."""
+    return sum(one.tries for one in upkeep.letters(spool, 9))
 
 
 def code(spool: Spool) -> str:
@@ -104,7 +109,7 @@ class TestWorker:
     ) -> None:
         keep(spool)
         work(f"http://127.0.0.1:{free_port()}")
-        wait_until(lambda: bool(upkeep.letters(spool, 9)) and upkeep.letters(spool, 9)[0].tries > 1)
+        wait_until(lambda: tries(spool) > 1)
         assert code(spool) == "service_unreachable"
         assert upkeep.counts(spool) == {("film", "waiting"): 1}
 
@@ -113,7 +118,7 @@ class TestWorker:
     ) -> None:
         keep(spool)
         work(f"{service.url}/elsewhere")
-        wait_until(lambda: bool(upkeep.letters(spool, 9)) and upkeep.letters(spool, 9)[0].tries > 1)
+        wait_until(lambda: tries(spool) > 1)
         assert code(spool) == "not_found"
         assert upkeep.counts(spool) == {("film", "waiting"): 1}
 
@@ -159,8 +164,7 @@ class TestWorker:
         monkeypatch.setattr(worker, "read", counting)
         monkeypatch.setattr(worker, "report", waiting)
         for number in range(3):
-            one = film(number)
-            spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
+            keep(spool, number)
         work(service.url, readers=1)
         wait_until(lambda: upkeep.counts(spool).get(("film", "read")) == 3)
         assert alone == [True] * 3
@@ -182,10 +186,9 @@ class TestWorker:
 
         monkeypatch.setattr(worker, "read", slow)
         for number in range(3):
-            one = film(number)
-            spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
+            keep(spool, number)
         work(service.url, readers=1)
-        asked.wait()
+        wait_until(asked.is_set)
         time.sleep(3 * IDLE_SECONDS)  # the other thread has looked for a film
         begun = len(upkeep.letters(spool, 9))
         answers.set()
@@ -231,8 +234,7 @@ class TestWorker:
 
         monkeypatch.setattr(worker, "report", failing)
         for number in (13, 14):
-            one = film(number)
-            spool.keep(one.SOPInstanceUID, encoded(one), "CR1")
+            keep(spool, number)
         work(service.url)
         wait_until(lambda: {("film", "dead"), ("film", "read")} <= upkeep.counts(spool).keys())
         assert "internal_error" in {letter.code for letter in upkeep.letters(spool, 9)}
