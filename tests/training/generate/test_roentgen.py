@@ -5,19 +5,17 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Whitespace
 from tokenizers.trainers import BpeTrainer
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.generate import roentgen
 from training.generate.design import draw_requests
@@ -25,11 +23,16 @@ from training.generate.manifest import DatasetMismatch
 from training.generate.prompt import FOLDER, Templates
 from training.generate.roentgen import RoentgenSettings, draw, weights_digest
 
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
 SIDE = 32
 
 
-def save_tokenizer(folder: Path) -> CLIPTokenizer:
+def save_tokenizer(folder: Path) -> "CLIPTokenizer":
     """A CLIP tokenizer that learned its words from prompts of our own templates."""
+    from transformers import CLIPTokenizer  # noqa: PLC0415  see `model`
+
     templates = Templates.load(FOLDER / "roentgen.toml")
     prompts = [
         templates.prompt(request, 0).lower()
@@ -55,6 +58,15 @@ def save_tokenizer(folder: Path) -> CLIPTokenizer:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a pipeline with random weights: U-Net, VAE, text encoder, scheduler as in 2.1."""
+    # Two seconds of a core, which every process that lists the tests would take.
+    from diffusers import (  # noqa: PLC0415
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel  # noqa: PLC0415
+
     root = tmp_path_factory.mktemp("sd21")
     torch.manual_seed(0)
     tokenizer = save_tokenizer(root / "words")
