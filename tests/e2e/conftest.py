@@ -107,11 +107,18 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Browser, server: Server) -> Iterator[Screen]:
+    """The tab of :func:`shown`; a tab for each test would take as long again as its page."""
+    with screen(browser, server.url) as tab:
+        yield tab
+
+
 @pytest.fixture
-def shown(browser: Browser, server: Server) -> Iterator[Screen]:
-    """The page at /ui."""
-    with screen(browser, server.url) as shown:
-        yield shown
+def shown(tab: Screen) -> Iterator[Screen]:
+    """The page at /ui, just opened; it keeps nothing from one opening to the next."""
+    yield tab.renew()
+    tab.check()
 
 
 @pytest.fixture(scope="session")
