@@ -23,7 +23,11 @@ from tests.processes import PATIENCE, decoders_of, descendants, wait_until_gone
 if TYPE_CHECKING:  # Ray takes seconds, and each process that lists the tests imports this module
     from ray.cluster_utils import Cluster
 
-NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "object_store_memory": 80 * 2**20,
+    "include_log_monitor": False,
+}
 LATE = "timed out during startup"  # as Ray says it
 Started = TypeVar("Started")
 
@@ -48,7 +52,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluster"]:
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    head = NODE | {"include_dashboard": False}
+    head = NODE | {"include_dashboard": False, "no_monitor": True}
     running = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     patiently(lambda: running.add_node(**NODE))
     running.wait_for_nodes()
