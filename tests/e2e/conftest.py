@@ -39,7 +39,10 @@ class Server:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The service as an operator starts it, on a free port, with the model that ships."""
-    with running(tmp_path_factory.mktemp("serve")) as server:
+    folder = tmp_path_factory.mktemp("serve")
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    with running(folder, TMPDIR=str(temporary)) as server:
         yield server
 
 

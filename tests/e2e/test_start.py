@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from service.settings import MOST
-from tests.e2e.conftest import ROOT, running, started, wait_until_ready
+from tests.e2e.conftest import ROOT, Server, running, started, wait_until_ready
 from tests.e2e.test_guard import SECONDS, environment
 from tests.factories import png_bytes
 from tests.ports import free_port
@@ -104,19 +104,20 @@ class TestSettings:
         assert said.startswith(f"CXR_API_KEYS: the keys file {tmp_path / 'gone.txt'} cannot be")
         assert "python -m service.auth.keys new" in said
 
-    def test_every_number_may_be_as_large_as_it_may(self, tmp_path: Path, tiny_model: Path) -> None:
+    @pytest.fixture(scope="class")
+    def odd(self, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+        """The service with every number as large as it may be, and a variable that it ignores."""
         largest = {name: str(most) for name, most in MOST.items()}
-        with running(tmp_path, CXR_MODEL=str(tiny_model), **largest) as server:
-            answer = httpx.post(
-                f"{server.url}/predict", files={"image": png_bytes()}, timeout=SECONDS
-            )
-            assert answer.status_code == 200, answer.text
+        others = {"CXR_MODEL": str(tiny_model), "CXR_APIKEYS": "secret"}
+        with running(tmp_path_factory.mktemp("odd"), **largest, **others) as server:
+            yield server
 
-    def test_misspelt_variable_is_warned_of_without_its_value(
-        self, tmp_path: Path, tiny_model: Path
-    ) -> None:
-        with running(tmp_path, CXR_MODEL=str(tiny_model), CXR_APIKEYS="secret") as server:
-            said = server.log.read_text()
+    def test_every_number_may_be_as_large_as_it_may(self, odd: Server) -> None:
+        answer = httpx.post(f"{odd.url}/predict", files={"image": png_bytes()}, timeout=SECONDS)
+        assert answer.status_code == 200, answer.text
+
+    def test_misspelt_variable_is_warned_of_without_its_value(self, odd: Server) -> None:
+        said = odd.log.read_text()
         (line,) = [line for line in said.splitlines() if "CXR_APIKEYS" in line]
         assert json.loads(line)["level"] == "warning"
         assert "did you mean CXR_API_KEYS?" in line
