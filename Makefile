@@ -10,6 +10,8 @@ DEPLOY := .venv-deploy/bin
 
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
+# Where it is set, each of the hundreds of processes that tests start compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: serve test browser dicom-tools check train ablate package bench container container-test pin lock clean
 
@@ -42,7 +44,7 @@ serve: .venv-serve/.proved  ## start the service on PORT
 
 test: .venv/.ready browser dicom-tools  ## every test, three at a time but for those that must be alone; both runs always
 	@failed=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone and not container" -n 3 --dist loadfile || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone and not container" --ignore tests/container -n 3 --dist loadfile || failed=1; \
 	$(BIN)/python -m pytest -m "alone and not container" tests/e2e || failed=1; \
 	exit $$failed
 

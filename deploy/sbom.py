@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from deploy.inventory import Inventory
@@ -22,6 +20,10 @@ def write_sbom(inventory: Inventory, path: Path) -> None:
     bom["metadata"]["component"]["type"] = "container"
     bom["components"] += [model(inventory), *debian(inventory)]
     text = json.dumps(bom, indent=2)
+    # A second to load, which the other parts of `deploy` do without.
+    from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise ValueError(f"The SBOM is not valid CycloneDX 1.6: {error}")
     path.write_text(text)

@@ -25,6 +25,17 @@ def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def uncompiled_umap() -> Iterator[None]:
+    """Compiling UMAP for the few films of a test takes 20 s of a core; running it as Python, one.
+
+    numba reads the variable when it is imported, which a comparison does first.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_DISABLE_JIT", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a ResNet-18 with random weights for 64-pixel images; made once."""

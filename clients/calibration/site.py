@@ -12,9 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from clients.metrics.evaluate import REPLICATES, SEED, patient_numbers
 from clients.metrics.intervals import FloatArray, IntArray, Interval, Resampling, delong_interval
@@ -195,6 +193,8 @@ def fit(logits: FloatArray, labels: IntArray) -> Calibration:
     ----------
     Platt 1999, "Probabilistic outputs for support vector machines", section 2.2.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415  half a second to load, with the commands
+
     targets = platt_targets(labels)
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
@@ -248,6 +248,9 @@ def _fit_all(
 
 def _cross_validated(films: Films, options: FitOptions) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Held-out probabilities of shape (n,), and calls of shape (points, n)."""
+    # A second to load, with the commands.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
+
     held_out = np.empty(films.labels.size)
     called = np.empty((3, films.labels.size), dtype=np.bool_)
     kind = StratifiedKFold if films.patients is None else StratifiedGroupKFold

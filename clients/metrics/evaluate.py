@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from clients.metrics.few import (
     ENOUGH,
@@ -256,13 +255,17 @@ def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Meas
         sensitivity=calls.sensitivity,
         specificity=calls.specificity,
         operating_points=tuple(points) or (calls,),
-        brier=float(brier_score_loss(labels, probabilities, sample_weight=weights, labels=[0, 1]))
-        if labels.size
-        else None,
+        brier=_brier(labels, probabilities, weights) if labels.size else None,
         ece=expected_calibration_error(labels, probabilities, weights) if labels.size else None,
         reliability=reliability(labels, probabilities, weights),
         too_few=min(sizes) < ENOUGH,
     )
+
+
+def _brier(labels: IntArray, probabilities: FloatArray, weights: FloatArray | None) -> float:
+    from sklearn.metrics import brier_score_loss  # noqa: PLC0415  a second to load, as in _areas
+
+    return float(brier_score_loss(labels, probabilities, sample_weight=weights, labels=[0, 1]))
 
 
 def _effective(weights: FloatArray | None, images: int) -> float:
@@ -277,6 +280,9 @@ def _areas(
 ) -> tuple[Interval | None, Interval | None, Interval | None]:
     if np.unique(labels).size < 2:
         return None, None, None
+    # Every command imports this module; those that measure nothing start without scikit-learn.
+    from sklearn.metrics import average_precision_score, roc_auc_score  # noqa: PLC0415
+
     patients, weights = resampling.patients, resampling.weights
     auroc = float(roc_auc_score(labels, probabilities, sample_weight=weights))
     aupr = float(average_precision_score(labels, probabilities, sample_weight=weights))

@@ -5,7 +5,6 @@ AUROC of 1 certain. Score intervals, which Wilson's is for a share, stay honest 
 """
 
 import numpy as np
-from scipy.optimize import brentq
 
 from clients.metrics.intervals import BoolArray, IntArray, Interval, Resampling, Z
 from clients.metrics.proportions import effective_size, wilson_interval
@@ -48,6 +47,8 @@ def area_interval(area: float, sizes: tuple[float, float]) -> Interval:
     Newcombe, Confidence intervals for an effect size measure based on the Mann-Whitney statistic,
     part 2, Statistics in Medicine 25 (2006) 559-573, method 5.
     """
+    from scipy.optimize import brentq  # noqa: PLC0415  half a second to load, with the commands
+
     area = float(np.clip(area, 0, 1))
     pairs, half = sizes[0] * sizes[1], sum(sizes) / 2 - 1
 

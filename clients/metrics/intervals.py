@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 LEVEL = 0.95
-Z = float(norm.ppf(0.5 + LEVEL / 2))  # standard deviations to either side
+Z = float(ndtri(0.5 + LEVEL / 2))  # standard deviations to either side
 CELLS_AT_ONCE = 4_000_000  # resampled values held in memory at a time, 32 MB for each array
 
 
@@ -177,7 +177,7 @@ def normal_p_value(difference: float, variance: float) -> float:
     """Two-sided p-value of a difference; 1 where both are zero, as between identical scores."""
     if variance == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * norm.sf(abs(difference) / variance**0.5))
+    return float(2 * ndtr(-abs(difference) / variance**0.5))
 
 
 @dataclass(frozen=True, slots=True)

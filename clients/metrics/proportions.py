@@ -1,13 +1,14 @@
 """Shares of images with Wilson's 95 % intervals, of weighted images by their effective number."""
 
 import numpy as np
-from scipy.stats import binomtest
 
 from clients.metrics.intervals import LEVEL, BoolArray, FloatArray, Interval, Z
 
 
 def proportion_interval(hits: int, total: int) -> Interval:
     """Wilson's score interval of ``hits`` out of ``total`` (at least 1)."""
+    from scipy.stats import binomtest  # noqa: PLC0415  half a second to load, with the commands
+
     ends = binomtest(hits, total).proportion_ci(confidence_level=LEVEL, method="wilson")
     return Interval(value=hits / total, low=float(ends.low), high=float(ends.high))
 

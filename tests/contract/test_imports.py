@@ -119,7 +119,8 @@ def test_imaging_costs_no_server_and_no_network() -> None:
 def test_commands_cost_no_network_and_no_figures_until_they_need_them() -> None:
     loaded = modules_after("import clients.cli.main")
     assert "click" in loaded
-    assert not loaded & {"onnxruntime", "matplotlib", "jinja2", "umap", "torch", "bentoml"}
+    slow = {"onnxruntime", "matplotlib", "jinja2", "umap", "torch", "bentoml", "sklearn"}
+    assert not loaded & slow
 
 
 def test_serving_never_imports_torch_training_or_clients() -> None:

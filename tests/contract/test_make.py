@@ -42,6 +42,11 @@ def make(project: Path, *words: str, **variables: str) -> "subprocess.CompletedP
     )
 
 
+def test_processes_keep_what_they_compile(project: Path) -> None:
+    script(project / ".venv-serve" / "bin" / "python", 'echo "proof <$PYTHONDONTWRITEBYTECODE>"')
+    assert "proof <>" in make(project, "serve", PYTHONDONTWRITEBYTECODE="1").stdout
+
+
 def serve(project: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
     return make(project, "serve", **variables)
 
@@ -88,6 +93,8 @@ def test_both_runs_of_the_tests_end_and_each_may_fail(project: Path, failing: st
     (project / ".venv" / ".ready").touch()
     done = make(project, "test", "--assume-old=browser")
     first, second = [line for line in done.stdout.splitlines() if "-m pytest" in line]
-    assert first.endswith("-m pytest -m not alone and not container -n 3 --dist loadfile")
+    assert first.endswith(
+        "-m pytest -m not alone and not container --ignore tests/container -n 3 --dist loadfile"
+    )
     assert second.endswith("-m pytest -m alone and not container tests/e2e")
     assert (done.returncode != 0) == bool(failing)

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from compose_spec import PyCompose
@@ -21,6 +20,14 @@ MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all(KUBERNETES.read_text()
 
 def manifest(kind: str) -> dict[str, Any]:
     return next(entry for entry in MANIFESTS if entry["kind"] == kind)
+
+
+@pytest.fixture
+def kubernetes() -> Any:
+    """Imported here: each process that lists the tests would take a second for it."""
+    import kubernetes_validate  # noqa: PLC0415
+
+    return kubernetes_validate
 
 
 @pytest.fixture
@@ -66,13 +73,13 @@ class TestContainerfile:
 
 class TestKubernetes:
     @pytest.mark.parametrize("entry", MANIFESTS, ids=lambda entry: str(entry["kind"]))
-    def test_is_valid(self, entry: dict[str, Any]) -> None:
-        kubernetes_validate.validate(entry, kubernetes_validate.latest_version(), strict=True)
+    def test_is_valid(self, kubernetes: Any, entry: dict[str, Any]) -> None:
+        kubernetes.validate(entry, kubernetes.latest_version(), strict=True)
 
-    def test_a_misspelt_field_would_be_noticed(self) -> None:
+    def test_a_misspelt_field_would_be_noticed(self, kubernetes: Any) -> None:
         entry = manifest("Deployment") | {"spec": manifest("Deployment")["spec"] | {"replica": 2}}
-        with pytest.raises(kubernetes_validate.ValidationError):
-            kubernetes_validate.validate(entry, kubernetes_validate.latest_version(), strict=True)
+        with pytest.raises(kubernetes.ValidationError):
+            kubernetes.validate(entry, kubernetes.latest_version(), strict=True)
 
     def test_every_selector_finds_the_pods(self, pod: dict[str, Any]) -> None:
         labels = pod["metadata"]["labels"]

@@ -75,6 +75,15 @@ class Screen:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda message: self._hear(message.text))
 
+    def renew(self) -> "Screen":
+        """Open the page anew, without what was heard of it and without what a test changed."""
+        self.page.unroute_all()
+        self.page.context.clear_permissions()
+        self.page.goto("about:blank")  # what the last page still asks ends here
+        for heard in (self.requests, self.responses, self.complaints):
+            heard.clear()
+        return self.open()
+
     def _hear(self, text: str) -> None:
         # Chromium writes a line for every answer of 400 and more; those are tested as answers.
         if not text.startswith("Failed to load resource"):

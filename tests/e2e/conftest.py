@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,26 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "models" / "default" / "1"
 SERVE = (str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray")
 START_SECONDS = 120.0
+# The command `bentoml` in forks of a process that has imported what it would import.
+PREPARED = """
+import json, os, sys
+import bentoml_cli.cli
+import service.app
+
+for line in sys.stdin:
+    words, variables, output = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        file = os.open(output, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.environ.clear()
+        os.environ.update(variables)
+        sys.argv = ["bentoml", *words]
+        sys.exit(bentoml_cli.cli.cli())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+Command = Callable[[Sequence[str], Mapping[str, str], Path], int]
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,10 @@ class Server:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The service as an operator starts it, on a free port, with the model that ships."""
-    with running(tmp_path_factory.mktemp("serve")) as server:
+    folder = tmp_path_factory.mktemp("serve")
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    with running(folder, TMPDIR=str(temporary)) as server:
         yield server
 
 
@@ -93,6 +116,32 @@ def started(
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.fixture(scope="module")
+def bentoml() -> Iterator[Command]:
+    """`bentoml` with these words and variables, its output in a file: how it ends.
+
+    For what ends before it listens; importing takes most of that. A setting that is read by an
+    import needs a real start.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", PREPARED],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        asked, ends = process.stdin, process.stdout
+        assert asked
+        assert ends
+
+        def run(words: Sequence[str], variables: Mapping[str, str], output: Path) -> int:
+            print(json.dumps([words, dict(variables), str(output)]), file=asked, flush=True)
+            return int(ends.readline())
+
+        yield run
+        asked.close()
+
+
 @pytest.fixture(scope="session")
 def http(server: Server) -> Iterator[httpx.Client]:
     """A plain HTTP client of the service."""
@@ -107,11 +156,18 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Browser, server: Server) -> Iterator[Screen]:
+    """The tab of :func:`shown`; a tab for each test would take as long again as its page."""
+    with screen(browser, server.url) as tab:
+        yield tab
+
+
 @pytest.fixture
-def shown(browser: Browser, server: Server) -> Iterator[Screen]:
-    """The page at /ui."""
-    with screen(browser, server.url) as shown:
-        yield shown
+def shown(tab: Screen) -> Iterator[Screen]:
+    """The page at /ui, just opened; it keeps nothing from one opening to the next."""
+    yield tab.renew()
+    tab.check()
 
 
 @pytest.fixture(scope="session")

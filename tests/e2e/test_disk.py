@@ -1,6 +1,7 @@
 """A disk that is full, or that may not be written, takes nothing from the service."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,15 @@ def reads(server: Server) -> bool:
     try:
         return ask(server, "/predict").status_code == 200
     except httpx.TransportError:
+        return False
+
+
+def connects(server: Server) -> bool:
+    address = httpx.URL(server.url)
+    try:
+        with socket.create_connection((address.host, address.port or 80)):
+            return True
+    except ConnectionError:
         return False
 
 
@@ -187,6 +197,8 @@ class TestLeftovers:
             assert len(processes) > 1
             server.process.kill()
             wait_until_gone(processes)
+            # The last thread of a process closes its files.
+            wait_until(lambda: not connects(server))
         (left,) = folder.iterdir()
         assert left.name.startswith("bentoml-uds-")
         assert list(left.iterdir()) == []

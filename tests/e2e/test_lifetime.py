@@ -2,7 +2,7 @@
 
 import json
 import signal
-import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +25,14 @@ from tests.processes import (
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service of these tests alone."""
+    folder = tmp_path_factory.mktemp("lifetime")
+    with running(folder, CXR_DECODE_SECONDS="120") as server:
+        yield server
+
+
 def status(server: Server) -> int:
     return httpx.post(
         f"{server.url}/predict", files={"image": png_bytes()}, timeout=120
@@ -38,74 +46,23 @@ def reads(server: Server) -> bool:
         return False
 
 
-def connects(server: Server) -> bool:
-    address = httpx.URL(server.url)
-    try:
-        with socket.create_connection((address.host, address.port or 80)):
-            return True
-    except ConnectionError:
-        return False
-
-
-class TestTermination:
-    def test_answers_what_it_has_accepted(self, tmp_path: Path) -> None:
-        with running(tmp_path, CXR_DECODE_SECONDS="120") as server:
-            decoders = decoders_of(server.process.pid)
-            assert decoders
-            for _ in decoders:  # none is still starting when it is stopped
-                assert status(server) == 200
-            with ThreadPoolExecutor(6) as clients:
-                with suspended(decoders):
-                    answers = [clients.submit(status, server) for _ in range(6)]
-                    wait_until(lambda: all(map(has_work, decoders)))
-                    wait_until(lambda: _connections(server, psutil.CONN_ESTABLISHED) == 6)
-                    server.process.send_signal(signal.SIGTERM)
-                    wait_until(lambda: _connections(server, psutil.CONN_LISTEN) == 0)
-                    assert not any(answer.done() for answer in answers)
-                assert [answer.result() for answer in answers] == [200] * 6
-            assert server.process.wait(60) == 0
-            assert not descendants(server.process.pid)
-
-
-class TestOrphans:
-    """Nobody may be left who holds memory, the port, or a patient's film."""
-
-    def test_all_end_with_a_supervisor_that_was_killed(self, tmp_path: Path) -> None:
-        with running(tmp_path) as server:
-            below = descendants(server.process.pid)
-            assert {process.pid for process in decoders_of(server.process.pid)} < {
-                process.pid for process in below
-            }
-            server.process.kill()
-            wait_until_gone(below)
-            wait_until(
-                lambda: not connects(server)
-            )  # the last thread of a process closes its files
-
-    def test_decoders_end_with_a_serving_process_that_was_killed(self, tmp_path: Path) -> None:
-        with running(tmp_path) as server:
-            serving = serving_process(server.process.pid)
-            decoders = decoders_of(server.process.pid)
-            assert decoders
-            serving.kill()
-            wait_until_gone(decoders)
-
-
 class TestDeath:
-    def test_serving_process_is_replaced_and_the_log_says_why(self, tmp_path: Path) -> None:
-        with running(tmp_path) as server:
-            for name in ("SIGKILL", "SIGBUS", "SIGSEGV"):
-                first = serving_process(server.process.pid)
-                first.send_signal(signal.Signals[name])
-                wait_until(lambda: reads(server))
-                second = serving_process(server.process.pid)
-                assert second != first
-                (end,) = told(server, f"Serving process {first.pid} ended by {name}: ")
-                assert end["level"] == "error"
-                assert end["message"].endswith(" Another takes its place.")
-                assert ("want of memory" in end["message"]) == (name == "SIGKILL")
-                assert told(server, f"process {second.pid} takes the place of {first.pid}.")
-        assert len(told(server, "Serving process")) == 6  # nothing of the orderly end
+    def test_serving_process_is_replaced_and_the_log_says_why(self, server: Server) -> None:
+        """Nobody may be left of it who holds memory or a patient's film."""
+        for name in ("SIGKILL", "SIGBUS", "SIGSEGV"):
+            first = serving_process(server.process.pid)
+            decoders = decoders_of(server.process.pid)
+            assert decoders
+            first.send_signal(signal.Signals[name])
+            wait_until_gone(decoders)
+            wait_until(lambda: reads(server))
+            second = serving_process(server.process.pid)
+            assert second != first
+            (end,) = told(server, f"Serving process {first.pid} ended by {name}: ")
+            assert end["level"] == "error"
+            assert end["message"].endswith(" Another takes its place.")
+            assert ("want of memory" in end["message"]) == (name == "SIGKILL")
+            assert told(server, f"process {second.pid} takes the place of {first.pid}.")
 
     def test_container_ends_with_its_serving_process(self, tmp_path: Path) -> None:
         with running(tmp_path, BENTOML_CONTAINERIZED="true") as server:
@@ -113,6 +70,29 @@ class TestDeath:
             assert server.process.wait(60) != 0
             (end,) = told(server, "ended by SIGKILL")
             assert end["message"].endswith(" The service ends.")
+
+
+class TestTermination:
+    """Last, as it ends the service of the others."""
+
+    def test_answers_what_it_has_accepted(self, server: Server) -> None:
+        said = told(server, "Serving process")
+        decoders = decoders_of(server.process.pid)
+        assert decoders
+        for _ in decoders:  # none is still starting when it is stopped
+            assert status(server) == 200
+        with ThreadPoolExecutor(6) as clients:
+            with suspended(decoders):
+                answers = [clients.submit(status, server) for _ in range(6)]
+                wait_until(lambda: all(map(has_work, decoders)))
+                wait_until(lambda: _connections(server, psutil.CONN_ESTABLISHED) == 6)
+                server.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: _connections(server, psutil.CONN_LISTEN) == 0)
+                assert not any(answer.done() for answer in answers)
+            assert [answer.result() for answer in answers] == [200] * 6
+        assert server.process.wait(60) == 0
+        assert not descendants(server.process.pid)
+        assert told(server, "Serving process") == said  # nothing of the orderly end
 
 
 def told(server: Server, words: str) -> list[dict[str, str]]:

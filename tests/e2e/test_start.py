@@ -7,15 +7,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from service.settings import MOST
-from tests.e2e.conftest import ROOT, running, started, wait_until_ready
+from tests.e2e.conftest import ROOT, Command, Server, running, started, wait_until_ready
 from tests.e2e.test_guard import SECONDS, environment
 from tests.factories import png_bytes
 from tests.ports import free_port
@@ -34,42 +33,66 @@ def taken() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def refusal(folder: Path, *words: str, prefix: tuple[str, ...] = (), **variables: object) -> str:
-    """The sentence that `bentoml serve` ends with, on loopback and a free port by default."""
-    bentoml = str(Path(sys.executable).with_name("bentoml"))
+WORDS = ("serve", "service.app:ChestXray")
+Refusal = Callable[..., str]
+
+
+def variables_of(folder: Path, **variables: object) -> dict[str, str]:
+    """Loopback and a free port, unless told otherwise."""
     default = {"BENTOML_HOST": "127.0.0.1", "BENTOML_PORT": free_port()}
-    done = subprocess.run(
-        [*prefix, bentoml, "serve", "service.app:ChestXray", *words],
-        cwd=ROOT,
-        env=environment(folder, folder) | {k: str(v) for k, v in (default | variables).items()},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == 1, said
+    return environment(folder, folder) | {k: str(v) for k, v in (default | variables).items()}
+
+
+def sentence_of(status: int, said: str) -> str:
+    """The sentence that `bentoml serve` ends with."""
+    assert status == 1, said
     assert "Traceback" not in said
     (sentence,) = re.findall(r"^Error: \[serve\] `serve` failed: (.*)$", said, re.MULTILINE)
     return str(sentence)
 
 
+def started_refusal(folder: Path, *words: str, prefix: tuple[str, ...] = (), **more: object) -> str:
+    """How the command ends where it is really started."""
+    done = subprocess.run(
+        [*prefix, str(Path(sys.executable).with_name("bentoml")), *WORDS, *words],
+        cwd=ROOT,
+        env=variables_of(folder, **more),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return sentence_of(done.returncode, done.stdout + done.stderr)
+
+
+@pytest.fixture
+def refusal(bentoml: Command, tmp_path: Path) -> Refusal:
+    """How the command ends with these words and variables."""
+
+    def refusal(*words: str, **more: object) -> str:
+        output = tmp_path / "said"
+        status = bentoml((*WORDS, *words), variables_of(tmp_path, **more), output)
+        return sentence_of(status, output.read_text())
+
+    return refusal
+
+
 class TestAddress:
     def test_port_in_use(self, tmp_path: Path, taken: int) -> None:
-        said = refusal(tmp_path, "--port", str(taken))
+        said = started_refusal(tmp_path, "--port", str(taken))
         assert f"--port {taken}: something listens there already" in said
         assert "choose another port" in said
 
-    def test_port_in_use_while_developing(self, tmp_path: Path, taken: int) -> None:
-        said = refusal(tmp_path, "--port", str(taken), "--development", "--reload")
+    def test_port_in_use_while_developing(self, refusal: Refusal, taken: int) -> None:
+        said = refusal("--port", str(taken), "--development", "--reload")
         assert f"--port {taken}: something listens there already" in said
 
-    def test_port_of_the_environment(self, tmp_path: Path) -> None:
-        said = refusal(tmp_path, BENTOML_PORT=70_000)
+    def test_port_of_the_environment(self, refusal: Refusal) -> None:
+        said = refusal(BENTOML_PORT=70_000)
         assert said == "--port 70000 is no port from 1 to 65535. Correct --port (BENTOML_PORT)."
 
-    def test_name_instead_of_an_address(self, tmp_path: Path) -> None:
-        said = refusal(tmp_path, "--host", "localhost")
+    def test_name_instead_of_an_address(self, refusal: Refusal) -> None:
+        said = refusal("--host", "localhost")
         assert "--host 'localhost' is not an IP address" in said
         assert "127.0.0.1" in said
 
@@ -83,40 +106,38 @@ class TestAddress:
     )
     def test_privileged_port(self, tmp_path: Path) -> None:
         prefix = ("setpriv", "--bounding-set", "-net_bind_service") if os.geteuid() == 0 else ()
-        said = refusal(tmp_path, "--port", "80", prefix=prefix)
+        said = started_refusal(tmp_path, "--port", "80", prefix=prefix)
         assert "--port 80: this port needs privileges. Choose one above 1023" in said
 
 
 class TestSettings:
-    @pytest.mark.parametrize(
-        ("name", "value", "fact"),
-        [
-            ("CXR_LOG", "xml", "is neither json nor text. Correct it"),
-            ("CXR_THREADS", "100000", "is no integer from 0 to 1024. Correct it"),
-        ],
-    )
-    def test_malformed(self, tmp_path: Path, name: str, value: str, fact: str) -> None:
-        variables: dict[str, Any] = {name: value}
-        assert refusal(tmp_path, **variables).startswith(f"{name}={value!r} {fact}")
+    def test_malformed(self, refusal: Refusal) -> None:
+        said = refusal(CXR_THREADS="100000")
+        assert said.startswith("CXR_THREADS='100000' is no integer from 0 to 1024. Correct it")
 
-    def test_file_of_keys_that_cannot_be_read(self, tmp_path: Path) -> None:
-        said = refusal(tmp_path, CXR_API_KEYS=tmp_path / "gone.txt")
+    def test_malformed_while_modules_are_imported(self, tmp_path: Path) -> None:
+        said = started_refusal(tmp_path, CXR_LOG="xml")
+        assert said.startswith("CXR_LOG='xml' is neither json nor text. Correct it")
+
+    def test_file_of_keys_that_cannot_be_read(self, refusal: Refusal, tmp_path: Path) -> None:
+        said = refusal(CXR_API_KEYS=tmp_path / "gone.txt")
         assert said.startswith(f"CXR_API_KEYS: the keys file {tmp_path / 'gone.txt'} cannot be")
         assert "python -m service.auth.keys new" in said
 
-    def test_every_number_may_be_as_large_as_it_may(self, tmp_path: Path, tiny_model: Path) -> None:
+    @pytest.fixture(scope="class")
+    def odd(self, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+        """The service with every number as large as it may be, and a variable that it ignores."""
         largest = {name: str(most) for name, most in MOST.items()}
-        with running(tmp_path, CXR_MODEL=str(tiny_model), **largest) as server:
-            answer = httpx.post(
-                f"{server.url}/predict", files={"image": png_bytes()}, timeout=SECONDS
-            )
-            assert answer.status_code == 200, answer.text
+        others = {"CXR_MODEL": str(tiny_model), "CXR_APIKEYS": "secret"}
+        with running(tmp_path_factory.mktemp("odd"), **largest, **others) as server:
+            yield server
 
-    def test_misspelt_variable_is_warned_of_without_its_value(
-        self, tmp_path: Path, tiny_model: Path
-    ) -> None:
-        with running(tmp_path, CXR_MODEL=str(tiny_model), CXR_APIKEYS="secret") as server:
-            said = server.log.read_text()
+    def test_every_number_may_be_as_large_as_it_may(self, odd: Server) -> None:
+        answer = httpx.post(f"{odd.url}/predict", files={"image": png_bytes()}, timeout=SECONDS)
+        assert answer.status_code == 200, answer.text
+
+    def test_misspelt_variable_is_warned_of_without_its_value(self, odd: Server) -> None:
+        said = odd.log.read_text()
         (line,) = [line for line in said.splitlines() if "CXR_APIKEYS" in line]
         assert json.loads(line)["level"] == "warning"
         assert "did you mean CXR_API_KEYS?" in line

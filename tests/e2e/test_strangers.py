@@ -101,21 +101,18 @@ class TestConnections:
 
 
 class TestSockets:
-    def test_none_is_a_file_and_the_folder_for_them_is_private(self, tmp_path: Path) -> None:
-        temporary = tmp_path / "tmp"
-        temporary.mkdir()
-        with running(tmp_path, TMPDIR=str(temporary)) as server:
-            processes = [psutil.Process(server.process.pid), *descendants(server.process.pid)]
-            listening = {
-                connection.laddr
-                for process in processes
-                for connection in process.net_connections("unix")
-                if connection.laddr
-            }
-            assert listening == set()
-            folders = list(temporary.glob("bentoml-uds-*"))
-            assert len(folders) == 1
-            assert stat.S_IMODE(folders[0].stat().st_mode) == 0o700
+    def test_none_is_a_file_and_the_folder_for_them_is_private(self, server: Server) -> None:
+        supervisor = psutil.Process(server.process.pid)
+        listening = {
+            connection.laddr
+            for process in (supervisor, *descendants(supervisor.pid))
+            for connection in process.net_connections("unix")
+            if connection.laddr
+        }
+        assert listening == set()
+        folders = list(Path(supervisor.environ()["TMPDIR"]).glob("bentoml-uds-*"))
+        assert len(folders) == 1
+        assert stat.S_IMODE(folders[0].stat().st_mode) == 0o700
 
     def test_supervisor_takes_no_command(self, server: Server) -> None:
         supervisor = psutil.Process(server.process.pid)

@@ -41,11 +41,8 @@ def invoke(root: Path, config: Path, arms: list[Path]) -> Result:
     return CliRunner().invoke(cli, ["study", str(config), *named, *map(str, options)])
 
 
-def test_arms_end_in_one_report_and_are_not_trained_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -> None:
     """Two data sets of one recipe, and a configuration that differs from it."""
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling UMAP takes longer than running it
     write_data_sets(tmp_path)
     config = write_config(tmp_path)
     shorter = tmp_path / "shorter.toml"

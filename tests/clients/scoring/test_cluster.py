@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from ray.cluster_utils import Cluster
 
 from clients.datasets.open import open_dataset
-from clients.scoring import cluster
-from clients.scoring.cluster import RayEngine
 from clients.scoring.local import LocalEngine
 from clients.scoring.score import ScoringError, score
 from service.model.bundle import Bundle
@@ -22,7 +20,14 @@ from tests.clients.folders import write_images
 from tests.factories import dicom_bytes
 from tests.processes import PATIENCE, decoders_of, descendants, wait_until_gone
 
-NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+if TYPE_CHECKING:  # Ray takes seconds, and each process that lists the tests imports this module
+    from ray.cluster_utils import Cluster
+
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "object_store_memory": 80 * 2**20,
+    "include_log_monitor": False,
+}
 LATE = "timed out during startup"  # as Ray says it
 Started = TypeVar("Started")
 
@@ -42,10 +47,12 @@ def patiently(start: Callable[[], Started]) -> Started:
 
 
 @pytest.fixture
-def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluster"]:
     """A head and another node with a core each."""
+    from ray.cluster_utils import Cluster  # noqa: PLC0415
+
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    head = NODE | {"include_dashboard": False}
+    head = NODE | {"include_dashboard": False, "no_monitor": True}
     running = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     patiently(lambda: running.add_node(**NODE))
     running.wait_for_nodes()
@@ -56,12 +63,14 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def test_lost_node_costs_no_row_and_the_numbers_are_those_of_this_computer(
-    two_nodes: Cluster,
+    two_nodes: "Cluster",
     tiny_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cluster, "BLOCK", 16)
+    from clients.scoring.cluster import RayEngine  # noqa: PLC0415
+
+    monkeypatch.setattr("clients.scoring.cluster.BLOCK", 16)
     folder = write_images(tmp_path / "images", 1500)
     (folder / "lateral").write_bytes(dicom_bytes(view="LL"))
     dataset, settings = open_dataset(folder), Settings(model=tiny_model)
@@ -89,9 +98,13 @@ def test_lost_node_costs_no_row_and_the_numbers_are_those_of_this_computer(
     table = pd.read_parquet(out).set_index("path").sort_index()
     assert table.index.tolist() == [item.name for item in dataset.items]
     assert table["error"].dropna().to_dict() == {"lateral": "not_frontal"}
+    some = replace(dataset, items=dataset.items[::5])  # every film there is, and the refused one
     with LocalEngine(bundle, settings, embeddings=True, cores_used=2) as local:
-        score(open_dataset(folder), local, tmp_path / "local.parquet", advance=lambda _: None)
+        score(some, local, tmp_path / "local.parquet", advance=lambda _: None)
     expected = pd.read_parquet(tmp_path / "local.parquet").set_index("path").sort_index()
+    table = table.loc[expected.index]
+    assert len(table) == 301
+    assert "lateral" in table.index
     read = expected["error"].isna()
     for column in ("probability", "logit", "peak_x", "peak_y"):
         np.testing.assert_allclose(table[column], expected[column], atol=1e-5)
@@ -103,5 +116,7 @@ def test_lost_node_costs_no_row_and_the_numbers_are_those_of_this_computer(
 
 
 def test_address_without_a_cluster_is_an_error(tiny_model: Path) -> None:
+    from clients.scoring.cluster import RayEngine  # noqa: PLC0415
+
     with pytest.raises(ScoringError, match="no Ray cluster answers"):
         RayEngine(Bundle.open(tiny_model), Settings(model=tiny_model), address="127.0.0.1:1")

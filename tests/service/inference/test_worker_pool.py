@@ -34,7 +34,7 @@ from service.inference.worker_pool import DecodingError, Pool
 from service.observe.stages import Stage, collecting
 from tests.factories import png_bytes
 from tests.processes import descendants, own_decoders, wait_until, wait_until_gone
-from tests.tasks import claim_and_allocate, claim_for_ever
+from tests.tasks import claim_and_allocate, claim_for_ever, imported
 from tests.tiny_model import SPEC
 
 LONG = 120.0
@@ -173,6 +173,13 @@ class TestDeath:
         process.terminate()
         assert works(pool)
         assert own_decoders() == [process]
+
+
+def test_processes_hold_no_client_of_http() -> None:
+    modules = ("service.imaging.prepare", "tests.tasks")
+    with closing(Pool(1, modules=modules, memory=MEMORY)) as pool:
+        found = pool.run(imported, ("pydicom", "requests", "urllib3", "httpx"), seconds=LONG)
+    assert found == ["pydicom"]
 
 
 class TestClaims:

@@ -5,31 +5,32 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Whitespace
 from tokenizers.trainers import BpeTrainer
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training.generate import roentgen
 from training.generate.design import draw_requests
 from training.generate.manifest import DatasetMismatch
 from training.generate.prompt import FOLDER, Templates
-from training.generate.roentgen import RoentgenSettings, draw, weights_digest
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 SIDE = 32
 
 
-def save_tokenizer(folder: Path) -> CLIPTokenizer:
+def save_tokenizer(folder: Path) -> "CLIPTokenizer":
     """A CLIP tokenizer that learned its words from prompts of our own templates."""
+    from transformers import CLIPTokenizer  # noqa: PLC0415  see `roentgen`
+
     templates = Templates.load(FOLDER / "roentgen.toml")
     prompts = [
         templates.prompt(request, 0).lower()
@@ -53,8 +54,24 @@ def save_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 @pytest.fixture(scope="module")
+def roentgen() -> Any:
+    """The module; each process that lists the tests would take two seconds for diffusers."""
+    from training.generate import roentgen  # noqa: PLC0415
+
+    return roentgen
+
+
+@pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a pipeline with random weights: U-Net, VAE, text encoder, scheduler as in 2.1."""
+    from diffusers import (  # noqa: PLC0415
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel  # noqa: PLC0415
+
     root = tmp_path_factory.mktemp("sd21")
     torch.manual_seed(0)
     tokenizer = save_tokenizer(root / "words")
@@ -107,7 +124,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(model: Path) -> Callable[..., tuple[Path | None, int, int]]:
+def run(roentgen: Any, model: Path) -> Callable[..., tuple[Path | None, int, int]]:
     def run(folder: Path, pairs: int = 2, seed: int = 1, **changes: Any) -> Any:
         options: dict[str, Any] = {
             "model": str(model),
@@ -115,8 +132,8 @@ def run(model: Path) -> Callable[..., tuple[Path | None, int, int]]:
             "batch_size": 3,
             "device": "cpu",
         }
-        settings = RoentgenSettings(**options | changes)
-        return draw(folder, pairs=pairs, seed=seed, settings=settings, progress=False)
+        settings = roentgen.RoentgenSettings(**options | changes)
+        return roentgen.draw(folder, pairs=pairs, seed=seed, settings=settings, progress=False)
 
     return run
 
@@ -126,18 +143,20 @@ def pixels(folder: Path, manifest: Any) -> Any:
     return np.stack([np.asarray(image) for image in images])
 
 
-def test_defaults_are_the_published_ones() -> None:
-    settings = RoentgenSettings()
+def test_defaults_are_the_published_ones(roentgen: Any) -> None:
+    settings = roentgen.RoentgenSettings()
     assert (settings.guidance, settings.steps) == (3.0, 75)
     assert settings.model == "stanfordmimi/RoentGen-v2"
 
 
-def test_images_are_grey_recorded_and_balanced(run: Any, model: Path, tmp_path: Path) -> None:
+def test_images_are_grey_recorded_and_balanced(
+    roentgen: Any, run: Any, model: Path, tmp_path: Path
+) -> None:
     manifest, images, wanted = run(tmp_path, pairs=2)
     assert (images, wanted) == (4, 4)
     rows = pd.read_parquet(manifest)
     assert rows.groupby("group").label.apply(sorted).tolist() == [[0, 1]] * 2
-    assert set(rows.model_version) == {weights_digest(model)}
+    assert set(rows.model_version) == {roentgen.weights_digest(model)}
     assert set(rows.generator) == {"roentgen-v2"}
     assert set(rows.notice) == {""}
     assert rows.prompt.str.match(r"\d+ year old [A-Z]+ (fe)?male\. ").all()
@@ -171,7 +190,7 @@ def test_the_batch_size_changes_nothing_but_rounding(run: Any, tmp_path: Path) -
 
 
 def test_what_is_there_is_not_drawn_again(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    roentgen: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, images, wanted = run(tmp_path, pairs=2, max_images=3)
     assert (images, wanted) == (3, 4)
@@ -184,7 +203,7 @@ def test_what_is_there_is_not_drawn_again(
 
 
 def test_other_weights_and_other_sampling_are_refused(
-    run: Any, model: Path, tmp_path: Path
+    roentgen: Any, run: Any, model: Path, tmp_path: Path
 ) -> None:
     folder, other = tmp_path / "data", tmp_path / "model"
     shutil.copytree(model, other)
@@ -193,7 +212,7 @@ def test_other_weights_and_other_sampling_are_refused(
         run(folder, pairs=2, model=str(other), guidance=7.5)
     weights = next(other.glob("unet/*.safetensors"))
     weights.write_bytes(next(model.glob("vae/*.safetensors")).read_bytes())
-    assert weights_digest(other) != weights_digest(model)
+    assert roentgen.weights_digest(other) != roentgen.weights_digest(model)
     shutil.copytree(model, other, dirs_exist_ok=True)
     changed = next(other.glob("vae/*.safetensors"))
     content = bytearray(changed.read_bytes())
@@ -222,8 +241,8 @@ def test_a_prompt_that_would_be_cut_is_refused(run: Any, tmp_path: Path) -> None
     assert not list((tmp_path / "data" / "images").iterdir())
 
 
-def test_an_estimate_loads_and_writes_nothing(tmp_path: Path) -> None:
-    settings = RoentgenSettings(model="no/such-model", max_images=5)
+def test_an_estimate_loads_and_writes_nothing(roentgen: Any, tmp_path: Path) -> None:
+    settings = roentgen.RoentgenSettings(model="no/such-model", max_images=5)
     prompts = settings.plan(10, 1).missing_prompts(tmp_path / "data", settings.max_images)
     assert len(prompts) == 5
     assert not (tmp_path / "data").exists()
