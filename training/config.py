@@ -1,10 +1,11 @@
 """The configuration of one model, read from a TOML file and validated once.
 
-There is a value for everything that can change a result; nothing falls back to a default.
+There is a value for everything that can change a result; nothing falls back to a default but what
+files from before a key was added could not say.
 """
 
 import tomllib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from training.networks.pneumonia import BLOCKS
 from training.stored import of_today
 
 Section = TypeVar("Section")
+
+SEEDS = 10  # from the seed of one training of a network to that of the next
 
 
 class InvalidConfig(ValueError):
@@ -100,6 +103,9 @@ class FitConfig:
         Decay of the moving average of weights that is kept; it rises to this in the first steps.
     checkpoint_every
         Steps between checkpoints, each with a look at the validation split.
+    trainings
+        How many trainings there are, by ``seed`` and by every tenth number after it; the weights
+        that are kept are their mean (model soups: Wortsman et al. 2022, arXiv 2203.05482).
     """
 
     seed: int
@@ -121,6 +127,7 @@ class FitConfig:
     mask_weight: float
     average: float
     checkpoint_every: int
+    trainings: int = field(default=1, repr=False)  # a checkpoint is that of one of them
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.batch % 2:
@@ -131,6 +138,10 @@ class FitConfig:
         _check_blocks(self.architecture, self.blocks, self.freeze)
         if min(self.probe_steps, self.pull) < 0 or not 0 <= self.blend <= 1:
             raise InvalidConfig("probe_steps and pull must not be negative, blend in [0, 1]")
+        if self.trainings < 1:
+            raise InvalidConfig(f"trainings {self.trainings} is below 1")
+        if self.trainings > 1 and self.init == "random":
+            raise InvalidConfig("several trainings need a common start; init is random")
         if self.init == "random" and (self.probe_steps or self.freeze or self.keeps_start):
             raise InvalidConfig("probe_steps, freeze, pull, blend keep to a start; init is random")
 
@@ -185,6 +196,9 @@ class LungDetailConfig:
         images.
     children
         Whether the detail counts in children's films alone: ``training.release.age``.
+    age_by
+        Places of the networks whose features tell a child's film, the first network's is 1; none
+        for all.
     phantoms, steps
         Patients drawn, and optimiser steps, to learn where lungs are.
     """
@@ -194,12 +208,15 @@ class LungDetailConfig:
     children: bool
     phantoms: int
     steps: int
+    age_by: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= 1:
             raise InvalidConfig(f"[lung_detail] crop {self.crop} is not in (0, 1]")
         if self.weight <= 0 or self.phantoms < 1 or self.steps < 1:
             raise InvalidConfig("weight, phantoms and steps of [lung_detail] must be positive")
+        if self.age_by and not self.children:
+            raise InvalidConfig("[lung_detail] age_by is for children = true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +241,7 @@ class MemberConfig:
     pull: float
     blend: float
     average: float
+    trainings: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +265,9 @@ class Config:
             raise InvalidConfig("members are joined by [lung_detail], which is missing")
         if self.input.equalise and (self.lung_detail is not None or self.fit.channels != ("grey",)):
             raise InvalidConfig("[input] equalise is for grey alone; the channel ranks equalises")
+        places = self.lung_detail.age_by if self.lung_detail else ()
+        if not set(places) <= set(range(1, len(self.members) + 2)):
+            raise InvalidConfig(f"age_by {list(places)} names no network: 1 is the first")
         if self.members:
             self.networks(Path())  # raises where a member's recipe makes no sense
 
@@ -271,6 +292,16 @@ class Config:
             return self.input
         size = max([self.input.size, *(member.size for member in self.members)])
         return replace(self.input, size=size, crop=self.lung_detail.crop)
+
+    def each_training(self, run: Path) -> list[tuple["Config", Path]]:
+        """Configuration and run folder of every training whose mean is the network of ``run``."""
+        return [
+            (
+                replace(self, fit=replace(self.fit, seed=self.fit.seed + SEEDS * n, trainings=1)),
+                run / f"training-{n + 1}",
+            )
+            for n in range(self.fit.trainings)
+        ]
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -311,7 +342,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _section(kind: type[Section], name: str, values: dict[str, Any]) -> Section:
-    for listed in {"generators", "channels"} & values.keys():
+    for listed in {"generators", "channels", "age_by"} & values.keys():
         values[listed] = tuple(values[listed])
     try:
         return kind(**values)

@@ -13,6 +13,10 @@ EARLIER = {
     "lung_detail": "reading",
     "members": "companions",
 }
+SINCE: dict[str, Any] = {
+    "trainings": 1,
+    "age_by": (),
+}  # keys that were added, and what held without them
 TODAY = {earlier: name for name, earlier in EARLIER.items()}
 
 
@@ -37,10 +41,15 @@ def of_today(value: Any) -> Any:
 def recorded(value: Any) -> Any:
     """JSON values of a configuration as a dictionary, for arms and manifests.
 
-    Of an absolute path only the last part: the rest would tell of this computer.
+    A key that was added since is left out where it says what held before. Of an absolute path only
+    the last part is kept: the rest would tell of this computer.
     """
     if isinstance(value, dict):
-        return {EARLIER.get(key, key): recorded(item) for key, item in value.items()}
+        return {
+            EARLIER.get(key, key): recorded(item)
+            for key, item in value.items()
+            if key not in SINCE or SINCE[key] != item
+        }
     if isinstance(value, list | tuple):
         return [recorded(item) for item in value]
     if isinstance(value, Path):

@@ -79,6 +79,7 @@ class Screen:
         """Open the page anew, without what was heard of it and without what a test changed."""
         self.page.unroute_all()
         self.page.context.clear_permissions()
+        self.page.context.set_offline(False)
         self.page.goto("about:blank")  # what the last page still asks ends here
         for heard in (self.requests, self.responses, self.complaints):
             heard.clear()

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -129,6 +130,7 @@ def bentoml() -> Iterator[Command]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         asked, ends = process.stdin, process.stdout
         assert asked
@@ -136,6 +138,9 @@ def bentoml() -> Iterator[Command]:
 
         def run(words: Sequence[str], variables: Mapping[str, str], output: Path) -> int:
             print(json.dumps([words, dict(variables), str(output)]), file=asked, flush=True)
+            if not select.select([ends], [], [], START_SECONDS)[0]:
+                os.killpg(process.pid, signal.SIGKILL)  # it serves, and would for ever
+                pytest.fail(f"bentoml {' '.join(words)} did not end: {output.read_text()}")
             return int(ends.readline())
 
         yield run

@@ -80,7 +80,7 @@ class TestSameImage:
         )
         probabilities = [predict(http, content).json()["probability"] for content in files]
         # Without a window the DICOM's extremes are clipped, which shifts the bins of grey values.
-        assert np.ptp(probabilities) < 3e-3
+        assert np.ptp(probabilities) < 0.015
 
 
 class TestBatch:

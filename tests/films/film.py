@@ -30,7 +30,7 @@ DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "models" / "default" / "1"
 SIDE = 512
 MARGIN = 24
 BATCH = 8
-SAME = 0.06  # logits that differ by less are one reading: 0.006 of a probability
+SAME = 0.08  # logits that differ by less are one reading: 0.01 of a probability
 
 
 @dataclass(frozen=True, slots=True)

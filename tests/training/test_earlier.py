@@ -32,6 +32,7 @@ from training.generate.nanobanana.ledger import Ledger
 from training.networks.lungs import LungNet
 from training.release.age import AgeSign
 from training.release.card import NO_REMARKS, model_card
+from training.stored import recorded
 
 EARLIER = Path(__file__).with_name("earlier")
 CONFIG = EARLIER / "config.toml"
@@ -146,6 +147,17 @@ class TestRun:
         other = dataclasses.replace(config, fit=dataclasses.replace(config.fit, steps=7))
         with pytest.raises(ExperimentMismatch, match="another configuration"):
             train_arms(dataclasses.replace(other), arms, *places)
+
+
+class TestRecord:
+    def test_is_as_it_was_before_a_key_was_added(self) -> None:
+        """What decides an arm is compared with what earlier ones stored."""
+        config = Config.load(ROOT / "training" / "configs" / "ablations" / "base.toml")
+        record = recorded(dataclasses.asdict(config))
+        assert record["reading"] is None
+        assert "trainings" not in record["fit"]
+        several = dataclasses.replace(config.fit, init="imagenet", trainings=2)
+        assert recorded(dataclasses.asdict(several))["trainings"] == 2
 
 
 class TestModel:

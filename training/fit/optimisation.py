@@ -172,6 +172,7 @@ class Training:
             "start": self.origin,
             "step": self.step,
             "precision": name_of(self.precision),
+            "config": recorded_text(self.whole),
         }
 
     def _blended(self) -> dict[str, Tensor]:

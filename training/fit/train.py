@@ -3,6 +3,7 @@
 dataset -> optimisation -> [fit] -> export -> calibrate -> package
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from training.fit.optimisation import Training, new_network
 from training.fit.precision import name_of
 from training.generate.manifest import append_line
 from training.networks.pneumonia import PneumoniaNet
+from training.stored import recorded_text
 
 LOADERS = 2  # processes that make batches, where the network itself takes the other cores
 
@@ -30,7 +32,8 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
     """Train by ``config`` into the folder ``run``, going on from its checkpoints if it has any.
 
     Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end, the
-    same in a folder of its own for each other member, and ``lungs.pt`` where the configuration has
+    same in a folder of its own for each other member, and for each training where a network is the
+    mean of several, and ``lungs.pt`` where the configuration has
     ``[lung_detail]``. Started by torchrun, it is one of many processes that share every batch.
 
     Parameters
@@ -45,9 +48,37 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
         for own, folder in config.networks(run):
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "weights.pt").exists():
-                _fit(own, folder, rank, precision)
+                _fit_network(own, folder, rank, precision)
         if rank.first:
             fit_lungs(config, run, rank.device)
+
+
+def _fit_network(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -> None:
+    """Train a network once, or as often as it is asked for, and keep the mean."""
+    if config.fit.trainings == 1:
+        _fit(config, run, rank, precision)
+        return
+    trainings = config.each_training(run)
+    for own, folder in trainings:
+        folder.mkdir(exist_ok=True)
+        if not (folder / "weights.pt").exists():
+            _fit(own, folder, rank, precision)
+        elif _load(folder)["config"] != recorded_text(own):
+            raise ValueError(f"{folder} was made by another configuration; take another run folder")
+    if rank.first:
+        _save(run / "weights.pt", mean_of([_load(folder) for _, folder in trainings]))
+
+
+def mean_of(trained: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Weights that started alike, averaged; what is said of them, and counters, as of the first."""
+    first = trained[0]
+    model = {
+        name: torch.stack([own["model"][name] for own in trained]).mean(dim=0)
+        if value.is_floating_point()
+        else value
+        for name, value in first["model"].items()
+    }
+    return first | {"model": model}
 
 
 def _fit(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -> None:
@@ -85,10 +116,14 @@ def loaders(rank: Rank) -> int:
 
 def load_network(run: Path, config: Config) -> PneumoniaNet:
     """The trained network of a run in evaluation mode."""
-    state = torch.load(run / "weights.pt", weights_only=True, map_location="cpu")
     network = new_network(config)
-    network.load_state_dict(state["model"])
+    network.load_state_dict(_load(run)["model"])
     return network.eval()
+
+
+def _load(run: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(run / "weights.pt", weights_only=True, map_location="cpu")
+    return state
 
 
 @torch.no_grad()

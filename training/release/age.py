@@ -5,7 +5,8 @@ export -> [age] -> ensemble -> package
 In children pneumonia often softens vessels and airway walls in both lungs; in adults it is mostly
 one opacity that leaves the rest of the lungs sharp, and what softens whole films there is fat,
 motion and processing (docs/experiments.md). Which of the two a film shows, a logistic regression
-tells from the features of all networks; it learns that from synthetic patients, whose age is known.
+tells from the features of the networks, or of those that tell it best; it learns that from
+synthetic patients, whose age is known.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,8 @@ SHRINKAGE = 1e-2  # C of the logistic regression on features of spread 1
 class AgeSign:
     """The probability that a film is a child's: sigmoid(embeddings @ weights + bias).
 
-    ``weights`` (F,) are those of the features of all networks, the first network's first.
+    ``weights`` (F,) are those of the features of all networks, the first network's first; 0 where a
+    network's do not count.
     """
 
     weights: NDArray[np.float32]
@@ -61,7 +63,9 @@ def some_of(train: pd.DataFrame) -> pd.DataFrame:
     return train.iloc[:: -(-len(train) // IMAGES)].reset_index(drop=True)
 
 
-def fit_age(embeddings: Sequence[NDArray[np.float32]], bands: Sequence[str]) -> AgeSign:
+def fit_age(
+    embeddings: Sequence[NDArray[np.float32]], bands: Sequence[str], *, by: Sequence[int] = ()
+) -> AgeSign:
     """Learn to tell children from adults by the networks' features.
 
     Parameters
@@ -70,6 +74,8 @@ def fit_age(embeddings: Sequence[NDArray[np.float32]], bands: Sequence[str]) -> 
         Of each network, (N, f).
     bands
         The N images' age bands.
+    by
+        Places, from 1, of the networks whose features count; none for all.
 
     Raises
     ------
@@ -83,8 +89,12 @@ def fit_age(embeddings: Sequence[NDArray[np.float32]], bands: Sequence[str]) -> 
             "[lung_detail]"
         )
     model = make_pipeline(StandardScaler(), LogisticRegression(C=SHRINKAGE, max_iter=1000))
-    model.fit(np.concatenate(embeddings, axis=1).astype(np.float64), children)
+    counted = np.concatenate(
+        [np.full(own.shape[1], not by or place in by) for place, own in enumerate(embeddings, 1)]
+    )
+    model.fit(np.concatenate(embeddings, axis=1)[:, counted].astype(np.float64), children)
     scaler, regression = model[0], model[1]
-    weights = regression.coef_[0] / scaler.scale_
-    bias = regression.intercept_[0] - weights @ scaler.mean_
+    weights = np.zeros(len(counted))
+    weights[counted] = regression.coef_[0] / scaler.scale_
+    bias = regression.intercept_[0] - weights[counted] @ scaler.mean_
     return AgeSign(weights.astype(np.float32), np.float32(bias))

@@ -155,9 +155,11 @@ def _network(recipe: Mapping[str, Any]) -> str:
     generators = " and ".join(recipe.get("generators", ())) or "all"
     frozen = recipe.get("freeze", 0)
     kept = f", the first {frozen} of {recipe['blocks']} blocks as they started" if frozen else ""
+    trainings = recipe.get("trainings", 1)
+    mean = f", the mean of {trainings} trainings" if trainings > 1 else ""
     return (
         f"{recipe['architecture']} on {' and '.join(recipe['views'])} of {recipe['size']} pixels,"
-        f" images of {generators}{kept}."
+        f" images of {generators}{kept}{mean}."
     )
 
 

@@ -163,7 +163,8 @@ def write_model_graph(
     if detail.children:
         rows = some_of(splits["train"])
         images, _ = load_tensors(rows, folder, spec)
-        age = fit_age([own.read(images).embedding for own in networks], rows["age_band"])
+        shown = [own.read(images).embedding for own in networks]
+        age = fit_age(shown, rows["age_band"], by=detail.age_by)
         age.save(run)
     images, _ = load_tensors(splits["calibration"], folder, spec)
     outputs = [own.read(images) for own in networks]

@@ -24,7 +24,7 @@ from training.fit.dataset import (
     load_splits,
 )
 from training.fit.distributed import Rank
-from training.fit.optimisation import Training, learning_rate
+from training.fit.optimisation import Training, learning_rate, new_network
 from training.fit.train import fit, load_network, loaders
 
 ALONE = Rank(number=0, world=1, device=torch.device("cpu"))
@@ -257,6 +257,34 @@ class TestFit:
         two = load_network(tmp_path / "two", once).state_dict()
         for name, value in first.network.state_dict().items():
             torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+    def test_a_network_can_be_the_mean_of_trainings_that_start_alike(
+        self, config: Config, tmp_path: Path
+    ) -> None:
+        torch.save({"model": new_network(config).state_dict()}, tmp_path / "start.pt")
+        recipe = dataclasses.replace(config.fit, init=str(tmp_path / "start.pt"), steps=2)
+        several = dataclasses.replace(config, fit=dataclasses.replace(recipe, trainings=2))
+        fit(several, tmp_path / "mean", torch.float32)
+        other = dataclasses.replace(config, fit=dataclasses.replace(recipe, seed=recipe.seed + 10))
+        fit(other, tmp_path / "other", torch.float32)
+        first, second, alone, mean = (
+            torch.load(tmp_path / folder / "weights.pt", weights_only=True)["model"]
+            for folder in ("mean/training-1", "mean/training-2", "other", "mean")
+        )
+        assert any(not torch.equal(value, second[name]) for name, value in first.items())
+        for name, value in second.items():
+            torch.testing.assert_close(value, alone[name], rtol=1e-4, atol=1e-5)
+            if value.is_floating_point():
+                torch.testing.assert_close(mean[name], (first[name] + value) / 2)
+        load_network(tmp_path / "mean", several)
+        (tmp_path / "mean" / "weights.pt").unlink()
+        slower = dataclasses.replace(several.fit, learning_rate=1e-5)
+        with pytest.raises(ValueError, match="training-1 was made by another configuration"):
+            fit(dataclasses.replace(several, fit=slower), tmp_path / "mean", torch.float32)
+
+    def test_networks_that_start_apart_have_no_mean(self, config: Config) -> None:
+        with pytest.raises(InvalidConfig, match="several trainings need a common start"):
+            dataclasses.replace(config.fit, trainings=2)
 
     def test_checkpoint_of_another_configuration_is_refused(
         self, config: Config, tmp_path: Path

@@ -154,7 +154,8 @@ class TestConfig:
         assert (run, beside) == (tmp_path, tmp_path / "companion-1")
         assert others[-1][1] == tmp_path / "companion-3"
         assert first.fit == default.fit
-        assert second.fit.generators == ("ct",)
+        assert second.fit.generators == ("phantom",)
         assert second.fit.batch == default.fit.batch
         assert others[0][0].input == dataclasses.replace(first.input, size=160)
-        assert others[0][0].fit.freeze == 11
+        assert [own.fit.freeze for own, _ in others] == [6, 6]
+        assert [own.fit.trainings for own, _ in others] == [4, 2]

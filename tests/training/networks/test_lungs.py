@@ -276,6 +276,25 @@ class TestAge:
         assert roc_auc_score(bands != "old", child) > 0.99
         assert abs(child.mean() - (bands != "old").mean()) < 0.02
 
+    def test_only_the_named_networks_have_a_say(self) -> None:
+        rng = np.random.default_rng(1)
+        features = rng.normal(3, 2, (200, 5)).astype(np.float32)
+        bands = np.where(features[:, 2] > 3, "child", "old").tolist()
+        both = [features[:, :2], features[:, 2:]]
+        age = fit_age(both, bands, by=(2,))
+        np.testing.assert_array_equal(age.weights[:2], 0)
+        np.testing.assert_array_equal(age.weights[2:], fit_age(both[1:], bands).weights)
+
+    @pytest.mark.parametrize(("children", "places"), [(True, (3,)), (True, (0,)), (False, (1,))])
+    def test_places_that_name_no_network_are_refused(
+        self, learned: tuple[Config, Path], children: bool, places: tuple[int, ...]
+    ) -> None:
+        config, _ = learned
+        assert len(config.members) == 1
+        recipe = dataclasses.asdict(LUNG_DETAIL) | {"children": children, "age_by": places}
+        with pytest.raises(InvalidConfig, match="age_by"):
+            dataclasses.replace(config, lung_detail=LungDetailConfig(**recipe))
+
     def test_needs_children_and_adults(self) -> None:
         with pytest.raises(ValueError, match="children = false"):
             fit_age([np.zeros((2, 3), np.float32)], ["adult", "old"])
