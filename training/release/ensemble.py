@@ -6,7 +6,7 @@ export, lungs -> [ensemble] -> calibrate -> package
     image ----+-> reduced -> others ------> logits, heatmaps         -> sums: logit, heatmap
               +-> U-Net -> lung detail -> gain x (centre - detail) x child -> added to the logit
 
-where ``child``, the probability that the film is a child's, comes from the embeddings of all
+where ``child``, the probability that the film is a child's, comes from embeddings of the
 networks (:mod:`training.release.age`), or is 1 for all.
 
 Networks keep their precision; the rest is float. The heatmap is the sum of the networks' Grad-CAMs,
