@@ -31,10 +31,10 @@ LOADERS = 2  # processes that make batches, where the network itself takes the o
 def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None:
     """Train by ``config`` into the folder ``run``, going on from its checkpoints if it has any.
 
-    Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end, the
+    Writes ``metrics.jsonl`` and ``checkpoint.pt`` while it runs, ``weights.pt`` at the end; the
     same in a folder of its own for each other member, and for each training where a network is the
-    mean of several, and ``lungs.pt`` where the configuration has
-    ``[lung_detail]``. Started by torchrun, it is one of many processes that share every batch.
+    mean of several; ``lungs.pt`` where the configuration has ``[lung_detail]``. Started by
+    torchrun, it is one of many processes that share every batch.
 
     Parameters
     ----------
