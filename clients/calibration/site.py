@@ -131,9 +131,11 @@ def open_films(files: Sequence[Path], options: FitOptions) -> Films:
         raise EvaluationError(f"no column {', '.join(missing)} in the scores")
     labelled = table[table[options.label].notna()]
     read = labelled[labelled["error"].isna()]
-    if len(read) and read["logit"].isna().all():
+    without = int(read["logit"].isna().sum())
+    if without:
         raise EvaluationError(
-            "the scores have no logits, a service sends none: score with --model, without --url"
+            f"{without:,} of {len(read):,} readings have no logit, a service sends none: score "
+            "with --model, without --url, into a new --out"
         )
     films = read.drop_duplicates("sha256").sort_values("sha256", kind="stable")
     found = Films(

@@ -201,6 +201,7 @@ class TestCommand:
             (lambda t: t.assign(label=t["label"] * 2), "neither 0 nor 1"),
             (lambda t: t.assign(label="Doe"), "neither 0 nor 1"),
             (lambda t: t.assign(logit=np.nan), "a service sends none"),
+            (lambda t: t.assign(logit=t["logit"].where(t.index > 4)), "5 of 300 readings have no"),
             (lambda t: t.drop(columns="logit"), "no column logit"),
         ],
     )
