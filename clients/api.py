@@ -154,7 +154,7 @@ def evaluate_scored(
     """
     points = (
         ()
-        if scored.site_calibrated
+        if scored.calibration is not None
         else operating_points(scored.model, model, Settings.from_env().model)
     )
     method = replace(method, points=points, call_name=scored.operating_point or method.call_name)

@@ -114,16 +114,22 @@ class Fitted:
 
 
 def open_films(files: Sequence[Path], options: FitOptions) -> Films:
-    """Read the labelled films of score files of one model.
+    """Read the labelled films of score files of one model and one calibration.
 
     Raises
     ------
     EvaluationError
-        If a file names no model, files name several, a column is missing, a label is neither 0 nor
-        1, or there are too few films of a class.
+        If a file names no model, files name several or have several calibrations, a column is
+        missing, a label is neither 0 nor 1, a film has both labels, or there are too few films of
+        a class.
     """
     scored = [open_scores(file) for file in files]
     model = _only({found.model for found in scored})
+    if len({found.calibration for found in scored}) > 1:
+        raise EvaluationError(
+            "the probabilities of the files are of several calibrations, so there is no one to "
+            "compare with. Score all films with the same --calibration, or without."
+        )
     table = pd.concat([found.table for found in scored], ignore_index=True)
     patient = [] if options.patient is None else [options.patient]
     missing = [name for name in (*REQUIRED, options.label, *patient) if name not in table]
@@ -131,16 +137,24 @@ def open_films(files: Sequence[Path], options: FitOptions) -> Films:
         raise EvaluationError(f"no column {', '.join(missing)} in the scores")
     labelled = table[table[options.label].notna()]
     read = labelled[labelled["error"].isna()]
-    if len(read) and read["logit"].isna().all():
+    without = int(read["logit"].isna().sum())
+    if without:
         raise EvaluationError(
-            "the scores have no logits, a service sends none: score with --model, without --url"
+            f"{without:,} of {len(read):,} readings have no logit, a service sends none: score "
+            "with --model, without --url, into a new --out"
+        )
+    labels = _labels(read[options.label])
+    both = int((labels.groupby(read["sha256"]).nunique() > 1).sum())
+    if both:
+        raise EvaluationError(
+            f"{both:,} films come with both labels, 0 and 1 (same sha256). Correct their labels."
         )
     films = read.drop_duplicates("sha256").sort_values("sha256", kind="stable")
     found = Films(
         model=model,
         logits=films["logit"].to_numpy(dtype=np.float64),
         probabilities=films["probability"].to_numpy(dtype=np.float64),
-        labels=_labels(films[options.label]),
+        labels=labels[films.index].to_numpy(),
         patients=patient_numbers(films, options.patient),
         unread=len(labelled) - len(read),
         unlabelled=len(table) - len(labelled),
@@ -169,13 +183,12 @@ def _only(models: set[ModelIdentity | None]) -> ModelIdentity:
     return known[0]
 
 
-def _labels(column: "pd.Series[str]") -> IntArray:
+def _labels(column: "pd.Series[str]") -> "pd.Series[int]":
     """Labels as numbers; columns of a dataset beside `label` are text in a score file."""
     numbers = pd.to_numeric(column, errors="coerce")
     if not numbers.isin([0, 1]).all():
         raise EvaluationError("a label is neither 0 nor 1")
-    labels: IntArray = numbers.to_numpy(dtype=np.int64)
-    return labels
+    return numbers.astype(np.int64)
 
 
 def fit(logits: FloatArray, labels: IntArray) -> Calibration:

@@ -37,11 +37,13 @@ def _asked(option: str, point: str) -> Callable[[Callable[..., None]], Callable[
 def calibrate(scores: tuple[Path, ...], out: Path, **asked: Any) -> None:
     """Fit probabilities and thresholds to the labelled films of a site.
 
-    SCORES are files of `cxr score`, all of one model. Written are a temperature and a bias, of the
-    highest likelihood, and the operating points balanced, sensitive and specific. Read with them by
-    `cxr score --calibration` or CXR_CALIBRATION; they are good for this model alone.
+    SCORES are files of `cxr score`, all of one model and one calibration. Written are a temperature
+    and a bias, of the highest likelihood, and the operating points balanced, sensitive and
+    specific. Read with them by `cxr score --calibration` or CXR_CALIBRATION; they are good for this
+    model alone.
 
-    Films without a label or without a reading, and files that come twice, are left out and counted.
+    Films without a label or without a reading, and films that come twice, are left out and counted;
+    films that come with both labels are refused.
     At least 20 films (with --patient: patients) of either class are needed, 100 are recommended.
     What is printed, and stored with the points, is cross-validated: each film is measured with what
     was fitted to others. Intervals are as those of `cxr evaluate`. The ECE of few films is not 0

@@ -178,6 +178,8 @@ def compare(  # noqa: PLR0913  one argument an option
     (heatmaps of the same images), localisation (heatmaps against boxes) and samples, each as PNG
     and, where it holds no radiograph, as SVG.
 
+    Where a class has fewer than 10 images (patients) no difference is tested, and a line says so.
+
     With --weights, a column of the first score file, areas and differences are weighted as
     `cxr evaluate` does it. Clusters of features count images alike and are left out; heatmaps
     against boxes do too, so --boxes is for a comparison without weights.

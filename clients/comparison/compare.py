@@ -14,6 +14,7 @@ from clients.comparison.localisation import Localisation
 from clients.comparison.models import ComparedModel, Dropped, Matched
 from clients.metrics.evaluate import Measures, Method, measure, resampling_of, strata
 from clients.metrics.features import Separation, separate
+from clients.metrics.few import ENOUGH, class_sizes
 from clients.metrics.intervals import (
     FloatArray,
     IntArray,
@@ -66,7 +67,7 @@ class ModelMeasures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """All models on the images of one stratum; no pairs where a class is missing."""
+    """All models on the images of one stratum; no pairs where a class is missing or too small."""
 
     entries: tuple[ModelMeasures, ...]
     pairs: tuple[Pair, ...]
@@ -151,7 +152,8 @@ def _group(
             separation = separate(labels, model.embeddings[chosen], seed=method.seed)
         entries.append(ModelMeasures(label=model.label, measures=measures, separation=separation))
     pairs: tuple[Pair, ...] = ()
-    if np.unique(labels).size == 2:
+    # Resampling and normal tests would call any difference over a few films certain.
+    if min(class_sizes(labels, resampling)) >= ENOUGH:
         scores = {c.label: c.table.loc[chosen, "probability"].to_numpy(np.float64) for c in models}
         pairs = _pairs(labels, scores, resampling)
     return Group(entries=tuple(entries), pairs=pairs)

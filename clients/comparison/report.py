@@ -24,7 +24,7 @@ from clients.comparison.figures import (
 )
 from clients.comparison.localisation import localise
 from clients.comparison.models import Matched
-from clients.comparison.table import LEFT_OUT
+from clients.comparison.table import LEFT_OUT, untested
 from clients.datasets.items import Dataset, Item
 from clients.metrics.evaluate import Method, strata
 from clients.metrics.intervals import Resampling
@@ -92,6 +92,7 @@ def write_comparison(
         "comparison.html",
         title="Comparison of " + " and ".join(c.label for c in matched.models),
         facts=_facts(matched, comparison),
+        too_few=untested(comparison),
         comparison=comparison,
         figures=figures,
         method_note=method_note(method)
@@ -135,7 +136,7 @@ def _save_picture(out: Path, name: str, figure: Figure, caption: str, alt: str) 
 
 
 def _bars(out: Path, comparison: Comparison) -> list[Drawing]:
-    groups = [group for group in comparison.groups if group.pairs]
+    groups = [group for group in comparison.groups if group.measures.auroc is not None]
     if not groups:
         return []
     told = "; ".join(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from clients.comparison.compare import Comparison, Pair
 from clients.comparison.localisation import Localisation
-from clients.reports.tables import aligned, format_interval, format_number, weights_note
+from clients.reports.tables import aligned, format_interval, format_number, too_few, weights_note
 
 LEFT_OUT = "Clusters and UMAP of features count images alike, and are left out."
 
@@ -31,6 +31,7 @@ def comparison_text(comparison: Comparison) -> str:
         blocks.append(f"{title}\n{aligned(lines)}")
         if group.pairs:
             blocks.append(_pairs(group.pairs))
+    blocks += [f"Warning: {sentence}" for sentence in untested(comparison)]
     if comparison.weights is not None:
         blocks.append(f"{weights_note(comparison.weights)} {LEFT_OUT}")
     for label, dropped in comparison.dropped.items():
@@ -42,6 +43,12 @@ def comparison_text(comparison: Comparison) -> str:
     for label, found in comparison.localisation.items():
         blocks.append(f"{label}: {_localisation(found)}")
     return "\n\n".join(blocks)
+
+
+def untested(comparison: Comparison) -> list[str]:
+    """Say of each group that is too small to test differences that it is, in sentences."""
+    groups = [group.measures for group in comparison.groups]
+    return [f"{sentence}, and differences are not tested" for sentence in too_few(groups)]
 
 
 def _pairs(pairs: Sequence[Pair]) -> str:

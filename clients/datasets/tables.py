@@ -16,9 +16,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pandas.errors import ParserError, ParserWarning
 
 from clients.datasets.items import DatasetError
@@ -111,12 +113,20 @@ def read_table(source: Path) -> Table:
 
 def _parquet(source: Path) -> Table:
     try:
-        rows = pd.read_parquet(source)
+        table = pq.read_table(source, partitioning=None)  # no column of folders like site=north
     except pa.ArrowInvalid as error:
         raise DatasetError(f"{source.name!r} is not a Parquet file. {SAVE_AS_CSV}") from error
+    # Else a column of whole numbers with one gap becomes floats, and long numbers run together.
+    rows = table.to_pandas(integer_object_nulls=True)
     rows = rows.set_axis([str(name).strip() for name in rows.columns], axis=1)
     _check_names(list(rows.columns), source.name)
-    return Table(_without_empty_rows(rows))
+    return Table(_without_empty_rows(rows.apply(_without_spaces)))
+
+
+def _without_spaces(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Values with text as a text file gives it: no spaces around it, and no empty text."""
+    values = [(value.strip() or None) if isinstance(value, str) else value for value in column]
+    return pd.Series(values, index=column.index, dtype=object)
 
 
 def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from clients.datasets.items import Dataset
-from clients.metrics.evaluate import REPLICATES, SEED
+from clients.metrics.evaluate import ALL, REPLICATES, SEED, stratum_name
 from clients.metrics.intervals import (
     FloatArray,
     IntArray,
@@ -67,7 +67,7 @@ def measure_features(content: bytes) -> dict[str, float]:
 
 
 def compare(scores: pd.DataFrame, dataset: Dataset, *, by: str | None) -> list[Comparison]:
-    """Compare the model with each feature, in all images or in each value of ``by``.
+    """Compare the model with each feature, in all images or in each group that has both classes.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def compare(scores: pd.DataFrame, dataset: Dataset, *, by: str | None) -> list[C
     dataset
         The images that were scored.
     by
-        A column of ``scores``, or None.
+        A column of ``scores`` whose values, and having none, are the groups; None: no groups.
 
     Raises
     ------
@@ -90,11 +90,13 @@ def compare(scores: pd.DataFrame, dataset: Dataset, *, by: str | None) -> list[C
         raise EvaluationError("the scores are not of this dataset, or hold no labelled reading")
     measured = pd.DataFrame([measure_features(files[name].read_bytes()) for name in read["path"]])
     table = read.join(measured)
-    strata = [("all", table)] if by is None else list(table.groupby(by, sort=True))
+    strata = [(ALL, table)] if by is None else list(table.groupby(by, sort=True, dropna=False))
+    both = [(value, rows) for value, rows in strata if rows["label"].nunique() == 2]
+    if not both:
+        raise EvaluationError("no group has images with and without pneumonia to compare")
     return [
-        _compare(str(value) if by is None else f"{by}={value}", rows, feature)
-        for value, rows in strata
-        if rows["label"].nunique() == 2
+        _compare(str(value) if by is None else f"{by}={stratum_name(value)}", rows, feature)
+        for value, rows in both
         for feature in FEATURES
     ]
 

@@ -196,7 +196,12 @@ def strata(
         columns = joined.split(",")
         for values, rows in scores.groupby(columns, sort=True, dropna=False):
             named = zip(columns, values, strict=True)
-            yield {name: "(none)" if pd.isna(value) else str(value) for name, value in named}, rows
+            yield {name: stratum_name(value) for name, value in named}, rows
+
+
+def stratum_name(value: object) -> str:
+    """A value of a column in words; images without one are a stratum too."""
+    return "(none)" if pd.isna(value) else str(value)
 
 
 def patient_numbers(rows: pd.DataFrame, patient: str | None) -> IntArray | None:

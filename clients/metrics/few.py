@@ -6,11 +6,10 @@ AUROC of 1 certain. Score intervals, which Wilson's is for a share, stay honest 
 
 import numpy as np
 
-from clients.metrics.intervals import BoolArray, IntArray, Interval, Resampling, Z
+from clients.metrics.intervals import NEARLY, BoolArray, IntArray, Interval, Resampling, Z
 from clients.metrics.proportions import effective_size, wilson_interval
 
 ENOUGH = 10  # images (patients where they are known) of either class
-NEARLY = 1e-9
 
 
 def class_sizes(labels: IntArray, resampling: Resampling) -> tuple[float, float]:

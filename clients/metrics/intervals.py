@@ -20,6 +20,8 @@ BoolArray = NDArray[np.bool_]
 
 LEVEL = 0.95
 Z = float(ndtri(0.5 + LEVEL / 2))  # standard deviations to either side
+ROUNDING = 1e-12  # share of its parts that is left of a sum that should be 0
+NEARLY = 1e-9  # distance of areas that are equal but for the rounding of sums
 CELLS_AT_ONCE = 4_000_000  # resampled values held in memory at a time, 32 MB for each array
 
 
@@ -148,12 +150,14 @@ def _area(
         counts.append(int(np.unique(patients[chosen]).size))
     if min(counts) < 2:
         return area, float("nan")
-    variance = sum(
+    apart = sum(
         float(count / (count - 1) * (part**2).sum())
         for count, part in zip(counts, surplus, strict=True)
     )
     total = int(np.unique(patients).size)
-    return area, variance + 2 * total / (total - 1) * float((surplus[0] * surplus[1]).sum())
+    variance = apart + 2 * total / (total - 1) * float((surplus[0] * surplus[1]).sum())
+    # Where both classes of each patient cancel out, rounding would leave it just above or below 0.
+    return area, variance if variance > ROUNDING * apart else 0.0
 
 
 def delong_interval(
@@ -174,10 +178,10 @@ def delong_interval(
 
 
 def normal_p_value(difference: float, variance: float) -> float:
-    """Two-sided p-value of a difference; 1 where both are zero, as between identical scores."""
-    if variance == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * ndtr(-abs(difference) / variance**0.5))
+    """Two-sided p-value of a difference; 1 where it is zero, as between identical scores."""
+    if abs(difference) < NEARLY:  # rounded sums would be many deviations of a variance near 0
+        return 1.0
+    return float(2 * ndtr(-abs(difference) / variance**0.5)) if variance else 0.0
 
 
 @dataclass(frozen=True, slots=True)

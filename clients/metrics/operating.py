@@ -9,6 +9,7 @@ import numpy as np
 
 from clients.metrics.few import resampled_size
 from clients.metrics.intervals import (
+    NEARLY,
     BoolArray,
     FloatArray,
     IntArray,
@@ -93,7 +94,7 @@ def measure_calls(
 
     Intervals are Wilson's where images are independent (of Kish's effective size where they have
     weights), else by bootstrap over patients; Wilson's, of their number, where all patients agree.
-    Those at a given prevalence are by bootstrap, or where a rate is 0 or 1 of the rates' own ends.
+    Those at a given prevalence are by bootstrap, or where all agree of the rates' own ends.
 
     Parameters
     ----------
@@ -113,9 +114,10 @@ def measure_calls(
         share = share_interval(hits[among], None if weights is None else weights[among])
         if clustered is None:
             return share
-        if share.value in (0.0, 1.0):  # in every replicate too, however few the patients
+        replicates = _shares(clustered, hit, other)
+        if _agree(replicates):
             return wilson_interval(share.value, resampled_size(among, resampling))
-        return percentile_interval(share.value, _shares(clustered, hit, other))
+        return percentile_interval(share.value, replicates)
 
     sensitivity = rate(called, ill, TRUE_POSITIVE, FALSE_NEGATIVE)
     specificity = rate(~called, ~ill, TRUE_NEGATIVE, FALSE_POSITIVE)
@@ -141,6 +143,12 @@ def _shares(tables: FloatArray, hit: int, other: int) -> FloatArray:
     return shares
 
 
+def _agree(replicates: FloatArray) -> bool:
+    """Whether replicates have one value, as of one patient, or of any that are all alike."""
+    known = replicates[~np.isnan(replicates)]
+    return known.size == 0 or float(np.ptp(known)) < NEARLY
+
+
 def _at_prevalence(
     table: FloatArray,
     drawn: FloatArray,
@@ -150,19 +158,20 @@ def _at_prevalence(
 ) -> PredictiveValues:
     """Values by Bayes' theorem.
 
-    Where all positives or all negatives are right, or all wrong, every replicate says so too and
-    knows no other value: there the ends are those of both rates' own intervals, with which both
-    values rise. That is wider than it has to be.
+    Where all positives or all negatives are right, or all wrong, or as often right in every
+    patient, replicates know no other value: there the ends are those of both rates' own intervals,
+    with which both values rise. That is wider than it has to be.
     """
 
-    def values(tables: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return predictive_values(
+    def rates(tables: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return (
             _shares(tables, TRUE_POSITIVE, FALSE_NEGATIVE),
             _shares(tables, TRUE_NEGATIVE, FALSE_POSITIVE),
-            prevalence,
         )
 
-    certain = {sensitivity.value, specificity.value} & {0.0, 1.0}
+    observed = predictive_values(*rates(table), prevalence)
+    resampled = predictive_values(*rates(drawn), prevalence)
+    certain = any(_agree(rate) for rate in rates(drawn))
     outer = predictive_values(
         np.array([sensitivity.low, sensitivity.high]),
         np.array([specificity.low, specificity.high]),
@@ -170,7 +179,7 @@ def _at_prevalence(
     )
     ppv, npv = (
         _defined(float(value), replicates, between if certain else None)
-        for value, replicates, between in zip(values(table), values(drawn), outer, strict=True)
+        for value, replicates, between in zip(observed, resampled, outer, strict=True)
     )
     return PredictiveValues(prevalence=prevalence, ppv=ppv, npv=npv)
 

@@ -14,6 +14,8 @@ from clients.metrics.intervals import Interval
 from clients.metrics.proportions import proportion_interval
 from clients.scoring.scored import EvaluationError
 
+OWN = ("logit", "peak_x", "peak_y")  # what only the model itself tells
+
 
 class Box(NamedTuple):
     """A rectangle in pixels of the radiograph; ``x``, ``y`` is the upper left corner."""
@@ -35,7 +37,7 @@ class Pointing:
     Attributes
     ----------
     images
-        Scored images that have a box.
+        Images that have a box and were read by the model itself.
     hits
         Those whose peak lies in one of their boxes; an empty heatmap misses.
     rate
@@ -69,24 +71,28 @@ def point(scores: pd.DataFrame, boxes: pd.DataFrame) -> Pointing:
     Parameters
     ----------
     scores
-        As :func:`clients.scoring.score.score` writes them, scored in this process (a service does
-        not tell where the peak is).
+        As :func:`clients.scoring.score.score` writes them. A service does not tell where the peak
+        is: its rows, which have no logit either, are left out.
     boxes
         As :func:`clients.datasets.boxes.open_boxes` reads them.
 
     Raises
     ------
     PointingError
-        If a column is missing or no scored image has a box.
+        If a column is missing, or no scored image has a box or none of these a logit.
     """
     missing = [name for name in BOX if name not in boxes.columns]
-    if missing or "peak_x" not in scores.columns:
-        raise PointingError(f"no column {', '.join(missing) or 'peak_x; score the dataset again'}")
+    if missing:
+        raise PointingError(f"no column {', '.join(missing)}")
+    missing = [name for name in OWN if name not in scores.columns]
+    if missing:
+        raise PointingError(f"no column {', '.join(missing)}; score the dataset again")
     read = scores[scores["probability"].notna()]
     pairs = read.merge(boxes[list(BOX)], on="path", suffixes=("", "_of_box"))
     if pairs.empty:
         raise PointingError("no scored image has a box; both must name images by the same path")
-    if pairs["peak_x"].isna().all():
+    pairs = pairs[pairs["logit"].notna()]
+    if pairs.empty:
         raise PointingError("the scores hold no peak; score without --url")
     across, down = pairs["peak_x"] - pairs["x"], pairs["peak_y"] - pairs["y"]
     inside = across.between(0, pairs["width_of_box"]) & down.between(0, pairs["height_of_box"])

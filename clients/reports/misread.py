@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from clients.datasets.items import Dataset
+from clients.metrics.evaluate import ALL, stratum_name
 from clients.reports.tables import aligned
 from clients.scoring.scored import EvaluationError
 from service.imaging.overlay import GreyImage, draw_heatmap
@@ -52,14 +53,14 @@ def misread(scores: pd.DataFrame, *, by: str | None, count: int) -> list[Misread
         As :func:`clients.scoring.score.score` writes them; rows without label or probability are
         left out.
     by
-        Column whose values get rows of their own, or None for all images together.
+        Column whose values, and having none, get rows of their own; None: all images together.
     count
         Images in a row at most.
     """
     read = scores.dropna(subset=["label", "probability"])
     if read.empty:
         raise NothingToShow("no image has both a label and a reading")
-    strata = [("all", read)] if by is None else list(read.groupby(by, sort=True))
+    strata = [(ALL, read)] if by is None else list(read.groupby(by, sort=True, dropna=False))
     rows = []
     for title, stratum in strata:
         for label in (1, 0):
@@ -68,7 +69,7 @@ def misread(scores: pd.DataFrame, *, by: str | None, count: int) -> list[Misread
             if len(order):
                 rows.append(
                     MisreadGroup(
-                        title=str(title),
+                        title=stratum_name(title),
                         label=label,
                         names=tuple(order["path"]),
                         probabilities=tuple(order["probability"]),

@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 
 from clients.datasets.items import Item
 from clients.scoring.local import LocalEngine
-from clients.scoring.score import EMBEDDING, Score, ScoringError, score_columns
+from clients.scoring.score import EMBEDDING, ITSELF, Score, ScoringError, score_columns
 from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.settings import Settings
@@ -50,6 +50,8 @@ class RayEngine(AbstractContextManager["RayEngine"]):
     ScoringError
         If there is no cluster at that address.
     """
+
+    read_by = ITSELF
 
     def __init__(
         self, bundle: Bundle, settings: Settings, *, address: str, embeddings: bool = False

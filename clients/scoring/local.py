@@ -15,7 +15,7 @@ from clients.datasets.items import Item
 from clients.scoring.decoders import Decoders
 from clients.scoring.decoding import Decoded
 from clients.scoring.flow import in_flight
-from clients.scoring.score import Score
+from clients.scoring.score import ITSELF, Score
 from service.errors import UnfamiliarImage
 from service.model.bundle import Bundle
 from service.model.reader import Outcome, Reader
@@ -42,6 +42,8 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
     cores_used
         Decoding processes, and threads of all inferences together; all cores by default.
     """
+
+    read_by = ITSELF
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class RestEngine:
     """
 
     embedding_size: int | None = None  # a service sends none
+    read_by = "a service"
 
     def __init__(self, client: ChestXrayClient) -> None:
         self._client = client

@@ -3,7 +3,8 @@
 open_dataset -> [engine -> parts -> merge] -> evaluate
 An engine turns items into rows, in any order. Rows are collected in parts, each written at once or
 not at all; what the parts hold is never scored again. The folder of parts is tied to the model's
-digest, to a site's calibration and to the dataset's digest, so two runs cannot be mixed.
+digest, to a site's calibration, to the dataset's digest and to whether a service reads, so two runs
+cannot be mixed.
 """
 
 import json
@@ -64,6 +65,7 @@ SCORE_COLUMNS: dict[str, pa.DataType] = {
     for name, kind in get_type_hints(Score).items()
     if name != EMBEDDING
 }
+ITSELF = "the model itself"  # who reads where a run does not say it
 MEASURED = {*SCORE_COLUMNS, ADJUSTED, EMBEDDING}
 
 Advance = Callable[[Score], object]  # called once for each image that is scored
@@ -82,12 +84,15 @@ class Engine(Protocol):
         SHA-256 of the site's calibration behind the probabilities; None: the model's own.
     embedding_size
         Numbers in the embedding of each score; None where scores carry none.
+    read_by
+        Who reads, in words; a service sends fewer facts than the model itself gives.
     """
 
     model: ModelIdentity
     operating_point: str
     calibration: str | None
     embedding_size: int | None
+    read_by: str
 
     def score(self, items: Iterable[Item]) -> Generator[tuple[Item, Score], None, None]:
         """Score every item once, in any order; an image that is refused is a score too."""
@@ -117,7 +122,7 @@ def score(dataset: Dataset, engine: Engine, out: Path, *, advance: Advance) -> S
     Raises
     ------
     OtherRun
-        If ``out`` or its parts belong to another model, calibration or dataset.
+        If ``out`` or its parts belong to another model, calibration, reader or dataset.
     ScoringError
         If the engine left images out.
     """
@@ -127,6 +132,8 @@ def score(dataset: Dataset, engine: Engine, out: Path, *, advance: Advance) -> S
         run["embedding"] = engine.embedding_size
     if engine.calibration is not None:
         run["calibration"] = engine.calibration
+    if engine.read_by != ITSELF:
+        run["read_by"] = engine.read_by
     folder = parts_folder(out)
     if out.exists():
         _check_same_run(_run_of(out), run, out, [out], dataset)
@@ -215,6 +222,9 @@ def _other_reader(found: dict[str, Any], run: dict[str, Any]) -> Iterator[str]:
     then, now = found.get("calibration"), run.get("calibration")
     if then != now:
         yield f"the calibration (was {then or 'that of the model'}, now {now or 'of the model'})"
+    then, now = found.get("read_by", ITSELF), run.get("read_by", ITSELF)
+    if then != now:
+        yield f"who reads (was {then}, now {now})"
     if found.get("embedding") != run.get("embedding"):
         yield "whether embeddings are kept"
 

@@ -33,14 +33,15 @@ class Scored:
     ----------
     operating_point
         Name of the one that decided ``call``; None where the file does not tell.
-    site_calibrated
-        The manifest's thresholds are not those of these probabilities.
+    calibration
+        SHA-256 of the site's calibration behind the probabilities, to which the manifest's
+        thresholds do not belong; None: the model's own.
     """
 
     table: pd.DataFrame
     model: ModelIdentity | None
     operating_point: str | None = None
-    site_calibrated: bool = False
+    calibration: str | None = None
 
 
 def open_scores(path: Path, *, embeddings: bool = False) -> Scored:
@@ -71,7 +72,7 @@ def as_scored(table: pd.DataFrame) -> Scored:
         table=table,
         model=ModelIdentity(**{key: model[key] for key in ("name", "version", "sha256")}),
         operating_point=model["operating_point"],
-        site_calibrated="calibration" in run,
+        calibration=run.get("calibration"),
     )
 
 

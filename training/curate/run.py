@@ -42,9 +42,9 @@ from training.fit.dataset import load_mask
 from training.generate.alike import alike
 from training.generate.delivered import grey
 from training.generate.manifest import (
-    GENERATION,
     Record,
     append_line,
+    generation,
     generations,
     lock_folder,
     manifest_of,
@@ -134,10 +134,11 @@ def _read_rows(source: Path) -> list[Record]:
 
 def _parameters(source: Path, model: Path | None) -> dict[str, object]:
     """What makes two curations the same: source, rules and model, whatever the number of images."""
-    path = source / GENERATION
-    generation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    asked = generation(source)
     digest = "" if model is None else Manifest.load(model / "manifest.json").identity.sha256
-    return {"curated": generation, "rules": RULES, "model": digest}
+    # A joined set names its parts by paths from its own folder, which is not known later.
+    parts = {"generations": generations(source)} if "joined" in asked else {}
+    return {"curated": asked, "rules": RULES, "model": digest, **parts}
 
 
 def _scan(source: Path, out: Path, rows: Sequence[Record], *, quiet: bool) -> list[dict[str, Any]]:

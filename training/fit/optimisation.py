@@ -173,6 +173,7 @@ class Training:
             "step": self.step,
             "precision": name_of(self.precision),
             "config": recorded_text(self.whole),
+            "trainings": 1,
         }
 
     def _blended(self) -> dict[str, Tensor]:

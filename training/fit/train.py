@@ -43,11 +43,16 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
     precision
         Of forward and backward passes, bfloat16 or float32; None for the faster one, measured for
         each network, and for float32 where there are fewer than 100 steps to save time on.
+
+    Raises
+    ------
+    ValueError
+        If ``run`` holds weights or a checkpoint of another configuration.
     """
     with join() as rank:
         for own, folder in config.networks(run):
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / "weights.pt").exists():
+            if not _finished(own, folder):
                 _fit_network(own, folder, rank, precision)
         if rank.first:
             fit_lungs(config, run, rank.device)
@@ -61,12 +66,23 @@ def _fit_network(config: Config, run: Path, rank: Rank, precision: torch.dtype |
     trainings = config.each_training(run)
     for own, folder in trainings:
         folder.mkdir(exist_ok=True)
-        if not (folder / "weights.pt").exists():
+        if not _finished(own, folder):
             _fit(own, folder, rank, precision)
-        elif _load(folder)["config"] != recorded_text(own):
-            raise ValueError(f"{folder} was made by another configuration; take another run folder")
     if rank.first:
-        _save(run / "weights.pt", mean_of([_load(folder) for _, folder in trainings]))
+        mean = mean_of([_load(folder) for _, folder in trainings])
+        _save(run / "weights.pt", mean | {"trainings": len(trainings)})
+
+
+def _finished(config: Config, run: Path) -> bool:
+    """Whether a run has its weights; a ValueError where another configuration made them."""
+    if not (run / "weights.pt").exists():
+        return False
+    state = _load(run)
+    own = {"config": recorded_text(config), "trainings": config.fit.trainings}
+    # Files from before a key was kept do not have it, and are taken for what they should be.
+    if any(state.get(key, value) != value for key, value in own.items()):
+        raise ValueError(f"{run} was made by another configuration; take another run folder")
+    return True
 
 
 def mean_of(trained: Sequence[dict[str, Any]]) -> dict[str, Any]:

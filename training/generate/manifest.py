@@ -43,12 +43,31 @@ class DatasetMismatch(ValueError):
 
 
 def generations(folder: Path) -> list[dict[str, Any]]:
-    """What was asked for, of a data set's generator; of each part where it joins several."""
-    path = folder / GENERATION
-    asked = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """What was asked for, of a data set's generator; of each part where it joins several.
+
+    Of a curated set it is that of its source, with the rules it was curated by under ``curated``.
+    """
+    asked = generation(folder)
     if "joined" not in asked:
-        return [asked] if asked else []
+        return _asked_first(asked)
     return [own for part in asked["joined"] for own in generations(folder / part)]
+
+
+def generation(folder: Path) -> dict[str, Any]:
+    """What a data set's folder is locked to; nothing where it is not."""
+    path = folder / GENERATION
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _asked_first(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Parameters of the generators behind those of a data set that joins no others."""
+    if "curated" not in asked:
+        return [asked] if asked else []
+    rules = dict(asked)
+    source = rules.pop("curated")
+    # Folders curated of a joined set before these were kept only know its parts' names.
+    first = rules.pop("generations", None) or _asked_first(source) or [{}]
+    return [own | {"curated": rules} for own in first]
 
 
 def check_lock(folder: Path, wanted: Mapping[str, object]) -> None:

@@ -49,7 +49,9 @@ def films(count: int, *, seed: int = 1, temperature: float = TEMPERATURE) -> pd.
     )
 
 
-def write(table: pd.DataFrame, file: Path, model: Path, **change: str) -> Path:
+def write(
+    table: pd.DataFrame, file: Path, model: Path, site: str | None = None, **change: str
+) -> Path:
     manifest = Manifest.load(model / "manifest.json")
     identity = {
         "name": manifest.name,
@@ -58,8 +60,9 @@ def write(table: pd.DataFrame, file: Path, model: Path, **change: str) -> Path:
         "operating_point": manifest.default_operating_point,
     } | change
     rows = pa.Table.from_pandas(table, preserve_index=False)
-    run = json.dumps({"model": identity, "dataset": "0" * 64}).encode()
-    pq.write_table(rows.replace_schema_metadata({METADATA: run}), file)
+    facts = {"model": identity, "dataset": "0" * 64}
+    run = facts if site is None else facts | {"calibration": site}
+    pq.write_table(rows.replace_schema_metadata({METADATA: json.dumps(run).encode()}), file)
     return file
 
 
@@ -163,7 +166,7 @@ class TestCommand:
         table = films(300)
         table.loc[:4, ["error", "logit", "probability"]] = ["not_frontal", None, None]
         table.loc[10:12, "label"] = None
-        table.loc[20, "sha256"] = table.loc[21, "sha256"]
+        table.loc[20, ["sha256", "label"]] = table.loc[21, ["sha256", "label"]]
         scores = write(table, tmp_path / "s.parquet", tiny_model)
         result = calibrate(tmp_path / "site.json", scores)
         assert "291 films" in result.stdout
@@ -201,6 +204,7 @@ class TestCommand:
             (lambda t: t.assign(label=t["label"] * 2), "neither 0 nor 1"),
             (lambda t: t.assign(label="Doe"), "neither 0 nor 1"),
             (lambda t: t.assign(logit=np.nan), "a service sends none"),
+            (lambda t: t.assign(logit=t["logit"].where(t.index > 4)), "5 of 300 readings have no"),
             (lambda t: t.drop(columns="logit"), "no column logit"),
         ],
     )
@@ -224,6 +228,27 @@ class TestCommand:
         result = calibrate(tmp_path / "other.json", first, other)
         assert result.exit_code == 1
         assert "several models" in result.stderr
+
+    def test_files_of_several_calibrations_are_refused(
+        self, tmp_path: Path, tiny_model: Path
+    ) -> None:
+        own = write(films(200), tmp_path / "a.parquet", tiny_model)
+        site = write(films(200, seed=2), tmp_path / "b.parquet", tiny_model, "c" * 64)
+        result = calibrate(tmp_path / "site.json", own, site)
+        assert result.exit_code == 1
+        assert "several calibrations" in result.stderr
+
+    def test_films_with_both_labels_are_refused(self, tmp_path: Path, tiny_model: Path) -> None:
+        table = films(200)
+        other = table.head(3).assign(label=1 - table["label"].head(3))
+        names = ("a.parquet", "b.parquet")
+        files = [
+            write(rows, tmp_path / name, tiny_model)
+            for rows, name in zip((table, other), names, strict=True)
+        ]
+        result = calibrate(tmp_path / "site.json", *files)
+        assert result.exit_code == 1
+        assert "3 films come with both labels" in result.stderr
 
     def test_scores_that_name_no_model_are_refused(self, tmp_path: Path) -> None:
         films(200).to_parquet(tmp_path / "s.parquet")

@@ -19,6 +19,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from clients.cli.main import cli
 from clients.comparison.compare import Comparison, Group, compare
 from clients.comparison.models import ComparedModel, match, open_models
+from clients.comparison.table import comparison_text
 from clients.datasets.open import open_dataset
 from clients.metrics.evaluate import Method
 from clients.scoring.scored import EvaluationError
@@ -156,6 +157,15 @@ class TestPairs:
         rows = table().assign(label=1)
         assert compared(model("a", rows), model("b", rows)).pairs == ()
 
+    def test_a_difference_over_four_films_is_not_certain(self) -> None:
+        few = table().iloc[38:42]
+        other = few.assign(probability=1 - few["probability"])
+        found = compare(match([model("a", few), model("b", other)], []), (), METHOD, {})
+        assert found.groups[0].pairs == ()
+        (told,) = re.findall("Warning: .*", comparison_text(found))
+        assert told.startswith("Warning: all: too few, 2 with and 2 without pneumonia")
+        assert told.endswith("and differences are not tested")
+
 
 class TestSeparation:
     def embeddings(self, distance: float) -> NDArray[np.float32]:
@@ -250,7 +260,9 @@ class TestCommand:
                 assert np.asarray(image.convert("L")).std() > 5, file.name
 
     def test_page_is_self_contained(self, comparison: Path) -> None:
-        page = check_self_contained((comparison / "report.html").read_text(encoding="utf-8"))
+        text = (comparison / "report.html").read_text(encoding="utf-8")
+        page = check_self_contained(text)
+        assert text.count("differences are not tested") == 2  # six films of a class at each site
         assert len(page.descriptions) == 5
         assert {"Samples", "Discrimination", "Features", "Heatmaps", "Method"} <= set(page.headings)
 

@@ -19,6 +19,7 @@ SCORED = pd.DataFrame(
         "error": pd.Series([None] * 3, dtype="str"),
         "width": [1024, 512, 512],
         "height": [1024, 256, 256],
+        "logit": [2.0, 1.0, -2.0],
         "peak_x": [300.0, 10.0, 10.0],
         "peak_y": [200.0, 10.0, 10.0],
     }

@@ -4,6 +4,8 @@ import struct
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydicom.tag import Tag
 
@@ -41,6 +43,26 @@ class TestManifest:
         file = write_csv(tmp_path, "path,label,source\n1.png,1,north\n2.png,0,south\n")
         pd.read_csv(file).to_parquet(tmp_path / "labels.parquet")
         assert open_dataset(file) == open_dataset(tmp_path / "labels.parquet")
+
+    def test_parquet_with_gaps_reads_as_csv_does(self, tmp_path: Path) -> None:
+        file = write_csv(
+            tmp_path,
+            "path,label,patient,ward\n1.png,1,900719925474099301,\n2.png,0,900719925474099303,b \n"
+            "3.png,,,a\n,,,\n",
+        )
+        columns = {
+            "path": ["1.png", "2.png ", "3.png", ""],
+            "label": [1, 0, None, None],
+            "patient": [900719925474099301, 900719925474099303, None, None],
+            "ward": ["", "b ", "a", " "],
+        }
+        pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
+        assert open_dataset(tmp_path / "labels.parquet") == open_dataset(file)
+
+    def test_empty_text_in_parquet_is_no_label(self, tmp_path: Path) -> None:
+        columns = {"path": ["1.png", "2.png"], "label": ["1", ""]}
+        pd.DataFrame(columns).to_parquet(tmp_path / "labels.parquet")
+        assert [item.label for item in open_dataset(tmp_path / "labels.parquet").items] == [1, None]
 
     def test_label_may_be_empty(self, tmp_path: Path) -> None:
         file = write_csv(tmp_path, "path,label\n1.png,1\n2.png,\n")

@@ -71,6 +71,21 @@ def test_each_stratum_has_its_own_lines(dataset: Dataset, tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
+def test_images_without_a_value_are_a_stratum(dataset: Dataset) -> None:
+    table = scores(dataset)
+    table["view"] = table["source"].replace("a", None)
+    lines = compare(table, dataset, by="view")
+    assert [(line.stratum, line.images) for line in lines[::2]] == [
+        ("view=b", 10),
+        ("view=(none)", 10),
+    ]
+
+
+def test_groups_of_one_class_are_refused(dataset: Dataset) -> None:
+    with pytest.raises(EvaluationError, match="with and without pneumonia"):
+        compare(scores(dataset).assign(site=lambda t: t["label"]), dataset, by="site")
+
+
 def test_scores_of_another_dataset_are_refused(dataset: Dataset) -> None:
     with pytest.raises(EvaluationError, match="not of this dataset"):
         compare(scores(dataset).assign(path="elsewhere.png"), dataset, by=None)

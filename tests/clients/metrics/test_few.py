@@ -15,6 +15,7 @@ from clients.metrics.evaluate import Method, evaluate, measure
 from clients.metrics.few import ENOUGH, area_interval, class_sizes
 from clients.metrics.intervals import Resampling
 from clients.metrics.operating import OperatingMeasures, measure_calls
+from clients.metrics.proportions import wilson_interval
 from tests.clients.samples import frame, two_normals
 
 FEW = Method(replicates=50)
@@ -155,6 +156,20 @@ class TestCalls:
         assert found.at_prevalence is None
         assert found.sensitivity is not None
         assert found.sensitivity.high - found.sensitivity.low > 0.4  # ten patients, not 100 images
+
+    @pytest.mark.parametrize("ill", [1, 12])
+    def test_patients_who_agree_are_no_certainty(self, ill: int) -> None:
+        """One patient of three films, or twelve of whom each has as many hits: replicates agree."""
+        labels = np.repeat([1, 0], [3 * ill, 30])
+        called = np.r_[np.tile([True, True, False], ill), np.arange(30) < 5]
+        patients = np.r_[np.arange(3 * ill) // 3, ill + np.arange(30)]
+        found = self.calls(labels, called, prevalence=0.1, patients=patients)
+        assert found.specificity is not None
+        assert found.sensitivity == wilson_interval(2 / 3, ill)
+        assert found.at_prevalence is not None
+        assert found.at_prevalence.npv is not None
+        odds = (1 - found.sensitivity.low) * 0.1 / (found.specificity.low * 0.9)
+        assert found.at_prevalence.npv.low == pytest.approx(1 / (1 + odds))
 
     def test_no_false_positive_makes_no_value_certain(self) -> None:
         labels = np.repeat([1, 0], 15)

@@ -162,6 +162,17 @@ class TestPatients:
         assert delong(twice[0], repeated, twice[1]) == pytest.approx(delong(labels, scores))
         assert delong(twice[0], repeated)[1] < 0.5 * delong(labels, scores)[1]
 
+    @pytest.mark.parametrize("seed", range(8))
+    def test_patients_whose_films_cancel_out_leave_no_variance(self, seed: int) -> None:
+        """One score for both classes of each patient: what rounding leaves is no finding."""
+        rng = np.random.default_rng(seed)
+        labels, patients = np.tile([0, 1], 30 + seed), np.repeat(np.arange(30 + seed), 2)
+        first, second = (np.repeat(rng.random(30 + seed), 2) for _ in range(2))
+        interval = delong_interval(labels, first, patients)
+        assert interval is not None
+        assert interval.low == interval.high == pytest.approx(0.5)
+        assert normal_p_value(*delong_difference(labels, first, second, patients)) == 1.0
+
     def test_bootstrap_over_patients_is_wider_where_images_repeat(self) -> None:
         labels, scores = two_normals(40, 40, shift=1.0, seed=6)
         patients = np.tile(np.arange(80), 3)

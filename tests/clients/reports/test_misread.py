@@ -36,6 +36,15 @@ class TestChoice:
             ("y", 0, ("d",)),
         ]
 
+    def test_images_without_a_value_are_a_stratum(self) -> None:
+        table = SCORES.assign(source=["x", None, None, None, None, None])
+        rows = misread(table, by="source", count=1)
+        assert [(row.title, row.names) for row in rows] == [
+            ("x", ("a",)),
+            ("(none)", ("b",)),
+            ("(none)", ("c",)),
+        ]
+
     def test_scores_without_labels_are_refused(self) -> None:
         with pytest.raises(NothingToShow):
             misread(SCORES.assign(label=None), by=None, count=1)

@@ -12,6 +12,7 @@ import pytest
 from clients.datasets.open import Dataset, Item, open_dataset
 from clients.scoring.rest import RestEngine
 from clients.scoring.score import (
+    ITSELF,
     OtherRun,
     Score,
     ScoringError,
@@ -36,6 +37,7 @@ class CountingEngine:
 
     embedding_size: int | None = None
     operating_point = "balanced"
+    read_by = ITSELF
 
     def __init__(
         self,
@@ -150,6 +152,20 @@ class TestRun:
             score(open_dataset(tmp_path / "labels.csv"), CountingEngine(), out, advance=ignore)
         (change,) = re.findall(r"the dataset \((.*)\)\. Delete", str(refused.value))
         assert re.search(words, change)
+
+    def test_rows_of_a_service_and_of_the_model_itself_are_not_mixed(
+        self, tmp_path: Path, server: Server
+    ) -> None:
+        server.on("/model", Answer.json(bodies.model()))
+        dataset, out = listed(tmp_path, 4), tmp_path / "scores.parquet"
+        with pytest.raises(ConnectionError):
+            score(dataset, CountingEngine(fail_at=2), out, advance=ignore)
+        with ChestXrayClient(server.url) as client:
+            with pytest.raises(OtherRun, match=r"who reads \(was the model itself, now a service"):
+                score(dataset, RestEngine(client), out, advance=ignore)
+            score(dataset, RestEngine(client), tmp_path / "rest.parquet", advance=ignore)
+        with pytest.raises(OtherRun, match=r"who reads \(was a service, now the model itself"):
+            score(dataset, CountingEngine(), tmp_path / "rest.parquet", advance=ignore)
 
     def test_other_columns_are_named(self, tmp_path: Path) -> None:
         out = tmp_path / "scores.parquet"

@@ -57,3 +57,8 @@ class TestChooseOperatingPoints:
         )
         assert sensitive.sensitivity >= 0.99
         assert specific.specificity >= 0.98
+
+    def test_a_rate_that_is_reached_exactly_is_taken(self) -> None:
+        scores = np.repeat([0.1, 0.5, 0.4, 0.9], [93, 7, 99, 1])
+        specific = choose_operating_points(scores, np.repeat([0, 1], 100), specificity=0.93)[2]
+        assert (specific.sensitivity, specific.specificity) == (1.0, 0.93)

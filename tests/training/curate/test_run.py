@@ -16,19 +16,24 @@ from tests.training.curate.films import Film, add_frame, add_sparkle, four_panel
 from training.cli.main import cli
 from training.curate.run import curate
 from training.curate.similar import embed, outliers
-from training.generate.manifest import DatasetMismatch, write_manifest
+from training.generate.joined import join
+from training.generate.manifest import DatasetMismatch, generations, write_manifest
 from training.generate.request import GreyImage
+from training.release.card import _generators
 
 
 def write_set(
-    folder: Path, films: list[Film], changed: dict[int, np.ndarray] | None = None
+    folder: Path,
+    films: list[Film],
+    changed: dict[int, np.ndarray] | None = None,
+    first: int = 0,
 ) -> Path:
     """A data set of pairs with masks; image number i is ``changed[i]`` where that is given."""
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     (folder / "generation.json").write_text('{"generator": "phantom"}')
     rows = []
-    for number, film in enumerate(films):
+    for number, film in enumerate(films, first):
         path = folder / "images" / f"{number:03d}.png"
         cv2.imwrite(str(path), (changed or {}).get(number, film.pixels))
         mask = f"masks/{number:03d}.png" if film.label else ""
@@ -117,6 +122,7 @@ class TestRun:
         assert rejected["detail"][1] == "no lesion tells it from images/000.png"
         (raw / "generation.json").write_text('{"generator": "phantom", "lesion": false}')
         assert curate(raw, tmp_path / "leak", progress=False).kept == 4
+        assert curate(tmp_path / "leak", tmp_path / "again", progress=False).kept == 4
 
     def test_records_the_box_and_crops_the_mask(self, tmp_path: Path, good: list[Film]) -> None:
         framed = add_frame(good[1].pixels, 14, 48, "Chest PA")
@@ -174,6 +180,26 @@ class TestRun:
         assert {n: d for n, d in found.items() if n != page} == {
             n: d for n, d in expected.items() if n != page
         }
+
+    def test_scans_and_licences_of_the_source_stay_known(
+        self, tmp_path: Path, good: list[Film]
+    ) -> None:
+        scan = {"name": "a", "collection": "LIDC-IDRI", "licence": "CC BY 3.0"}
+        ct = {"generator": "ct", "volumes": [scan]}
+        raw = write_set(tmp_path / "raw", good[:2])
+        (raw / "generation.json").write_text(json.dumps(ct))
+        other = write_set(tmp_path / "more" / "other", good[2:4], first=2)
+        join(tmp_path / "both", [raw, other])
+        for source in (raw, tmp_path / "both"):
+            out = tmp_path / "deeper" / source.name
+            curate(source, out, progress=False)
+            first, *_ = generations(out)
+            rules = first.pop("curated")
+            assert set(rules) == {"rules", "model"}
+            assert first == ct
+            told = _generators({"images": {"ct": 2}, "generations": generations(out)})
+            assert "1 CT scans: LIDC-IDRI (CC BY 3.0)" in told
+        assert [own["generator"] for own in generations(out)] == ["ct", "phantom"]
 
     def test_another_data_set_is_refused(self, tmp_path: Path, good: list[Film]) -> None:
         curate(write_set(tmp_path / "raw", good[:4]), tmp_path / "out", progress=False)

@@ -26,6 +26,7 @@ from training.fit.dataset import (
 from training.fit.distributed import Rank
 from training.fit.optimisation import Training, learning_rate, new_network
 from training.fit.train import fit, load_network, loaders
+from training.stored import recorded_text
 
 ALONE = Rank(number=0, world=1, device=torch.device("cpu"))
 STILL = AugmentConfig(degrees=0, shift=0, scale=0, shade=0, gamma=0, blur=0, noise=0, cutout=0)
@@ -277,6 +278,9 @@ class TestFit:
             if value.is_floating_point():
                 torch.testing.assert_close(mean[name], (first[name] + value) / 2)
         load_network(tmp_path / "mean", several)
+        fit(several, tmp_path / "mean", torch.float32)  # nothing is left to do
+        with pytest.raises(ValueError, match="mean was made by another configuration"):
+            fit(dataclasses.replace(config, fit=recipe), tmp_path / "mean", torch.float32)
         (tmp_path / "mean" / "weights.pt").unlink()
         slower = dataclasses.replace(several.fit, learning_rate=1e-5)
         with pytest.raises(ValueError, match="training-1 was made by another configuration"):
@@ -293,6 +297,27 @@ class TestFit:
         (tmp_path / "weights.pt").unlink()
         with pytest.raises(ValueError, match="another configuration"):
             fit(dataclasses.replace(config, seed=config.seed + 1), tmp_path)
+
+    def test_weights_of_another_configuration_are_refused(
+        self, config: Config, tmp_path: Path
+    ) -> None:
+        own, weights = recorded_text(config), tmp_path / "weights.pt"
+        other = dataclasses.replace(config, fit=dataclasses.replace(config.fit, seed=9))
+        torch.save({"config": own, "trainings": 1}, weights)
+        fit(config, tmp_path)  # nothing is left to do
+        with pytest.raises(ValueError, match="another configuration"):
+            fit(other, tmp_path)
+        torch.save({"config": own, "trainings": 2}, weights)
+        with pytest.raises(ValueError, match="another configuration"):
+            fit(config, tmp_path)
+
+    def test_weights_from_before_a_record_was_kept_are_taken(
+        self, config: Config, tmp_path: Path
+    ) -> None:
+        for kept in ({"config": recorded_text(config)}, {}):
+            torch.save(kept, tmp_path / "weights.pt")
+            fit(config, tmp_path)
+        assert [file.name for file in tmp_path.iterdir()] == ["weights.pt"]
 
     def test_learns_the_blob(self, config: Config, tmp_path: Path) -> None:
         resnet = dataclasses.replace(
