@@ -102,6 +102,11 @@ def colour_pixels(pixels: Samples, layout: Layout) -> tuple[FloatImage, list[str
     white = float(2**layout.bits_stored - 1)
     if pixels.max() > white or layout.high_bit != layout.bits_stored - 1:
         raise UnsupportedPixels(f"{OUTSIDE}. Send a grey image.")
+    if layout.signed and pixels.max() > white // 2:  # no colour is less than black
+        raise UnsupportedPixels(
+            "Pixel Representation (0028,0103) is 1, and colours have negative values. Send a grey "
+            "image."
+        )
     if layout.photometric in YBR:
         centre = (white + 1) / 2
         chroma = np.abs(pixels[::8, ::8, 1:].astype(np.float32) - centre)

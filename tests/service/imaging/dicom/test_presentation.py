@@ -1,11 +1,14 @@
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
 )
 
 from service.errors import (
@@ -163,6 +166,23 @@ class TestColour:
         red = np.zeros((16, 16, 3), np.uint8)
         red[..., 0] = 200
         assert "coloured" in read(dicom_bytes(red, photometric="RGB")).warnings[0]
+
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000Lossless])
+    def test_negative_values_of_colours_are_refused(self, syntax: str) -> None:
+        film = np.stack([chest().astype(np.int16)] * 3, axis=-1)
+
+        def signed(pixels: Pixels) -> bytes:
+            stream = bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True))
+            return dicom_bytes(
+                pixels,
+                photometric="RGB",
+                transfer_syntax=syntax,
+                codestream=stream if syntax == JPEG2000Lossless else None,
+            )
+
+        np.testing.assert_allclose(read(signed(film)).pixels, film[..., 0] / 65535, atol=1e-5)
+        with pytest.raises(UnsupportedPixels, match="negative"):
+            read(signed(film - 1))
 
     def test_luma_is_the_first_channel_of_ybr(self) -> None:
         grey = chest(bits=8)
