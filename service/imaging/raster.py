@@ -7,11 +7,11 @@ No view, no body part, no window: such a file is taken for what its sender says 
 import warnings
 import zlib
 from io import BytesIO
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
 from service.imaging.bounds.jpeg import END_MARKER, check_jpeg
@@ -33,6 +33,11 @@ MAX_EXIF_BYTES = 65_536  # what a JPEG can hold in one segment
 DEEP_COLOURS = frozenset({2, 4, 6})  # RGB, grey and RGB with alpha (PNG specification, table 11.1)
 DEPTHS = (8, 10, 12, 14, 16)  # of films
 JPEG_COLOURS = {"L": "GRAY", "RGB": "RGB"}  # what Pillow and libjpeg call them
+# Exif orientation: whether rows become columns, and the steps through rows and columns then.
+TURNS = {
+    2: (False, 1, -1), 3: (False, -1, -1), 4: (False, -1, 1),
+    5: (True, 1, 1), 6: (True, 1, -1), 7: (True, -1, -1), 8: (True, -1, 1),
+}  # fmt: skip
 
 
 def read_png(data: bytes, max_pixels: int) -> Radiograph:
@@ -108,21 +113,25 @@ def _png_pixels(data: bytes) -> tuple[FloatImage, list[str]]:
     if data[24] != 16 or data[25] not in DEEP_COLOURS:  # depth and colour type of IHDR
         del stored
         return _grey(image)
-    info = image.info
+    exif = image.getexif()
     del image  # its 8 bits
     samples = decode_png(stored)
     del stored
     luma, notes = _deep_luma(samples)
     del samples
-    return _upright(luma, info), notes
+    return _upright(luma, exif), notes
 
 
-def _upright(pixels: FloatImage, info: dict[str | tuple[int, int], Any]) -> FloatImage:
-    """Turn pixels as the Exif data of a picture's ``info`` say."""
-    turned = Image.fromarray(pixels)
-    turned.info = info
-    ImageOps.exif_transpose(turned, in_place=True)
-    return np.asarray(turned)
+def _upright(pixels: FloatImage, exif: Image.Exif) -> FloatImage:
+    """Turn pixels as the orientation in Exif data says, whatever else is there.
+
+    ImageOps.exif_transpose writes all of them anew, and fails where any is of an odd type.
+    """
+    turn = TURNS.get(exif.get(ExifTags.Base.Orientation))
+    if turn is None:
+        return pixels
+    swapped, down, across = turn
+    return np.ascontiguousarray((pixels.T if swapped else pixels)[::down, ::across])
 
 
 def _deep_luma(samples: NDArray[np.uint16]) -> tuple[FloatImage, list[str]]:
@@ -166,14 +175,11 @@ def _check_exif(image: Image.Image) -> None:
 
 
 def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
-    """Turn upright and convert any mode of a PNG or JPEG; float32 (H, W) in [0, 1].
-
-    The picture is changed in place: each copy of it would count.
-    """
-    ImageOps.exif_transpose(image, in_place=True)
+    """Convert any mode of a PNG or JPEG, and turn it upright; float32 (H, W) in [0, 1]."""
+    exif = image.getexif()
     if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey
         samples = np.asarray(image)
-        return _scaled(samples, _white(samples)), []
+        return _upright(_scaled(samples, _white(samples)), exif), []
     if image.mode == "P" or (image.mode == "RGB" and image.has_transparency_data):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode == "CMYK":
@@ -187,7 +193,7 @@ def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
     if image.mode == "RGB":
         notes = colour_warnings(np.asarray(image)[::8, ::8], 255.0)
     # Pillow's weights add up to exactly 1: a grey RGB image keeps its values.
-    return _scaled(np.asarray(image.convert("L")), 255), notes
+    return _upright(_scaled(np.asarray(image.convert("L")), 255), exif), notes
 
 
 def _scaled(pixels: NDArray[np.generic], white: int) -> FloatImage:

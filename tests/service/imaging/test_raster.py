@@ -192,6 +192,16 @@ class TestOrientation:
         actual = np.rint(read(png_bytes(pixels, exif=exif)).pixels * 65535)
         np.testing.assert_array_equal(actual, np.rot90(pixels, -1))
 
+    @pytest.mark.parametrize(
+        "entry", [b"\x01\x00\0\2\0\0\0\4\x31\x32\x33\0", b"\x01\x1a\0\x09\0\0\0\1\xff\xff\xff\xff"]
+    )
+    def test_entry_of_an_odd_type_does_not_matter(self, entry: bytes) -> None:
+        """Image Width as text, X Resolution as a negative integer (TIFF 6.0, section 2)."""
+        orientation = struct.pack(">HHLHH", 0x0112, 3, 1, 6, 0)
+        exif = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + b"".join(sorted([orientation, entry])) + bytes(4)
+        for data in (png_bytes(GREY8, exif=exif), jpeg_bytes(exif=exif)):
+            assert read(data).pixels.shape == GREY8.T.shape
+
     def test_malformed_exif_leaves_the_image_as_it_is(self) -> None:
         data = jpeg_bytes(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
         assert read(data).pixels.shape == GREY8.shape
