@@ -112,7 +112,7 @@ def _png_pixels(data: bytes) -> tuple[FloatImage, list[str]]:
     _check_exif(image)
     if data[24] != 16 or data[25] not in DEEP_COLOURS:  # depth and colour type of IHDR
         del stored
-        return _grey(image)
+        return _grey(image, _hidden(image, depth=data[24]))
     exif = image.getexif()
     del image  # its 8 bits
     samples = decode_png(stored)
@@ -122,12 +122,26 @@ def _png_pixels(data: bytes) -> tuple[FloatImage, list[str]]:
     return _upright(luma, exif), notes
 
 
+def _hidden(image: Image.Image, depth: int) -> int | None:
+    """The value of pixels that a grey PNG makes transparent, as Pillow scales those of 1 to 4 bits.
+
+    References
+    ----------
+    W3C PNG specification, 11.3.1.1 (tRNS: the least significant bits count).
+    """
+    key: int | None = image.info.get("transparency")
+    if key is None or image.mode not in ("1", "L", "I;16"):
+        return None
+    white = (1 << depth) - 1
+    return (key & white) * (255 // white or 1)
+
+
 def _upright(pixels: FloatImage, exif: Image.Exif) -> FloatImage:
     """Turn pixels as the orientation in Exif data says, whatever else is there.
 
     ImageOps.exif_transpose writes all of them anew, and fails where any is of an odd type.
     """
-    turn = TURNS.get(exif.get(ExifTags.Base.Orientation))
+    turn = TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
     if turn is None:
         return pixels
     swapped, down, across = turn
@@ -174,11 +188,14 @@ def _check_exif(image: Image.Image) -> None:
         )
 
 
-def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
-    """Convert any mode of a PNG or JPEG, and turn it upright; float32 (H, W) in [0, 1]."""
+def _grey(image: Image.Image, hidden: int | None = None) -> tuple[FloatImage, list[str]]:
+    """Convert any mode of a PNG or JPEG, and turn it upright; float32 (H, W) in [0, 1].
+
+    Samples of the value ``hidden`` become black.
+    """
     exif = image.getexif()
     if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey
-        samples = np.asarray(image)
+        samples = _shown(np.asarray(image), hidden)
         return _upright(_scaled(samples, _white(samples)), exif), []
     if image.mode == "P" or (image.mode == "RGB" and image.has_transparency_data):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -193,7 +210,12 @@ def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
     if image.mode == "RGB":
         notes = colour_warnings(np.asarray(image)[::8, ::8], 255.0)
     # Pillow's weights add up to exactly 1: a grey RGB image keeps its values.
-    return _upright(_scaled(np.asarray(image.convert("L")), 255), exif), notes
+    samples = _shown(np.asarray(image.convert("L")), hidden)
+    return _upright(_scaled(samples, 255), exif), notes
+
+
+def _shown(samples: NDArray[np.generic], hidden: int | None) -> NDArray[np.generic]:
+    return samples if hidden is None else np.where(samples == hidden, 0, samples)
 
 
 def _scaled(pixels: NDArray[np.generic], white: int) -> FloatImage:

@@ -15,7 +15,8 @@ from service.errors import (
 )
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import Radiograph
-from tests.factories import chest, jpeg_bytes, png_bytes
+from tests.encoders import png_file
+from tests.factories import Pixels, chest, jpeg_bytes, png_bytes
 
 GREY8 = chest(bits=8)
 
@@ -31,6 +32,17 @@ def chunk(kind: bytes, content: bytes) -> bytes:
         + content
         + struct.pack(">L", zlib.crc32(kind + content))
     )
+
+
+def grey_png(pixels: Pixels, depth: int, chunks: bytes) -> bytes:
+    """Write uint16 (H, W) samples of 1, 2, 4, 8 or 16 bits."""
+    if depth == 16:
+        return png_file(pixels, chunks=chunks)
+    each = 8 // depth  # samples a byte, the first in the highest bits
+    parts = [pixels[:, place::each] << (8 - depth * (place + 1)) for place in range(each)]
+    data = png_file(np.sum(parts, axis=0).astype(np.uint8), chunks=chunks)
+    header = struct.pack(">LLBBBBB", *pixels.shape[::-1], depth, 0, 0, 0, 0)
+    return data[:8] + chunk(b"IHDR", header) + data[33:]
 
 
 class TestPng:
@@ -66,6 +78,15 @@ class TestPng:
     def test_transparent_palette_entry_is_black(self) -> None:
         image = png_bytes(np.full((4, 4), 200, np.uint8), mode="P", transparency=200)
         assert read(image).pixels.max() == 0.0
+
+    @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+    def test_transparent_grey_is_black(self, depth: int) -> None:
+        white = min((1 << depth) - 1, 255)  # of the depth that is used
+        lines = np.tile(np.arange(256, dtype=np.uint16), (256, 1)) & white
+        data = grey_png(lines, depth, chunk(b"tRNS", struct.pack(">H", white)))
+        np.testing.assert_array_equal(
+            np.rint(read(data).pixels * white), np.where(lines == white, 0, lines)
+        )
 
     def test_colour_is_luma_with_a_warning(self) -> None:
         green = np.zeros((32, 32, 3), np.uint8)
