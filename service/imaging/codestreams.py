@@ -25,7 +25,14 @@ from pydicom.uid import (
 )
 
 from service.errors import CorruptImage, MultipleFrames, TruncatedImage
-from service.imaging.bounds.jpeg import END_MARKER, Frame, check_jpeg, frame_of, missing_parts
+from service.imaging.bounds.jpeg import (
+    END_MARKER,
+    Frame,
+    check_jpeg,
+    colours_of,
+    frame_of,
+    missing_parts,
+)
 from service.imaging.bounds.jpeg2000 import check_jpeg2000
 
 logging.getLogger("imagecodecs").setLevel(logging.CRITICAL)
@@ -56,6 +63,7 @@ class Codestream(NamedTuple):
     samples: int
     precision: int  # bits
     signed: bool = False
+    colours: str | None = None  # Photometric Interpretation, where the stream tells
 
 
 def read_header(stream: bytes, syntax: UID) -> Codestream:
@@ -75,7 +83,14 @@ def read_header(stream: bytes, syntax: UID) -> Codestream:
     else:
         check_jpeg(stream, jpeg_ls=syntax in JPEG_LS)
         frame = frame_of(stream)
-        header = Codestream(frame.rows, frame.columns, frame.components, frame.precision)
+        told = frame.components == 3 and not frame.lossless and syntax in JPEG
+        header = Codestream(
+            rows=frame.rows,
+            columns=frame.columns,
+            samples=frame.components,
+            precision=frame.precision,
+            colours=colours_of(stream) if told else None,  # lossless ones are RGB, also in JFIF
+        )
     if not stream.endswith(END_MARKER):
         raise TruncatedImage("the codestream has no end marker. Send the complete file.")
     if END_MARKER + b"\xff\xd8\xff" in stream:

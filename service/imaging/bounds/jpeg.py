@@ -23,7 +23,8 @@ STANDALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # ITU-T T.81 table B.1: TEM,
 END_OF_IMAGE = 0xD9
 START_OF_SCAN = 0xDA
 RESTART_INTERVAL = 0xDD
-APP1 = 0xE1
+APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
+ADOBE = {b"\0": "RGB", b"\1": "YBR_FULL"}  # its transforms, but that of four components
 END_MARKER = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 NOT_SOF = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG and DAC lie among the SOF markers
 PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
@@ -98,6 +99,24 @@ def frame_of(data: bytes) -> Frame:
         if is_frame(kind) and len(data) >= start + 6:
             return Frame(kind, *struct.unpack_from(">BHHB", data, start))
     raise CorruptImage("the JPEG has no frame header. Send the image again.")
+
+
+def colours_of(data: bytes) -> str | None:
+    """Say what three components are, by the markers of JFIF and Adobe, in the terms of DICOM.
+
+    None where neither is there. Adobe's wins, which is the more exact.
+
+    References
+    ----------
+    ITU-T T.871 10.1 (JFIF), T.872 6.5.3 (Adobe's APP14).
+    """
+    found = None
+    for kind, start in segments(data):
+        if kind == APP0 and data.startswith(b"JFIF\0", start):
+            found = "YBR_FULL"
+        if kind == APP14 and data.startswith(b"Adobe", start):
+            return ADOBE.get(data[start + 11 : start + 12], found)
+    return found
 
 
 def is_frame(kind: int) -> bool:

@@ -106,7 +106,7 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> St
     header = read_header(codestream, syntax)
     _check_codestream(header, layout)
     pixels, warnings = decode_codestream(codestream, syntax)
-    stored = _of_codestream(pixels, header, layout)
+    stored = _of_codestream(pixels, header, syntax, layout)
     return replace(stored, warnings=(*stored.warnings, *warnings))
 
 
@@ -125,11 +125,14 @@ def _check_codestream(header: Codestream, layout: Layout) -> None:
         )
 
 
-def _of_codestream(pixels: Samples, header: Codestream, layout: Layout) -> StoredPixels:
+def _of_codestream(
+    pixels: Samples, header: Codestream, syntax: UID, layout: Layout
+) -> StoredPixels:
     """Bit patterns of the decoded values, and what the stream says of them.
 
     JPEG knows no sign: its values are the bit patterns of Pixel Representation (0028,0103). JPEG
-    2000 does (ITU-T T.800 A.5.1), and its values are what they are.
+    2000 does (ITU-T T.800 A.5.1), and its values are what they are. Whether JPEG is YCbCr, its own
+    markers know best: headers say RGB of what decoders give, too.
     """
     container = 8 * pixels.dtype.itemsize
     changes: dict[str, Any] = {"bits_allocated": container}
@@ -150,7 +153,9 @@ def _of_codestream(pixels: Samples, header: Codestream, layout: Layout) -> Store
                 f"{layout.bits_stored}: the sign was taken from the stream's highest bit."
             )
             warnings = (warning,)
-    if layout.photometric in {"YBR_ICT", "YBR_RCT"}:
+    if header.colours:
+        changes["photometric"] = header.colours
+    elif syntax in JPEG_2000 and layout.photometric in {"YBR_ICT", "YBR_RCT"}:
         changes["photometric"] = "RGB"  # the transformation is part of JPEG 2000, and undone
     patterns = pixels.view(f"u{pixels.dtype.itemsize}")
     return StoredPixels(patterns=patterns, layout=replace(layout, **changes), warnings=warnings)

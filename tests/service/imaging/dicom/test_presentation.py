@@ -9,6 +9,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
 )
 
 from service.errors import (
@@ -23,6 +24,7 @@ from tests.factories import (
     Pixels,
     chest,
     dicom_bytes,
+    jpeg_bytes,
     png_bytes,
 )
 
@@ -189,6 +191,21 @@ class TestColour:
         ybr = np.stack([grey, np.full_like(grey, 128), np.full_like(grey, 128)], axis=-1)
         radiograph = read(dicom_bytes(ybr, photometric="YBR_FULL"))
         np.testing.assert_allclose(radiograph.pixels, grey / 255.0, atol=1e-6)
+        assert radiograph.warnings == ()
+
+    @pytest.mark.parametrize("says", ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT"])
+    @pytest.mark.parametrize("options", [{}, {"keep_rgb": True}])
+    def test_colours_of_jpeg_are_what_its_markers_say(
+        self, says: str, options: dict[str, Any]
+    ) -> None:
+        """Pillow writes YCbCr with JFIF's marker, and RGB with Adobe's."""
+        grey = np.stack([chest(bits=8)] * 3, axis=-1)
+        stream = jpeg_bytes(grey, **options)
+        data = dicom_bytes(
+            grey, photometric=says, transfer_syntax=JPEGBaseline8Bit, codestream=stream
+        )
+        radiograph = read(data)
+        np.testing.assert_allclose(radiograph.pixels, grey[..., 0] / 255, atol=0.03)
         assert radiograph.warnings == ()
 
     def test_palette_is_looked_up(self) -> None:
