@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -194,13 +195,24 @@ def test_claims_before_the_first_pixel() -> None:
 
 
 def test_deflated_data_are_claimed_before_they_are_inflated() -> None:
-    claims = list[Claim]()
-    data = dicom_bytes(transfer_syntax=DeflatedExplicitVRLittleEndian)
-    with asking(claims.append):
-        decode(data, Limits(max_bytes=1 << 20))
-    inflation, pixels = claims
-    assert inflation == Claim(0, 3 << 20)
-    assert pixels.pixels == 256 * 240
+    blank = np.zeros((2000, 2000), np.uint16)
+    data = dicom_bytes(blank, transfer_syntax=DeflatedExplicitVRLittleEndian)
+    claims = list[tuple[Claim, int]]()
+
+    def refuse(claim: Claim) -> None:
+        claims.append((claim, tracemalloc.get_traced_memory()[1]))
+        raise ServiceBusy("wait")
+
+    tracemalloc.start()
+    try:
+        with asking(refuse), pytest.raises(ServiceBusy):
+            decode(data, Limits())
+    finally:
+        tracemalloc.stop()
+    [(claim, peak)] = claims
+    assert claim.pixels == 0
+    assert 3 * blank.nbytes < claim.size < 3.01 * blank.nbytes
+    assert peak < blank.nbytes / 4
 
 
 def test_limits_know_the_worst_claim() -> None:
