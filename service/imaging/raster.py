@@ -11,12 +11,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
-from service.imaging.bounds.jpeg import END_MARKER, check_jpeg
-from service.imaging.bounds.png import check_png
-from service.imaging.bounds.size import check_size
+from service.imaging.bounds.jpeg import END_MARKER, check_jpeg, without_comments
+from service.imaging.bounds.png import MAX_OTHER_BYTES, check_png
+from service.imaging.bounds.size import check_length, check_size
 from service.imaging.claim import claim
 from service.imaging.codestreams import check_whole, decode_jpeg, decode_png
 from service.imaging.dicom.grayscale import ROWS_AT_ONCE, colour_warnings, luma_of
@@ -26,12 +26,14 @@ from service.imaging.radiograph import FloatImage, Radiograph
 
 # Pillow warns of every malformed entry of Exif data; a file may have thousands.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+PngImagePlugin.MAX_TEXT_MEMORY = MAX_OTHER_BYTES  # characters of text, also after inflation
 
 BROKEN = (*MALFORMED, SyntaxError, MemoryError, zlib.error)  # what Pillow raises
 PNG_END = b"IEND\xae\x42\x60\x82"  # the last chunk's type and CRC
 MAX_EXIF_BYTES = 65_536  # what a JPEG can hold in one segment
 DEEP_COLOURS = frozenset({2, 4, 6})  # RGB, grey and RGB with alpha (PNG specification, table 11.1)
 DEPTHS = (8, 10, 12, 14, 16)  # of films
+SAMPLE_BYTES = {"PNG": 2, "JPEG": 1}  # at most
 JPEG_COLOURS = {"L": "GRAY", "RGB": "RGB"}  # what Pillow and libjpeg call them
 # Exif orientation: whether rows become columns, and the steps through rows and columns then.
 TURNS = {
@@ -68,7 +70,7 @@ def read_png(data: bytes, max_pixels: int) -> Radiograph:
         If the PNG is animated.
     """
     check_png(data)
-    return _read(data, max_pixels, "PNG", PNG_END)
+    return _read(data, max_pixels, "PNG", PNG_END, file=len(data))
 
 
 def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
@@ -77,18 +79,24 @@ def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
     What libjpeg only warns of is an error here: its picture is not the one that was stored.
     """
     check_jpeg(data)
-    return _read(data, max_pixels, "JPEG", END_MARKER)
+    lean = without_comments(data)
+    check_jpeg(lean)  # what was apart may make a marker together
+    return _read(lean, max_pixels, "JPEG", END_MARKER, file=len(data))
 
 
-def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes) -> Radiograph:
+def _read(
+    data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes, *, file: int
+) -> Radiograph:
+    """Read what is left of a file of so many bytes."""
     try:
         image = Image.open(BytesIO(data), formats=(kind,))
         check_size(image.height, image.width, max_pixels, ("height", "width"))
         if kind == "PNG" and getattr(image, "is_animated", False):
             raise MultipleFrames("the PNG is animated; one frame is read. Send a single image.")
         _check_exif(image)
-        mode = image.mode
-        claim(image.width * image.height, samples=len(image.getbands()), file=len(data))
+        mode, size, samples = image.mode, image.width * image.height, len(image.getbands())
+        check_length(len(data), SAMPLE_BYTES[kind] * samples * size)
+        claim(size, samples=samples, file=file)
         pixels, notes = _png_pixels(data) if kind == "PNG" else _jpeg_pixels(data, image)
     except Image.DecompressionBombError:
         raise TooManyPixels(

@@ -21,6 +21,7 @@ from service.errors import (
     UnsupportedTransferSyntax,
 )
 from service.imaging.bounds.jpeg import END_MARKER
+from service.imaging.bounds.size import check_length
 from service.imaging.codestreams import (
     JPEG,
     JPEG_2000,
@@ -89,13 +90,15 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> St
     TruncatedImage
         If the value, an item or the codestream ends too early.
     CorruptImage
-        If the codestream cannot be decoded, or contradicts the header.
+        If the codestream cannot be decoded, is longer than any of its frame, or contradicts the
+        header.
     UnsupportedPixels
         If the codestream has more bits than are read, or its values have two meanings.
     """
     if syntax in NATIVE:
         return _native(value, syntax, layout, vr)
     codestream = codestream_of(value)
+    check_length(len(codestream), layout.frame_bytes)
     if syntax == RLELossless:
         source = encapsulate([codestream + b"\0" * (len(codestream) % 2)])
         patterns = _by_pydicom(source, syntax, layout, plugin="pylibjpeg")

@@ -30,7 +30,7 @@ from service.errors import ReadingError, ServiceBusy
 from service.imaging.claim import TABLES, Claim, asking
 from service.imaging.decode import Limits, decode
 from service.imaging.prepare import prepare_with_picture
-from tests.encoders import jpeg_extended_bytes, png_file
+from tests.encoders import jpeg_extended_bytes, png_file, segment
 from tests.factories import Pixels, chest, dicom_bytes, jpeg_bytes, png_bytes
 from tests.tiny_model import SPEC
 
@@ -93,6 +93,11 @@ def j2k(bits: int) -> bytes:
     return colours(bits, "YBR_RCT", JPEG2000Lossless, codestream=bytes(stream))
 
 
+def with_profiles(data: bytes) -> bytes:
+    """In 19 MiB of what Photoshop keeps in its files."""
+    return data[:2] + segment(0xED, b"Photoshop 3.0\0" + bytes(65_000)) * 300 + data[2:]
+
+
 FORMATS: dict[str, Callable[[], bytes]] = {
     "PNG, 8-bit grey": lambda: png_file(film(8)),
     "PNG, 16-bit grey": lambda: png_file(film(16)),
@@ -113,6 +118,8 @@ FORMATS: dict[str, Callable[[], bytes]] = {
         film(8, 3), subsampling="4:4:4", quality=95, progressive=True
     ),
     "JPEG, CMYK": lambda: jpeg_bytes(film(8, 3), mode="CMYK"),
+    "JPEG, mostly profiles": lambda: with_profiles(jpeg_bytes(film(8))),
+    "JPEG, CMYK, mostly profiles": lambda: with_profiles(jpeg_bytes(film(8, 3), mode="CMYK")),
     "DICOM, 8 bits": lambda: native(8),
     "DICOM, 16 bits": lambda: native(16),
     "DICOM, 16 bits, big endian": lambda: native(16, ExplicitVRBigEndian),

@@ -15,7 +15,7 @@ from service.errors import (
 )
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import Radiograph
-from tests.encoders import png_file
+from tests.encoders import png_file, segment
 from tests.factories import Pixels, chest, jpeg_bytes, png_bytes
 
 GREY8 = chest(bits=8)
@@ -145,6 +145,24 @@ class TestPng:
         with pytest.raises(TooManyPixels, match=r"600 x 60000.*16,384"):
             read(bytes(data))
 
+    @pytest.mark.parametrize(
+        "others",
+        [
+            chunk(b"iTXt", b"key\0\0\0\0\0" + bytes(1_100_000)),
+            chunk(b"prVt", bytes(600_000)) * 2,
+            chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(600_000))) * 2,
+        ],
+        ids=["text", "private", "compressed text"],
+    )
+    def test_what_is_not_pixels_is_bounded(self, others: bytes) -> None:
+        with pytest.raises(CorruptImage):
+            read(png_file(GREY8, chunks=others))
+
+    @pytest.mark.parametrize("rest", [b"\x50" * 2_000_000, chunk(b"prVt", bytes(2_000_000))])
+    def test_what_follows_the_end_does_not_matter(self, rest: bytes) -> None:
+        film = chest(1100, 1000, bits=8)
+        np.testing.assert_array_equal(read(png_bytes(film) + rest).pixels * 255, film)
+
     @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
     def test_compressed_chunk_does_not_inflate_without_bound(self, kind: bytes) -> None:
         bomb = chunk(kind, b"name\0\0" + zlib.compress(bytes(100_000_000), 9))
@@ -222,6 +240,15 @@ class TestOrientation:
         exif = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + b"".join(sorted([orientation, entry])) + bytes(4)
         for data in (png_bytes(GREY8, exif=exif), jpeg_bytes(exif=exif)):
             assert read(data).pixels.shape == GREY8.T.shape
+
+    def test_it_is_found_among_comments(self) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        data = jpeg_bytes(exif=exif)
+        comments = segment(0xFE, bytes(60_000)) * 100
+        np.testing.assert_array_equal(
+            read(data[:2] + comments + data[2:]).pixels, read(data).pixels
+        )
 
     def test_malformed_exif_leaves_the_image_as_it_is(self) -> None:
         data = jpeg_bytes(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
