@@ -16,7 +16,7 @@ from service.errors import CorruptImage, UnsupportedPixels
 from service.imaging.codestreams import Samples
 from service.imaging.dicom.acceptance import YBR, Layout
 from service.imaging.dicom.bits import OUTSIDE, Patterns, understand
-from service.imaging.dicom.header import MALFORMED, code, first_item
+from service.imaging.dicom.header import MALFORMED, code, first_item, is_stated
 from service.imaging.dicom.lut import UnusableLut, read_lut
 from service.imaging.radiograph import FloatImage
 
@@ -218,7 +218,7 @@ def _slope(header: Dataset) -> float:
 def _rescaled_by(header: Dataset, keyword: str, default: float) -> float:
     """One of the numbers of rescaling; raises CorruptImage where it is none to calculate with."""
     number = _float(header, keyword)
-    if number is None and code(header, keyword):
+    if number is None and is_stated(header, keyword):
         raise CorruptImage(f"{keyword} {Tag(keyword)} is not a number. Send it again.")
     return default if number is None else number
 

@@ -58,7 +58,7 @@ class TestPresentation:
         data = dicom_bytes(RAMP, RescaleSlope=-1, RescaleIntercept=255)
         np.testing.assert_allclose(read(data).pixels, 1 - plain, atol=0.01)
 
-    @pytest.mark.parametrize("slope", ["1e308", "-1e305", "inf", "nan", "half"])
+    @pytest.mark.parametrize("slope", ["1e308", "-1e305", "inf", "nan", "half", "\\-1"])
     def test_a_slope_that_nothing_can_be_multiplied_by_is_refused(self, slope: str) -> None:
         with pytest.raises(CorruptImage, match=r"RescaleSlope \(0028,1053\)"):
             read(self.scaled(slope))
