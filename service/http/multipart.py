@@ -31,7 +31,8 @@ IMAGE_TYPES = re.compile(rb"image/.+|application/(?:octet-stream|(?:x-)?dicom)")
 class FileParser(MultiPartParser):
     """Starlette's parser, with files in memory, within limits, and nothing but files.
 
-    ``_current_part`` is the only way to the part whose headers have just been read.
+    ``_current_part`` is the only way to the part whose headers have just been read, ``_charset``
+    to the character set of its name.
     """
 
     spool_max_size = 0  # no bound: never on a disk
@@ -96,6 +97,7 @@ class FileParser(MultiPartParser):
             raise TooManyImages(self._too_many())
         self._sizes.append(0)
         part.content_disposition = f'form-data; name="{self._field}"; filename=""'.encode()
+        self._charset = "utf-8"  # of the name above; some codecs that a form may ask for only raise
         super().on_headers_finished()
 
     def _too_many(self) -> str:

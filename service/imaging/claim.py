@@ -65,7 +65,7 @@ def claim(pixels: int, *, samples: int, file: int) -> None:
 
 
 def claim_inflation(size: int) -> None:
-    """Ask for the memory of inflating a file to at most ``size`` bytes; errors as :func:`claim`."""
+    """Ask for the memory of inflating a file to ``size`` bytes; errors as :func:`claim`."""
     _ask_for(Claim(0, 3 * size))  # the buffer doubles as it grows
 
 

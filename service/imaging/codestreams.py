@@ -25,7 +25,14 @@ from pydicom.uid import (
 )
 
 from service.errors import CorruptImage, MultipleFrames, TruncatedImage
-from service.imaging.bounds.jpeg import END_MARKER, Frame, check_jpeg, frame_of, missing_parts
+from service.imaging.bounds.jpeg import (
+    END_MARKER,
+    Frame,
+    check_jpeg,
+    colours_of,
+    frame_of,
+    missing_parts,
+)
 from service.imaging.bounds.jpeg2000 import check_jpeg2000
 
 logging.getLogger("imagecodecs").setLevel(logging.CRITICAL)
@@ -56,6 +63,7 @@ class Codestream(NamedTuple):
     samples: int
     precision: int  # bits
     signed: bool = False
+    colours: str | None = None  # Photometric Interpretation, where the stream tells
 
 
 def read_header(stream: bytes, syntax: UID) -> Codestream:
@@ -75,7 +83,14 @@ def read_header(stream: bytes, syntax: UID) -> Codestream:
     else:
         check_jpeg(stream, jpeg_ls=syntax in JPEG_LS)
         frame = frame_of(stream)
-        header = Codestream(frame.rows, frame.columns, frame.components, frame.precision)
+        told = frame.components == 3 and not frame.lossless and syntax in JPEG
+        header = Codestream(
+            rows=frame.rows,
+            columns=frame.columns,
+            samples=frame.components,
+            precision=frame.precision,
+            colours=colours_of(stream) if told else None,  # lossless ones are RGB, also in JFIF
+        )
     if not stream.endswith(END_MARKER):
         raise TruncatedImage("the codestream has no end marker. Send the complete file.")
     if END_MARKER + b"\xff\xd8\xff" in stream:
@@ -102,8 +117,10 @@ def decode_codestream(stream: bytes, syntax: UID) -> tuple[Samples, tuple[str, .
         If it goes on behind its picture, or the decoder rejects it.
     """
     if syntax in JPEG_2000:
-        pixels = _by_imagecodecs(imagecodecs.jpeg2k_decode, stream[stream.find(J2K_START) :])
-        return pixels, (ZEROED,) if ZEROS in stream[stream.find(START_OF_DATA) :] else ()
+        view = memoryview(stream)[stream.find(J2K_START) :]
+        pixels = _by_imagecodecs(imagecodecs.jpeg2k_decode, view)
+        zeroed = stream.find(ZEROS, stream.find(START_OF_DATA)) >= 0
+        return pixels, (ZEROED,) if zeroed else ()
     if syntax in JPEG_LS:
         return _by_imagecodecs(imagecodecs.jpegls_decode, stream), ()
     frame = frame_of(stream)
@@ -177,20 +194,25 @@ def _probed(stream: bytes, frame: Frame) -> Samples:
     """
     _check_parts(stream)
     # Fill bytes before the end marker (T.81 B.1.1.2) would make a marker of what is put there.
-    body, end = stream[: -len(END_MARKER)].rstrip(b"\xff"), END_MARKER
-    pieces = _textures(body)
-    kept = body[:-TAIL].rstrip(b"\xff")
+    body = len(stream[: -len(END_MARKER)].rstrip(b"\xff"))
+    pieces = _textures(stream, body)
+    kept = len(stream[: body - TAIL].rstrip(b"\xff"))
     pixels = _raw_jpeg(stream, frame)
-    if not np.array_equal(pixels, _raw_jpeg(body + b"".join(pieces) + end, frame)):
+
+    def same_with(length: int, content: bytes) -> bool:
+        changed = b"".join((memoryview(stream)[:length], content, END_MARKER))
+        return np.array_equal(pixels, _raw_jpeg(changed, frame))
+
+    if not same_with(body, b"".join(pieces)):
         raise TruncatedImage("the JPEG ends before its picture does. Send it again.")
-    if all(np.array_equal(pixels, _raw_jpeg(kept + piece + end, frame)) for piece in pieces):
+    if all(same_with(kept, piece) for piece in pieces):
         raise CorruptImage("the JPEG goes on after its picture: it is damaged. Send it again.")
     return pixels
 
 
-def _textures(body: bytes) -> list[bytes]:
-    """Pieces of entropy-coded data that are not of a constant part of the picture."""
-    pieces = (piece.group() for piece in NO_MARKER.finditer(body, len(body) // 2))
+def _textures(stream: bytes, end: int) -> list[bytes]:
+    """Pieces of entropy-coded data before an end that are of no constant part of the picture."""
+    pieces = (piece.group() for piece in NO_MARKER.finditer(stream, end // 2, end))
     varied = (piece for piece in pieces if len(set(piece)) >= VARIED)
     return list(islice(varied, PIECES)) or [TEXTURE]
 
@@ -203,7 +225,7 @@ def _raw_jpeg(stream: bytes, frame: Frame) -> Samples:
     return _by_imagecodecs(imagecodecs.jpeg8_decode, stream, **same)
 
 
-def _by_imagecodecs(decode: Any, stream: bytes, **options: object) -> Samples:
+def _by_imagecodecs(decode: Any, stream: bytes | memoryview, **options: object) -> Samples:
     try:
         pixels: Samples = decode(stream, **options)
     except (RuntimeError, ValueError, MemoryError) as error:

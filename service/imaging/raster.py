@@ -7,16 +7,16 @@ No view, no body part, no window: such a file is taken for what its sender says 
 import warnings
 import zlib
 from io import BytesIO
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, PngImagePlugin
 
 from service.errors import CorruptImage, MultipleFrames, TooManyPixels, TruncatedImage
-from service.imaging.bounds.jpeg import END_MARKER, check_jpeg
-from service.imaging.bounds.png import check_png
-from service.imaging.bounds.size import check_size
+from service.imaging.bounds.jpeg import END_MARKER, check_jpeg, without_comments
+from service.imaging.bounds.png import MAX_OTHER_BYTES, check_png
+from service.imaging.bounds.size import check_length, check_size
 from service.imaging.claim import claim
 from service.imaging.codestreams import check_whole, decode_jpeg, decode_png
 from service.imaging.dicom.grayscale import ROWS_AT_ONCE, colour_warnings, luma_of
@@ -26,13 +26,20 @@ from service.imaging.radiograph import FloatImage, Radiograph
 
 # Pillow warns of every malformed entry of Exif data; a file may have thousands.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+PngImagePlugin.MAX_TEXT_MEMORY = MAX_OTHER_BYTES  # characters of text, also after inflation
 
 BROKEN = (*MALFORMED, SyntaxError, MemoryError, zlib.error)  # what Pillow raises
 PNG_END = b"IEND\xae\x42\x60\x82"  # the last chunk's type and CRC
 MAX_EXIF_BYTES = 65_536  # what a JPEG can hold in one segment
 DEEP_COLOURS = frozenset({2, 4, 6})  # RGB, grey and RGB with alpha (PNG specification, table 11.1)
 DEPTHS = (8, 10, 12, 14, 16)  # of films
+SAMPLE_BYTES = {"PNG": 2, "JPEG": 1}  # at most
 JPEG_COLOURS = {"L": "GRAY", "RGB": "RGB"}  # what Pillow and libjpeg call them
+# Exif orientation: whether rows become columns, and the steps through rows and columns then.
+TURNS = {
+    2: (False, 1, -1), 3: (False, -1, -1), 4: (False, -1, 1),
+    5: (True, 1, 1), 6: (True, 1, -1), 7: (True, -1, -1), 8: (True, -1, 1),
+}  # fmt: skip
 
 
 def read_png(data: bytes, max_pixels: int) -> Radiograph:
@@ -63,7 +70,7 @@ def read_png(data: bytes, max_pixels: int) -> Radiograph:
         If the PNG is animated.
     """
     check_png(data)
-    return _read(data, max_pixels, "PNG", PNG_END)
+    return _read(data, max_pixels, "PNG", PNG_END, file=len(data))
 
 
 def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
@@ -72,18 +79,24 @@ def read_jpeg(data: bytes, max_pixels: int) -> Radiograph:
     What libjpeg only warns of is an error here: its picture is not the one that was stored.
     """
     check_jpeg(data)
-    return _read(data, max_pixels, "JPEG", END_MARKER)
+    lean = without_comments(data)
+    check_jpeg(lean)  # what was apart may make a marker together
+    return _read(lean, max_pixels, "JPEG", END_MARKER, file=len(data))
 
 
-def _read(data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes) -> Radiograph:
+def _read(
+    data: bytes, max_pixels: int, kind: Literal["PNG", "JPEG"], end: bytes, *, file: int
+) -> Radiograph:
+    """Read what is left of a file of so many bytes."""
     try:
         image = Image.open(BytesIO(data), formats=(kind,))
         check_size(image.height, image.width, max_pixels, ("height", "width"))
         if kind == "PNG" and getattr(image, "is_animated", False):
             raise MultipleFrames("the PNG is animated; one frame is read. Send a single image.")
         _check_exif(image)
-        mode = image.mode
-        claim(image.width * image.height, samples=len(image.getbands()), file=len(data))
+        mode, size, samples = image.mode, image.width * image.height, len(image.getbands())
+        check_length(len(data), SAMPLE_BYTES[kind] * samples * size)
+        claim(size, samples=samples, file=file)
         pixels, notes = _png_pixels(data) if kind == "PNG" else _jpeg_pixels(data, image)
     except Image.DecompressionBombError:
         raise TooManyPixels(
@@ -107,22 +120,40 @@ def _png_pixels(data: bytes) -> tuple[FloatImage, list[str]]:
     _check_exif(image)
     if data[24] != 16 or data[25] not in DEEP_COLOURS:  # depth and colour type of IHDR
         del stored
-        return _grey(image)
-    info = image.info
+        return _grey(image, _hidden(image, depth=data[24]))
+    exif = image.getexif()
     del image  # its 8 bits
     samples = decode_png(stored)
     del stored
     luma, notes = _deep_luma(samples)
     del samples
-    return _upright(luma, info), notes
+    return _upright(luma, exif), notes
 
 
-def _upright(pixels: FloatImage, info: dict[str | tuple[int, int], Any]) -> FloatImage:
-    """Turn pixels as the Exif data of a picture's ``info`` say."""
-    turned = Image.fromarray(pixels)
-    turned.info = info
-    ImageOps.exif_transpose(turned, in_place=True)
-    return np.asarray(turned)
+def _hidden(image: Image.Image, depth: int) -> int | None:
+    """The value of pixels that a grey PNG makes transparent, as Pillow scales those of 1 to 4 bits.
+
+    References
+    ----------
+    W3C PNG specification, 11.3.1.1 (tRNS: the least significant bits count).
+    """
+    key: int | None = image.info.get("transparency")
+    if key is None or image.mode not in ("1", "L", "I;16"):
+        return None
+    white = (1 << depth) - 1
+    return (key & white) * (255 // white or 1)
+
+
+def _upright(pixels: FloatImage, exif: Image.Exif) -> FloatImage:
+    """Turn pixels as the orientation in Exif data says, whatever else is there.
+
+    ImageOps.exif_transpose writes all of them anew, and fails where any is of an odd type.
+    """
+    turn = TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    if turn is None:
+        return pixels
+    swapped, down, across = turn
+    return np.ascontiguousarray((pixels.T if swapped else pixels)[::down, ::across])
 
 
 def _deep_luma(samples: NDArray[np.uint16]) -> tuple[FloatImage, list[str]]:
@@ -165,15 +196,15 @@ def _check_exif(image: Image.Image) -> None:
         )
 
 
-def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
-    """Turn upright and convert any mode of a PNG or JPEG; float32 (H, W) in [0, 1].
+def _grey(image: Image.Image, hidden: int | None = None) -> tuple[FloatImage, list[str]]:
+    """Convert any mode of a PNG or JPEG, and turn it upright; float32 (H, W) in [0, 1].
 
-    The picture is changed in place: each copy of it would count.
+    Samples of the value ``hidden`` become black.
     """
-    ImageOps.exif_transpose(image, in_place=True)
+    exif = image.getexif()
     if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey
-        samples = np.asarray(image)
-        return _scaled(samples, _white(samples)), []
+        samples = _shown(np.asarray(image), hidden)
+        return _upright(_scaled(samples, _white(samples)), exif), []
     if image.mode == "P" or (image.mode == "RGB" and image.has_transparency_data):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode == "CMYK":
@@ -187,7 +218,12 @@ def _grey(image: Image.Image) -> tuple[FloatImage, list[str]]:
     if image.mode == "RGB":
         notes = colour_warnings(np.asarray(image)[::8, ::8], 255.0)
     # Pillow's weights add up to exactly 1: a grey RGB image keeps its values.
-    return _scaled(np.asarray(image.convert("L")), 255), notes
+    samples = _shown(np.asarray(image.convert("L")), hidden)
+    return _upright(_scaled(samples, 255), exif), notes
+
+
+def _shown(samples: NDArray[np.generic], hidden: int | None) -> NDArray[np.generic]:
+    return samples if hidden is None else np.where(samples == hidden, 0, samples)
 
 
 def _scaled(pixels: NDArray[np.generic], white: int) -> FloatImage:

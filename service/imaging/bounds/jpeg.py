@@ -23,7 +23,12 @@ STANDALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # ITU-T T.81 table B.1: TEM,
 END_OF_IMAGE = 0xD9
 START_OF_SCAN = 0xDA
 RESTART_INTERVAL = 0xDD
-APP1 = 0xE1
+APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
+COMMENTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # COM, APP0 to APP15
+# What is looked at all the same: colours and orientation.
+TELLING = (b"JFIF\0", b"Adobe", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0")
+MAX_TELLING = 16  # of these; four are usual
+ADOBE = {b"\0": "RGB", b"\1": "YBR_FULL"}  # its transforms, but that of four components
 END_MARKER = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 NOT_SOF = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG and DAC lie among the SOF markers
 PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
@@ -100,6 +105,46 @@ def frame_of(data: bytes) -> Frame:
     raise CorruptImage("the JPEG has no frame header. Send the image again.")
 
 
+def without_comments(data: bytes) -> bytes:
+    """Leave out comments and profiles, of which decoders would hold copies.
+
+    Raises
+    ------
+    CorruptImage
+        As :func:`segments`, or where more than ``MAX_TELLING`` would stay.
+    """
+    view, parts, end, telling = memoryview(data), list[memoryview](), 0, 0
+    for kind, start in segments(data):
+        if kind not in COMMENTS:
+            continue
+        if data.startswith(TELLING, start):
+            telling += 1
+            continue
+        parts.append(view[end : start - 4])  # before marker and length
+        end = start - 2 + max(2, int.from_bytes(data[start - 2 : start]))
+    if telling > MAX_TELLING:
+        raise CorruptImage("the JPEG has too many profiles. Save it without.")
+    return b"".join((*parts, view[end:])) if parts else data
+
+
+def colours_of(data: bytes) -> str | None:
+    """Say what three components are, by the markers of JFIF and Adobe, in the terms of DICOM.
+
+    None where neither is there. Adobe's wins, which is the more exact.
+
+    References
+    ----------
+    ITU-T T.871 10.1 (JFIF), T.872 6.5.3 (Adobe's APP14).
+    """
+    found = None
+    for kind, start in segments(data):
+        if kind == APP0 and data.startswith(b"JFIF\0", start):
+            found = "YBR_FULL"
+        if kind == APP14 and data.startswith(b"Adobe", start):
+            return ADOBE.get(data[start + 11 : start + 12], found)
+    return found
+
+
 def is_frame(kind: int) -> bool:
     """Whether a marker is one of the starts of frame."""
     return kind == SOF_OF_JPEG_LS or (0xC0 <= kind <= 0xCF and kind not in NOT_SOF)
@@ -152,14 +197,14 @@ def _scans(data: bytes) -> Iterator[Scan]:
             interval = int.from_bytes(content)
         if kind == START_OF_SCAN and len(content) >= 4 and len(content) == 4 + 2 * content[0]:
             following = MARKER.search(data, place)
-            coded = data[place : following.start() if following else len(data)]
+            end = following.start() if following else len(data)
             first, last, bits = content[-3:]
             yield Scan(
                 components=content[1:-3:2],
                 first=first,
                 last=last,
                 low_bit=bits & 15,
-                restarts=sum(map(coded.count, RESTARTS)),
+                restarts=sum(data.count(marker, place, end) for marker in RESTARTS),
                 interval=interval,
             )
 

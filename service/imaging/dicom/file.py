@@ -38,6 +38,7 @@ config.settings.reading_validation_mode = config.IGNORE
 PREFIX_END = 132  # PS3.10 7.1: 128 bytes of preamble, then DICM
 UNDEFINED_LENGTH = 0xFFFFFFFF
 BLOCK = 512  # bytes
+PIECE = 65_536  # bytes that are inflated at a time to count them
 PIXEL_DATA = Tag("PixelData")
 PIXEL_TAGS = {PIXEL_DATA, Tag("FloatPixelData"), Tag("DoubleFloatPixelData")}
 MAX_ELEMENTS = 20_000  # a radiograph has a few hundred; more would only cost time
@@ -234,20 +235,34 @@ def _guessed(head: bytes) -> UID:
 
 def _inflate(deflated: bytes, max_bytes: int) -> bytes:
     """Inflate a data set (PS3.5 A.5), never beyond ``max_bytes``: a megabyte can hold gigabytes."""
-    claim_inflation(max_bytes)
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
-        body = inflater.decompress(deflated, max_bytes + 1)
+        size = _inflated_size(deflated, max_bytes)
     except zlib.error:
         raise CorruptImage("the deflated data set cannot be inflated. Send it again.") from None
-    if len(body) > max_bytes:
+    if size > max_bytes:
         raise TooManyBytes(
             f"the deflated data set has more than {max_bytes:,} bytes after inflation. "
             "Send one radiograph at its original size."
         )
+    claim_inflation(size)
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    body = inflater.decompress(deflated)
     if not inflater.eof:
         raise TruncatedImage("the deflated data set ends too early. Send the complete file.")
     return body
+
+
+def _inflated_size(deflated: bytes, max_bytes: int) -> int:
+    """Bytes after inflation, or some number above ``max_bytes``; only a piece of them is held."""
+    inflater, size = zlib.decompressobj(wbits=-zlib.MAX_WBITS), 0
+    for start in range(0, len(deflated), PIECE):
+        piece = deflated[start : start + PIECE]
+        while piece and not inflater.eof:
+            size += len(inflater.decompress(piece, PIECE))
+            piece = inflater.unconsumed_tail
+            if size > max_bytes:
+                return size
+    return size + len(inflater.flush())
 
 
 def _raw_elements(header: Dataset) -> list[RawDataElement]:

@@ -16,7 +16,7 @@ from service.errors import CorruptImage, UnsupportedPixels
 from service.imaging.codestreams import Samples
 from service.imaging.dicom.acceptance import YBR, Layout
 from service.imaging.dicom.bits import OUTSIDE, Patterns, understand
-from service.imaging.dicom.header import MALFORMED, code, first_item
+from service.imaging.dicom.header import MALFORMED, code, first_item, is_stated
 from service.imaging.dicom.lut import UnusableLut, read_lut
 from service.imaging.radiograph import FloatImage
 
@@ -102,6 +102,11 @@ def colour_pixels(pixels: Samples, layout: Layout) -> tuple[FloatImage, list[str
     white = float(2**layout.bits_stored - 1)
     if pixels.max() > white or layout.high_bit != layout.bits_stored - 1:
         raise UnsupportedPixels(f"{OUTSIDE}. Send a grey image.")
+    if layout.signed and pixels.max() > white // 2:  # no colour is less than black
+        raise UnsupportedPixels(
+            "Pixel Representation (0028,0103) is 1, and colours have negative values. Send a grey "
+            "image."
+        )
     if layout.photometric in YBR:
         centre = (white + 1) / 2
         chroma = np.abs(pixels[::8, ::8, 1:].astype(np.float32) - centre)
@@ -213,7 +218,7 @@ def _slope(header: Dataset) -> float:
 def _rescaled_by(header: Dataset, keyword: str, default: float) -> float:
     """One of the numbers of rescaling; raises CorruptImage where it is none to calculate with."""
     number = _float(header, keyword)
-    if number is None and code(header, keyword):
+    if number is None and is_stated(header, keyword):
         raise CorruptImage(f"{keyword} {Tag(keyword)} is not a number. Send it again.")
     return default if number is None else number
 

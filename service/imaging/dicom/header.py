@@ -49,6 +49,11 @@ def values(header: Dataset, keyword: str) -> list[str]:
     return ["" if one is None else str(one).strip() for one in (value if several else [value])]
 
 
+def is_stated(header: Dataset, keyword: str) -> bool:
+    """Whether any value of an element is not empty, be it the first or not."""
+    return any(values(header, keyword))
+
+
 def unsigned(header: Dataset, keyword: str, default: int = 0) -> int:
     """Return the first value of an element that is a number without a sign, or the default."""
     text = code(header, keyword)

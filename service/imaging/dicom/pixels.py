@@ -21,6 +21,7 @@ from service.errors import (
     UnsupportedTransferSyntax,
 )
 from service.imaging.bounds.jpeg import END_MARKER
+from service.imaging.bounds.size import check_length
 from service.imaging.codestreams import (
     JPEG,
     JPEG_2000,
@@ -89,13 +90,15 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> St
     TruncatedImage
         If the value, an item or the codestream ends too early.
     CorruptImage
-        If the codestream cannot be decoded, or contradicts the header.
+        If the codestream cannot be decoded, is longer than any of its frame, or contradicts the
+        header.
     UnsupportedPixels
         If the codestream has more bits than are read, or its values have two meanings.
     """
     if syntax in NATIVE:
         return _native(value, syntax, layout, vr)
     codestream = codestream_of(value)
+    check_length(len(codestream), layout.frame_bytes)
     if syntax == RLELossless:
         source = encapsulate([codestream + b"\0" * (len(codestream) % 2)])
         patterns = _by_pydicom(source, syntax, layout, plugin="pylibjpeg")
@@ -106,7 +109,7 @@ def stored_pixels(value: memoryview, syntax: UID, layout: Layout, vr: str) -> St
     header = read_header(codestream, syntax)
     _check_codestream(header, layout)
     pixels, warnings = decode_codestream(codestream, syntax)
-    stored = _of_codestream(pixels, header, layout)
+    stored = _of_codestream(pixels, header, syntax, layout)
     return replace(stored, warnings=(*stored.warnings, *warnings))
 
 
@@ -125,11 +128,14 @@ def _check_codestream(header: Codestream, layout: Layout) -> None:
         )
 
 
-def _of_codestream(pixels: Samples, header: Codestream, layout: Layout) -> StoredPixels:
+def _of_codestream(
+    pixels: Samples, header: Codestream, syntax: UID, layout: Layout
+) -> StoredPixels:
     """Bit patterns of the decoded values, and what the stream says of them.
 
     JPEG knows no sign: its values are the bit patterns of Pixel Representation (0028,0103). JPEG
-    2000 does (ITU-T T.800 A.5.1), and its values are what they are.
+    2000 does (ITU-T T.800 A.5.1), and its values are what they are. Whether JPEG is YCbCr, its own
+    markers know best: headers say RGB of what decoders give, too.
     """
     container = 8 * pixels.dtype.itemsize
     changes: dict[str, Any] = {"bits_allocated": container}
@@ -150,7 +156,9 @@ def _of_codestream(pixels: Samples, header: Codestream, layout: Layout) -> Store
                 f"{layout.bits_stored}: the sign was taken from the stream's highest bit."
             )
             warnings = (warning,)
-    if layout.photometric in {"YBR_ICT", "YBR_RCT"}:
+    if header.colours:
+        changes["photometric"] = header.colours
+    elif syntax in JPEG_2000 and layout.photometric in {"YBR_ICT", "YBR_RCT"}:
         changes["photometric"] = "RGB"  # the transformation is part of JPEG 2000, and undone
     patterns = pixels.view(f"u{pixels.dtype.itemsize}")
     return StoredPixels(patterns=patterns, layout=replace(layout, **changes), warnings=warnings)

@@ -224,6 +224,11 @@ class TestRefusals:
         content_type = f"multipart/form-data; boundary={boundary}"
         assert files_of([body], content_type=content_type) == [b"content"]
 
+    @pytest.mark.parametrize("charset", ["undefined", "utf-16", "none"])
+    def test_character_set_does_not_matter(self, charset: str) -> None:
+        content_type = f"{FORM}; charset={charset}"
+        assert files_of([form(part(b"content"))], content_type=content_type) == [b"content"]
+
     @pytest.mark.parametrize(
         "content_type",
         ["", "application/json", "text/plain; note=image/png", "multipart/mixed", "image/"],

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -29,7 +30,7 @@ from service.errors import ReadingError, ServiceBusy
 from service.imaging.claim import TABLES, Claim, asking
 from service.imaging.decode import Limits, decode
 from service.imaging.prepare import prepare_with_picture
-from tests.encoders import jpeg_extended_bytes, png_file
+from tests.encoders import jpeg_extended_bytes, png_file, segment
 from tests.factories import Pixels, chest, dicom_bytes, jpeg_bytes, png_bytes
 from tests.tiny_model import SPEC
 
@@ -92,6 +93,11 @@ def j2k(bits: int) -> bytes:
     return colours(bits, "YBR_RCT", JPEG2000Lossless, codestream=bytes(stream))
 
 
+def with_profiles(data: bytes) -> bytes:
+    """In 19 MiB of what Photoshop keeps in its files."""
+    return data[:2] + segment(0xED, b"Photoshop 3.0\0" + bytes(65_000)) * 300 + data[2:]
+
+
 FORMATS: dict[str, Callable[[], bytes]] = {
     "PNG, 8-bit grey": lambda: png_file(film(8)),
     "PNG, 16-bit grey": lambda: png_file(film(16)),
@@ -112,6 +118,8 @@ FORMATS: dict[str, Callable[[], bytes]] = {
         film(8, 3), subsampling="4:4:4", quality=95, progressive=True
     ),
     "JPEG, CMYK": lambda: jpeg_bytes(film(8, 3), mode="CMYK"),
+    "JPEG, mostly profiles": lambda: with_profiles(jpeg_bytes(film(8))),
+    "JPEG, CMYK, mostly profiles": lambda: with_profiles(jpeg_bytes(film(8, 3), mode="CMYK")),
     "DICOM, 8 bits": lambda: native(8),
     "DICOM, 16 bits": lambda: native(16),
     "DICOM, 16 bits, big endian": lambda: native(16, ExplicitVRBigEndian),
@@ -194,13 +202,24 @@ def test_claims_before_the_first_pixel() -> None:
 
 
 def test_deflated_data_are_claimed_before_they_are_inflated() -> None:
-    claims = list[Claim]()
-    data = dicom_bytes(transfer_syntax=DeflatedExplicitVRLittleEndian)
-    with asking(claims.append):
-        decode(data, Limits(max_bytes=1 << 20))
-    inflation, pixels = claims
-    assert inflation == Claim(0, 3 << 20)
-    assert pixels.pixels == 256 * 240
+    blank = np.zeros((2000, 2000), np.uint16)
+    data = dicom_bytes(blank, transfer_syntax=DeflatedExplicitVRLittleEndian)
+    claims = list[tuple[Claim, int]]()
+
+    def refuse(claim: Claim) -> None:
+        claims.append((claim, tracemalloc.get_traced_memory()[1]))
+        raise ServiceBusy("wait")
+
+    tracemalloc.start()
+    try:
+        with asking(refuse), pytest.raises(ServiceBusy):
+            decode(data, Limits())
+    finally:
+        tracemalloc.stop()
+    [(claim, peak)] = claims
+    assert claim.pixels == 0
+    assert 3 * blank.nbytes < claim.size < 3.01 * blank.nbytes
+    assert peak < blank.nbytes / 4
 
 
 def test_limits_know_the_worst_claim() -> None:

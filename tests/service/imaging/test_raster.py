@@ -15,7 +15,8 @@ from service.errors import (
 )
 from service.imaging.decode import Limits, decode
 from service.imaging.radiograph import Radiograph
-from tests.factories import chest, jpeg_bytes, png_bytes
+from tests.encoders import png_file, segment
+from tests.factories import Pixels, chest, jpeg_bytes, png_bytes
 
 GREY8 = chest(bits=8)
 
@@ -31,6 +32,17 @@ def chunk(kind: bytes, content: bytes) -> bytes:
         + content
         + struct.pack(">L", zlib.crc32(kind + content))
     )
+
+
+def grey_png(pixels: Pixels, depth: int, chunks: bytes) -> bytes:
+    """Write uint16 (H, W) samples of 1, 2, 4, 8 or 16 bits."""
+    if depth == 16:
+        return png_file(pixels, chunks=chunks)
+    each = 8 // depth  # samples a byte, the first in the highest bits
+    parts = [pixels[:, place::each] << (8 - depth * (place + 1)) for place in range(each)]
+    data = png_file(np.sum(parts, axis=0).astype(np.uint8), chunks=chunks)
+    header = struct.pack(">LLBBBBB", *pixels.shape[::-1], depth, 0, 0, 0, 0)
+    return data[:8] + chunk(b"IHDR", header) + data[33:]
 
 
 class TestPng:
@@ -66,6 +78,15 @@ class TestPng:
     def test_transparent_palette_entry_is_black(self) -> None:
         image = png_bytes(np.full((4, 4), 200, np.uint8), mode="P", transparency=200)
         assert read(image).pixels.max() == 0.0
+
+    @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+    def test_transparent_grey_is_black(self, depth: int) -> None:
+        white = min((1 << depth) - 1, 255)  # of the depth that is used
+        lines = np.tile(np.arange(256, dtype=np.uint16), (256, 1)) & white
+        data = grey_png(lines, depth, chunk(b"tRNS", struct.pack(">H", white)))
+        np.testing.assert_array_equal(
+            np.rint(read(data).pixels * white), np.where(lines == white, 0, lines)
+        )
 
     def test_colour_is_luma_with_a_warning(self) -> None:
         green = np.zeros((32, 32, 3), np.uint8)
@@ -123,6 +144,24 @@ class TestPng:
         data[frame : frame + 4] = struct.pack(">HH", 600, 60_000)
         with pytest.raises(TooManyPixels, match=r"600 x 60000.*16,384"):
             read(bytes(data))
+
+    @pytest.mark.parametrize(
+        "others",
+        [
+            chunk(b"iTXt", b"key\0\0\0\0\0" + bytes(1_100_000)),
+            chunk(b"prVt", bytes(600_000)) * 2,
+            chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(600_000))) * 2,
+        ],
+        ids=["text", "private", "compressed text"],
+    )
+    def test_what_is_not_pixels_is_bounded(self, others: bytes) -> None:
+        with pytest.raises(CorruptImage):
+            read(png_file(GREY8, chunks=others))
+
+    @pytest.mark.parametrize("rest", [b"\x50" * 2_000_000, chunk(b"prVt", bytes(2_000_000))])
+    def test_what_follows_the_end_does_not_matter(self, rest: bytes) -> None:
+        film = chest(1100, 1000, bits=8)
+        np.testing.assert_array_equal(read(png_bytes(film) + rest).pixels * 255, film)
 
     @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
     def test_compressed_chunk_does_not_inflate_without_bound(self, kind: bytes) -> None:
@@ -191,6 +230,25 @@ class TestOrientation:
         pixels = chest(bits=16)
         actual = np.rint(read(png_bytes(pixels, exif=exif)).pixels * 65535)
         np.testing.assert_array_equal(actual, np.rot90(pixels, -1))
+
+    @pytest.mark.parametrize(
+        "entry", [b"\x01\x00\0\2\0\0\0\4\x31\x32\x33\0", b"\x01\x1a\0\x09\0\0\0\1\xff\xff\xff\xff"]
+    )
+    def test_entry_of_an_odd_type_does_not_matter(self, entry: bytes) -> None:
+        """Image Width as text, X Resolution as a negative integer (TIFF 6.0, section 2)."""
+        orientation = struct.pack(">HHLHH", 0x0112, 3, 1, 6, 0)
+        exif = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + b"".join(sorted([orientation, entry])) + bytes(4)
+        for data in (png_bytes(GREY8, exif=exif), jpeg_bytes(exif=exif)):
+            assert read(data).pixels.shape == GREY8.T.shape
+
+    def test_it_is_found_among_comments(self) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        data = jpeg_bytes(exif=exif)
+        comments = segment(0xFE, bytes(60_000)) * 100
+        np.testing.assert_array_equal(
+            read(data[:2] + comments + data[2:]).pixels, read(data).pixels
+        )
 
     def test_malformed_exif_leaves_the_image_as_it_is(self) -> None:
         data = jpeg_bytes(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")

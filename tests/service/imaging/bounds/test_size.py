@@ -1,7 +1,10 @@
 import pytest
+from pydicom.uid import JPEGBaseline8Bit
 
-from service.errors import TooManyPixels, UnsupportedPixels
+from service.errors import CorruptImage, TooManyPixels, UnsupportedPixels
 from service.imaging.bounds.size import MAX_SIDE, check_size
+from service.imaging.decode import Limits, decode
+from tests.factories import chest, dicom_bytes, jpeg_bytes
 
 NAMES = ("height", "width")
 
@@ -40,3 +43,13 @@ def test_side_is_bounded(size: tuple[int, int]) -> None:
 def test_shape_is_bounded(size: tuple[int, int]) -> None:
     with pytest.raises(UnsupportedPixels, match="8 times as long"):
         check_size(*size, 10**9, NAMES)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "DICOM"])
+def test_file_far_longer_than_its_picture_is_refused(kind: str) -> None:
+    stream = jpeg_bytes()
+    padded = stream[:-2] + bytes(2_000_000) + stream[-2:]
+    film = chest(bits=8)
+    wrapped = dicom_bytes(film, transfer_syntax=JPEGBaseline8Bit, codestream=padded)
+    with pytest.raises(CorruptImage, match="longer than its picture"):
+        decode(padded if kind == "JPEG" else wrapped, Limits())

@@ -1,11 +1,15 @@
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
 )
 
 from service.errors import (
@@ -20,6 +24,7 @@ from tests.factories import (
     Pixels,
     chest,
     dicom_bytes,
+    jpeg_bytes,
     png_bytes,
 )
 
@@ -53,7 +58,7 @@ class TestPresentation:
         data = dicom_bytes(RAMP, RescaleSlope=-1, RescaleIntercept=255)
         np.testing.assert_allclose(read(data).pixels, 1 - plain, atol=0.01)
 
-    @pytest.mark.parametrize("slope", ["1e308", "-1e305", "inf", "nan", "half"])
+    @pytest.mark.parametrize("slope", ["1e308", "-1e305", "inf", "nan", "half", "\\-1"])
     def test_a_slope_that_nothing_can_be_multiplied_by_is_refused(self, slope: str) -> None:
         with pytest.raises(CorruptImage, match=r"RescaleSlope \(0028,1053\)"):
             read(self.scaled(slope))
@@ -164,11 +169,43 @@ class TestColour:
         red[..., 0] = 200
         assert "coloured" in read(dicom_bytes(red, photometric="RGB")).warnings[0]
 
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000Lossless])
+    def test_negative_values_of_colours_are_refused(self, syntax: str) -> None:
+        film = np.stack([chest().astype(np.int16)] * 3, axis=-1)
+
+        def signed(pixels: Pixels) -> bytes:
+            stream = bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True))
+            return dicom_bytes(
+                pixels,
+                photometric="RGB",
+                transfer_syntax=syntax,
+                codestream=stream if syntax == JPEG2000Lossless else None,
+            )
+
+        np.testing.assert_allclose(read(signed(film)).pixels, film[..., 0] / 65535, atol=1e-5)
+        with pytest.raises(UnsupportedPixels, match="negative"):
+            read(signed(film - 1))
+
     def test_luma_is_the_first_channel_of_ybr(self) -> None:
         grey = chest(bits=8)
         ybr = np.stack([grey, np.full_like(grey, 128), np.full_like(grey, 128)], axis=-1)
         radiograph = read(dicom_bytes(ybr, photometric="YBR_FULL"))
         np.testing.assert_allclose(radiograph.pixels, grey / 255.0, atol=1e-6)
+        assert radiograph.warnings == ()
+
+    @pytest.mark.parametrize("says", ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT"])
+    @pytest.mark.parametrize("options", [{}, {"keep_rgb": True}])
+    def test_colours_of_jpeg_are_what_its_markers_say(
+        self, says: str, options: dict[str, Any]
+    ) -> None:
+        """Pillow writes YCbCr with JFIF's marker, and RGB with Adobe's."""
+        grey = np.stack([chest(bits=8)] * 3, axis=-1)
+        stream = jpeg_bytes(grey, **options)
+        data = dicom_bytes(
+            grey, photometric=says, transfer_syntax=JPEGBaseline8Bit, codestream=stream
+        )
+        radiograph = read(data)
+        np.testing.assert_allclose(radiograph.pixels, grey[..., 0] / 255, atol=0.03)
         assert radiograph.warnings == ()
 
     def test_palette_is_looked_up(self) -> None:
