@@ -55,7 +55,8 @@ Transfer syntaxes of each:
 {encodings}
 
 A film is answered when it is safe on the disk (level 2, full: no element is discarded or coerced). Another film under a
-known SOP Instance UID is answered with success and kept aside; the first one is read.
+known SOP Instance UID is answered with success and kept aside; the first one is read. A film that was purged, or
+that nothing was made of, is read anew, whichever bytes come.
 
 | Status | When |
 |---|---|

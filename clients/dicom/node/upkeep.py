@@ -3,6 +3,7 @@
 Each function takes the spool that it is about.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,8 +60,9 @@ def expire(spool: Spool, film_hours: float, row_days: float) -> int:
         now - film_hours * HOUR,
     )
     for key, digest in over:
-        _remove_files(spool, key, digest)
-        spool.rows.do("update films set kept=0 where key=?", key)
+        with spool.rows.change() as rows:  # a film that comes again is written within one too
+            rows.execute("update films set kept=0 where key=? and state='done'", (key,))
+            _remove_files(spool, rows, key, digest)
     _remove_asides(spool, spool.rows.all("select key, digest from asides where arrived<=?", old))
     with spool.rows.change() as rows:
         rows.execute(
@@ -110,14 +112,18 @@ def purge(spool: Spool, key: str | None = None) -> int:
     for one, digest in dead:
         with spool.rows.change() as rows:
             rows.execute("delete from deliveries where key=?", (one,))
-            rows.execute("update films set kept=0 where key=?", (one,))
-        _remove_files(spool, one, digest)
+            rows.execute("update films set kept=0, ended=? where key=?", (time.time(), one))
+        with spool.rows.change() as rows:  # once the row says so, whatever happens meanwhile
+            _remove_files(spool, rows, one, digest)
     asides = spool.rows.all("select key, digest from asides where coalesce(?, key)=key", key)
     _remove_asides(spool, asides)
     return len(dead) + len(asides)
 
 
-def _remove_files(spool: Spool, key: str, digest: str) -> None:
+def _remove_files(spool: Spool, rows: sqlite3.Connection, key: str, digest: str) -> None:
+    """Remove the files of a film, unless it has come again."""
+    if rows.execute("select kept from films where key=?", (key,)).fetchone() != (0,):
+        return
     spool.film_path(key, digest).unlink(missing_ok=True)
     remove_folder(spool.results(key))
 
