@@ -25,6 +25,8 @@ Address = Annotated[str, Field(min_length=1)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+RESERVED = ("film", "reading", "commitment")  # what status counts beside destinations
+
 UNKNOWN = "extra_forbidden"  # as pydantic calls it
 
 
@@ -168,7 +170,7 @@ class Destination(Table):
     Attributes
     ----------
     name
-        What status, logs and metrics call it.
+        What status, logs and metrics call it; not film, reading or commitment, which they use.
     ae_title, address, port
         Of an archive that takes C-STORE.
     url
@@ -196,6 +198,12 @@ class Destination(Table):
         if self.ae_title is None or self.address is None or self.port is None:
             return None
         return self.ae_title, self.address, self.port
+
+    @model_validator(mode="after")
+    def _other_name(self) -> "Destination":
+        if self.name in RESERVED:
+            raise ValueError(f"{self.name} means something else in status and metrics: rename it")
+        return self
 
     @model_validator(mode="after")
     def _one_way(self) -> "Destination":

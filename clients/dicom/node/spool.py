@@ -31,6 +31,14 @@ KEY_CHARACTERS = 16
 # A film that nothing is left of, and nothing was made of: purged, or no destination wanted it.
 OVER = "(not kept or state='done') and not exists(select 1 from deliveries where key=films.key)"
 
+# What ends films with results: nothing of them waits for a destination.
+END = (
+    "update films set ended=?, state=case when exists(select 1 from deliveries"
+    " where key=films.key and state='dead') then 'dead' else 'done' end"
+    " where state='read' and not exists"
+    " (select 1 from deliveries where key=films.key and state='waiting')"
+)
+
 
 class Kept(StrEnum):
     """What became of a film that was received."""
@@ -314,13 +322,7 @@ class Spool:
                 " where key=? and destination=?",
                 (state, code, key, destination),
             )
-            rows.execute(
-                "update films set ended=?, state=case when exists(select 1 from deliveries"
-                " where key=films.key and state='dead') then 'dead' else 'done' end"
-                " where key=? and state='read' and not exists"
-                " (select 1 from deliveries where key=films.key and state='waiting')",
-                (time.time(), key),
-            )
+            rows.execute(f"{END} and key=?", (time.time(), key))
 
 
 def key_of(sop: str) -> str:

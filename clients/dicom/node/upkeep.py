@@ -5,12 +5,12 @@ Each function takes the spool that it is about.
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from clients.dicom.node.disk import remove_folder
-from clients.dicom.node.spool import Spool
+from clients.dicom.node.spool import END, Spool
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -43,6 +43,20 @@ def sweep_results(spool: Spool) -> None:
     for path in (spool.folder / "outbox").iterdir():
         if path not in results:
             remove_folder(path)
+
+
+def end_gone(spool: Spool, destinations: Collection[str]) -> int:
+    """Make dead letters of what waits for others than these destinations; return how many."""
+    found = spool.rows.all("select distinct destination from deliveries where state='waiting'")
+    gone = [(name,) for (name,) in found if name not in destinations]
+    with spool.rows.change() as rows:
+        ended = rows.executemany(
+            "update deliveries set state='dead', code='destination_gone'"
+            " where state='waiting' and destination=?",
+            gone,
+        ).rowcount
+        rows.execute(END, (time.time(),))
+    return ended
 
 
 def _remove(folder: Path, keep: Iterable[Path]) -> None:
@@ -101,18 +115,25 @@ def retry(spool: Spool, key: str | None = None) -> int:
 def purge(spool: Spool, key: str | None = None) -> int:
     """Remove dead letters with films and results, and what is kept aside: all, or of one film.
 
+    A film whose results still wait for another archive goes only where it is named.
+
     Returns
     -------
     int
         How many films.
     """
-    dead = spool.rows.all(
-        "select key, digest from films where state='dead' and kept and coalesce(?, key)=key", key
-    )
-    for one, digest in dead:
-        with spool.rows.change() as rows:
+    now = time.time()
+    with spool.rows.change() as rows:
+        dead = rows.execute(
+            "select key, digest from films where kept and coalesce(?1, key)=key and (state='dead'"
+            " or state='read' and ?1 is not null and exists"
+            " (select 1 from deliveries where key=films.key and state='dead'))",
+            (key,),
+        ).fetchall()
+        for one, _ in dead:
             rows.execute("delete from deliveries where key=?", (one,))
-            rows.execute("update films set kept=0, ended=? where key=?", (time.time(), one))
+            rows.execute("update films set state='dead', kept=0, ended=? where key=?", (now, one))
+    for one, digest in dead:
         with spool.rows.change() as rows:  # once the row says so, whatever happens meanwhile
             _remove_files(spool, rows, one, digest)
     asides = spool.rows.all("select key, digest from asides where coalesce(?, key)=key", key)

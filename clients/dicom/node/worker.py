@@ -92,6 +92,9 @@ class Worker:
 
     def run(self) -> None:
         """Work until it is stopped."""
+        gone = upkeep.end_gone(self._spool, {one.name for one in self._config.destination})
+        if gone:
+            logger.error("destinations of results are gone", extra={"facts": {"results": gone}})
         service = self._config.service
         with ChestXrayClient(
             service.url, timeout=service.timeout, retries=0, api_key=secret(service.key_file)

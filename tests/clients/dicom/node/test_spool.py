@@ -222,6 +222,34 @@ class TestDelivery:
         spool.delivered(again, "a")
         assert upkeep.counts(spool) == {("film", "done"): 1, ("a", "stored"): 1}
 
+    def test_nothing_waits_for_a_destination_that_is_gone(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        read(spool, "a", "b")
+        assert upkeep.end_gone(spool, {"b"}) == 1
+        assert upkeep.counts(spool)["film", "read"] == 1
+        assert upkeep.end_gone(spool, {"c"}) == 1
+        assert upkeep.end_gone(spool, {"c"}) == 0
+        assert upkeep.counts(spool)["film", "dead"] == 1
+        assert {one.code for one in upkeep.letters(spool, 9)} == {"destination_gone"}
+        assert upkeep.purge(spool) == 1
+
+    def test_film_that_waits_for_another_archive_is_purged_where_it_is_named(
+        self, spool: Spool
+    ) -> None:
+        spool.keep(UID, b"film", "CR1")
+        read(spool, "a", "b")
+        (one, other) = (spool.due_delivery(name) for name in "ab")
+        assert one is not None
+        assert other is not None
+        spool.give_up(one, "a", "status_a900")
+        assert upkeep.purge(spool) == 0
+        assert spool.due_delivery("b") is not None
+        assert upkeep.purge(spool, one.key) == 1
+        assert files(spool) == []
+        assert spool.keep(UID, b"film", "CR1") is Kept.AGAIN
+        spool.delivered(other, "b")  # it was under way
+        assert only_film(spool).path.read_bytes() == b"film"
+
     def test_unread_dead_film_is_read_again(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
         spool.finish(only_film(spool), State.DEAD, "unreportable")

@@ -195,6 +195,15 @@ class TestWorker:
         assert begun == 1
         wait_until(lambda: upkeep.counts(spool).get(("film", "read")) == 3)
 
+    def test_results_for_a_destination_that_is_gone_are_given_up(
+        self, spool: Spool, work: Callable[..., None]
+    ) -> None:
+        spool.keep("1.2.3", b"film", "CR1")
+        spool.put_out(spool.due_films(1)[0], [b"report"], ["archive"], "")
+        work("http://127.0.0.1:9")
+        wait_until(lambda: upkeep.counts(spool).get(("archive", "dead")) == 1)
+        assert upkeep.counts(spool)["film", "dead"] == 1
+
     def test_film_that_nobody_wants_is_not_read(
         self, spool: Spool, work: Callable[..., None]
     ) -> None:
