@@ -88,8 +88,8 @@ def test_every_film_is_asked_for_however_few_an_archive_lists_at_once(
         spool,
     )
     try:
-        wait_until(lambda: archive.looks == 2 or len(archive.asked) > 9 * found)
-        assert archive.looks == 2
+        wait_until(lambda: archive.looks >= 2 or len(archive.asked) > 9 * found)
+        assert archive.looks >= 2
         assert len(set(archive.asked)) == found
     finally:
         poller.stop()
