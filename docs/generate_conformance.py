@@ -118,7 +118,7 @@ STATUSES = {
     receive.STORED: "the film is safe, or was already",
     receive.OUT_OF_RESOURCES: "it could not be made safe (disk full or failing): send it again",
     receive.NOT_OF_ITS_CLASS: "class or UID in the film are not those of the command",
-    receive.NOT_UNDERSTOOD: "the data set cannot be read, or has no UIDs of study and series",
+    receive.NOT_UNDERSTOOD: "it cannot be read, has no UIDs of study and series, or is too long",
     receive.NOT_AUTHORISED: "a result of a node: it would go round in circles",
 }
 

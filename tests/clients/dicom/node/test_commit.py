@@ -66,7 +66,7 @@ def config(spool: Spool, *senders: Commitment) -> Config:
 
 @contextmanager
 def receiving(settings: Config, spool: Spool) -> Iterator[None]:
-    made = Receiver(settings, Inbox(spool, 0))
+    made = Receiver(settings, Inbox(spool, settings.limits, for_processing=False))
     try:
         yield
     finally:

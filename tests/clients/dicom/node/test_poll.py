@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from clients.dicom.node import poll
-from clients.dicom.node.config import Poll
+from clients.dicom.node.config import Limits, Poll
 from clients.dicom.node.poll import INSTANCE, SERIES, STUDY, Poller
 from clients.dicom.node.receive import Inbox
 from clients.dicom.node.spool import Spool
@@ -84,7 +84,7 @@ def test_every_film_is_asked_for_however_few_an_archive_lists_at_once(
     spool = Spool(tmp_path / "spool")
     poller = Poller(
         Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=0.1),
-        Inbox(spool, 0),
+        Inbox(spool, Limits(free_mib=0), for_processing=False),
         spool,
     )
     try:
@@ -108,7 +108,9 @@ def test_one_film_that_cannot_be_fetched_holds_up_no_other_and_is_tried_again(
     monkeypatch.setattr(poll, "connect", made)
     spool = Spool(tmp_path / "spool")
     poller = Poller(
-        Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=1), Inbox(spool, 0), spool
+        Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=1),
+        Inbox(spool, Limits(free_mib=0), for_processing=False),
+        spool,
     )
     try:
         wait_until(lambda: len(spool.due_films(9)) == 2)

@@ -31,7 +31,8 @@ from clients.dicom.node.receive import Inbox, Receiver
 from clients.dicom.node.spool import Spool
 
 config = load(Path(sys.argv[1]))
-receiver = Receiver(config, Inbox(Spool(config.spool), 0))
+inbox = Inbox(Spool(config.spool), config.limits, for_processing=False)
+receiver = Receiver(config, inbox)
 print("up", flush=True)
 time.sleep(600)
 """
