@@ -38,6 +38,11 @@ def is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
+def is_clear(url: str | None) -> bool:
+    """Whether an address is one without TLS."""
+    return url is not None and url.startswith("http:")
+
+
 class ConfigError(SettingError):
     """One sentence: the file, the key, what is allowed."""
 
@@ -139,14 +144,15 @@ class Objects(Table):
         Whether a film that the service refuses gets a report (Undetermined, and why).
     """
 
-    kinds: frozenset[Kind] = frozenset[Kind](("sr", "sc", "gsps"))
+    kinds: Annotated[frozenset[Kind], Field(min_length=1)] = frozenset[Kind](("sr", "sc", "gsps"))
     refused: bool = True
 
 
 class When(Table):
     """Which films a destination gets: those that match every list given here.
 
-    Patterns have ``*`` and ``?``; capitals and small letters are the same.
+    Patterns have ``*`` and ``?``, and nothing else that is special; capitals and small letters are
+    the same.
 
     Attributes
     ----------
@@ -212,6 +218,8 @@ class Destination(Table):
             raise ValueError("give either ae_title, address and port, or url")
         if self.url is None and self.key_file is not None:
             raise ValueError("key_file is for a url")
+        if self.tls is not None and is_clear(self.url):
+            raise ValueError("tls is for https: with http the results travel in clear")
         return self
 
 
@@ -246,7 +254,8 @@ class Poll(Table):
     ca
         Certificates that its own must be signed by, PEM.
     query
-        Attributes that must match, e.g. ``{Modality = "DX", BodyPartExamined = "CHEST"}``.
+        Attributes that must match, e.g. ``{Modality = "DX", BodyPartExamined = "CHEST"}``; dates
+        follow from ``days``.
     days
         Days back from today that studies are looked for in.
     seconds
@@ -259,6 +268,16 @@ class Poll(Table):
     query: dict[str, str]
     days: Annotated[int, Field(ge=0, le=365)] = 1
     seconds: Seconds = 60.0
+
+    @model_validator(mode="after")
+    def _no_key_of_no_use(self) -> "Poll":
+        if self.query.keys() & {"StudyDate", "00080020"}:
+            raise ValueError(
+                "query has no StudyDate: days says how far back studies are looked for"
+            )
+        if self.ca is not None and is_clear(self.url):
+            raise ValueError("ca is for https: with http nobody shows a certificate")
+        return self
 
 
 class Http(Table):

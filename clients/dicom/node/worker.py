@@ -67,9 +67,8 @@ def wanted(when: When, header: Header, calling: str) -> bool:
 
 
 def _matches(patterns: tuple[str, ...], texts: tuple[str, ...]) -> bool:
-    return any(
-        fnmatchcase(text.casefold(), pattern.casefold()) for text in texts for pattern in patterns
-    )
+    literal = [pattern.casefold().replace("[", "[[]") for pattern in patterns]
+    return any(fnmatchcase(text.casefold(), pattern) for text in texts for pattern in literal)
 
 
 class Worker:

@@ -38,12 +38,14 @@ class TestWanted:
             (When(calling=("CT*",)), False),
             (When(description=("*thorax*",)), True),
             (When(description=("*hand*",)), False),
+            (When(description=("thorax [p]*",)), False),
+            (When(description=("thorax [pa] 1",)), True),
             (When(body_part=("CHEST",), modality=("DX",)), False),
             (When(body_part=("chest",), modality=("C?",)), True),
         ],
     )
     def test_every_list_must_match(self, when: When, is_wanted: bool) -> None:
-        found = header(StudyDescription="Thorax p.a.")
+        found = header(StudyDescription="Thorax p.a.", SeriesDescription="Thorax [PA] 1")
         assert wanted(when, found, "ICU7") is is_wanted
 
 
