@@ -62,7 +62,7 @@ def presentation_state(
     lines = heatmap.outlines
     text = "\r\n".join(statement(reading, device))
     entries = _entries(film, device, text, lines)
-    made = _form(device, film.sop_class, len(lines)).filled(film, entries)
+    made = _form(device, film.sop_class, len(lines)).filled(entries)
     for element in _transformations(film):
         made[element.tag] = element
     return seal(made, film, device, "gsps")
