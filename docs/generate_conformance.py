@@ -55,7 +55,8 @@ Transfer syntaxes of each:
 {encodings}
 
 A film is answered when it is safe on the disk (level 2, full: no element is discarded or coerced). Another film under a
-known SOP Instance UID is answered with success and kept aside; the first one is read.
+known SOP Instance UID is answered with success and kept aside; the first one is read. A film that was purged, or
+that nothing was made of, is read anew, whichever bytes come.
 
 | Status | When |
 |---|---|
@@ -104,7 +105,7 @@ Patient and study, accession number and referring physician are the film's. Seri
 | Service | Role | Bounds |
 |---|---|---|
 | STOW-RS `POST /studies`, `POST /studies/{{study}}` | origin server, by setting | `multipart/related; type="application/dicom"` |
-| STOW-RS | user agent | HTTP {definite} are dead letters, all else is tried again |
+| STOW-RS | user agent | HTTP {definite} are dead letters, unless the body tells of objects that were there (0x0111) or of no room; all else is tried again |
 | QIDO-RS instances, WADO-RS instance | user agent, by setting | `application/dicom`, any transfer syntax |
 
 ## Security
@@ -117,7 +118,7 @@ STATUSES = {
     receive.STORED: "the film is safe, or was already",
     receive.OUT_OF_RESOURCES: "it could not be made safe (disk full or failing): send it again",
     receive.NOT_OF_ITS_CLASS: "class or UID in the film are not those of the command",
-    receive.NOT_UNDERSTOOD: "the data set cannot be read, or has no UIDs of study and series",
+    receive.NOT_UNDERSTOOD: "it cannot be read, has no UIDs of study and series, or is too long",
     receive.NOT_AUTHORISED: "a result of a node: it would go round in circles",
 }
 

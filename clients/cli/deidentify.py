@@ -28,8 +28,8 @@ def deidentify(source: Path, out: Path, key: Path | None) -> None:
     new UID, since its old name may name a patient. Text that is burned into the pixels stays: the
     command warns where a film does not say that there is none.
 
-    Exit status: 0 every file written; 3 all done, and some files are no films that can be parsed;
-    1 stopped; 2 wrong usage.
+    Exit status: 0 every file written; 3 all done, and some files are no films that can be parsed,
+    or OUT has another file of that name, which stays; 1 stopped; 2 wrong usage.
 
     Example:
 
@@ -56,7 +56,14 @@ def deidentify(source: Path, out: Path, key: Path | None) -> None:
             left_out += 1
             continue
         target = out / f"{film.name}.dcm"
-        write_new(target, film.data)
+        if not write_new(target, film.data) and target.read_bytes() != film.data:
+            click.echo(
+                f"{path}: {target} is there with other content, and stays. Remove it, or choose "
+                "another folder.",
+                err=True,
+            )
+            left_out += 1
+            continue
         for warning in film.warnings:
             click.echo(f"Warning: {target}: {warning}", err=True)
         click.echo(target)

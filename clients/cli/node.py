@@ -102,8 +102,9 @@ def retry(config: Path, film: str | None) -> None:
 def purge(config: Path, film: str | None) -> None:
     """Remove dead letters with their films and results: all, or FILM, as `status` names it.
 
-    Other bytes of a film, which were kept aside, are removed too. A film that is sent again
-    afterwards is known and not read again.
+    A film whose results still wait for another archive goes only where it is named as FILM. Other
+    bytes of a film, which were kept aside, are removed too. A film that is sent again
+    afterwards is read as a new one; polling does not fetch it again.
 
     Example:
 

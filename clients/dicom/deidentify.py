@@ -126,7 +126,7 @@ class Deidentifier:
     def _clean(self, dataset: Dataset) -> None:
         anonymize_dataset(dataset, base_rules_gen=lambda: dict(self._rules))
         for element in list(dataset):
-            if self._is_about_somebody(element):
+            if self._is_about_somebody(element) or _is_closed(element):
                 del dataset[element.tag]
             elif element.VR == "SQ":
                 for item in element.value:
@@ -147,6 +147,11 @@ class Deidentifier:
     def _uid(self, old: str) -> UID:
         digest = hmac.digest(self._key, str(old).encode(), "sha256")
         return UID(ROOT + str(int.from_bytes(digest[: UUID_BITS // 8], "big")))
+
+
+def _is_closed(element: DataElement) -> bool:
+    """Whether nobody can tell what is in it: pydicom leaves a sequence of 64 KiB as UN, too."""
+    return element.VR == "UN" and element.keyword != "PixelData"
 
 
 def _careful(action: Rule) -> Rule:

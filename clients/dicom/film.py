@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -19,6 +20,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from service.errors import ReadingError
 from service.imaging.bounds.dicom import MAX_VALUE_BYTES
@@ -70,6 +72,7 @@ CLASSES: tuple[UID, ...] = (
 )
 RAW_CLASSES: tuple[UID, ...] = (DigitalXRayImageStorageForProcessing,)
 DIRECTION = re.compile("[LRAPHF]{1,3}")  # PS3.3 C.7.6.1.1.1
+MAX_TEXT_BYTES = 0xFFFE  # what the length of an element of text can be
 TAGS = [*HEADER_TAGS, *map(Tag, (*PATIENT, *STUDY, *EQUIPMENT, *OTHER))]
 
 
@@ -167,11 +170,26 @@ class Film:
         return element
 
     def copy(self, keywords: Iterable[str], target: Dataset) -> None:
-        """Put elements of the film into another data set, as they are."""
+        """Put elements of the film into another data set, as they are.
+
+        Text keeps its bytes, also where they are none of the character set that the film states.
+        """
         for keyword in keywords:
-            element = self.element(keyword)
+            element = self._text_as_written(keyword) or self.element(keyword)
             if element is not None:
                 target[element.tag] = element
+
+    def _text_as_written(self, keyword: str) -> RawDataElement | None:
+        """Return an element that depends on the character set; None where there is none to copy."""
+        raw: object = self.header.get_item(Tag(keyword)) if keyword in self.header else None
+        if not isinstance(raw, RawDataElement):
+            return None
+        vr = raw.VR or dictionary_VR(raw.tag)
+        value = (raw.value or b"").rstrip(b"\0 ")
+        if vr not in CUSTOMIZABLE_CHARSET_VR or len(value) > MAX_TEXT_BYTES:
+            return None
+        value += b" " * (len(value) % 2)
+        return RawDataElement(raw.tag, vr, len(value), value, 0, False, True)  # noqa: FBT003
 
 
 def _uid(header: Dataset, keyword: str, tag: str) -> str:

@@ -120,7 +120,7 @@ def _check_files(config: Config) -> None:
 
 @contextmanager
 def _running(config: Config, path: Path, spool: Spool) -> Iterator[WorkerProcess]:
-    inbox = Inbox(spool, config.limits.free_mib << 20)
+    inbox = Inbox(spool, config.limits, for_processing=config.receive.for_processing)
     try:
         receiver = Receiver(config, inbox)
     except OSError as error:

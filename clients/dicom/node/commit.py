@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydicom import Dataset
 from pydicom.uid import UID
@@ -196,11 +197,20 @@ def _failure(spool: Spool, sop_class: str, sop: str) -> int:
     if spool.rows.one("select 1 from asides where key=?", key):
         return FAILURE  # nobody knows which of the two is meant
     try:
-        with spool.film_path(key, digest).open("rb") as film:
-            known = read_header(film.read(PREFIX_BYTES)).sop_class
+        known = _class_of(spool.film_path(key, digest))
     except (OSError, HeaderError):
         return FAILURE
     return 0 if known == sop_class else CLASS_CONFLICT
+
+
+def _class_of(path: Path) -> str:
+    """SOP Class UID of a film; errors as of ``read_header``."""
+    with path.open("rb") as film:
+        start = film.read(PREFIX_BYTES)
+        try:
+            return read_header(start).sop_class
+        except HeaderError:  # a long element comes first
+            return read_header(start + film.read()).sop_class
 
 
 def tell(spool: Spool, sender: Commitment, own_title: str, request: Request) -> None:

@@ -25,6 +25,8 @@ Address = Annotated[str, Field(min_length=1)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+RESERVED = ("film", "reading", "commitment")  # what status counts beside destinations
+
 UNKNOWN = "extra_forbidden"  # as pydantic calls it
 
 
@@ -34,6 +36,11 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return address == "localhost"
+
+
+def is_clear(url: str | None) -> bool:
+    """Whether an address is one without TLS."""
+    return url is not None and url.startswith("http:")
 
 
 class ConfigError(SettingError):
@@ -137,14 +144,15 @@ class Objects(Table):
         Whether a film that the service refuses gets a report (Undetermined, and why).
     """
 
-    kinds: frozenset[Kind] = frozenset[Kind](("sr", "sc", "gsps"))
+    kinds: Annotated[frozenset[Kind], Field(min_length=1)] = frozenset[Kind](("sr", "sc", "gsps"))
     refused: bool = True
 
 
 class When(Table):
     """Which films a destination gets: those that match every list given here.
 
-    Patterns have ``*`` and ``?``; capitals and small letters are the same.
+    Patterns have ``*`` and ``?``, and nothing else that is special; capitals and small letters are
+    the same.
 
     Attributes
     ----------
@@ -168,7 +176,7 @@ class Destination(Table):
     Attributes
     ----------
     name
-        What status, logs and metrics call it.
+        What status, logs and metrics call it; not film, reading or commitment, which they use.
     ae_title, address, port
         Of an archive that takes C-STORE.
     url
@@ -198,12 +206,20 @@ class Destination(Table):
         return self.ae_title, self.address, self.port
 
     @model_validator(mode="after")
+    def _other_name(self) -> "Destination":
+        if self.name in RESERVED:
+            raise ValueError(f"{self.name} means something else in status and metrics: rename it")
+        return self
+
+    @model_validator(mode="after")
     def _one_way(self) -> "Destination":
         given = [one for one in (self.ae_title, self.address, self.port) if one is not None]
         if bool(given) == bool(self.url) or (given and self.archive is None):
             raise ValueError("give either ae_title, address and port, or url")
         if self.url is None and self.key_file is not None:
             raise ValueError("key_file is for a url")
+        if self.tls is not None and is_clear(self.url):
+            raise ValueError("tls is for https: with http the results travel in clear")
         return self
 
 
@@ -238,7 +254,8 @@ class Poll(Table):
     ca
         Certificates that its own must be signed by, PEM.
     query
-        Attributes that must match, e.g. ``{Modality = "DX", BodyPartExamined = "CHEST"}``.
+        Attributes that must match, e.g. ``{Modality = "DX", BodyPartExamined = "CHEST"}``; dates
+        follow from ``days``.
     days
         Days back from today that studies are looked for in.
     seconds
@@ -251,6 +268,16 @@ class Poll(Table):
     query: dict[str, str]
     days: Annotated[int, Field(ge=0, le=365)] = 1
     seconds: Seconds = 60.0
+
+    @model_validator(mode="after")
+    def _no_key_of_no_use(self) -> "Poll":
+        if self.query.keys() & {"StudyDate", "00080020"}:
+            raise ValueError(
+                "query has no StudyDate: days says how far back studies are looked for"
+            )
+        if self.ca is not None and is_clear(self.url):
+            raise ValueError("ca is for https: with http nobody shows a certificate")
+        return self
 
 
 class Http(Table):

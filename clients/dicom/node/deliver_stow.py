@@ -21,7 +21,9 @@ def store(client: DICOMwebClient, files: Sequence[Path]) -> None:
     except requests.HTTPError as error:
         status = 0 if error.response is None else error.response.status_code
         failed = _failed(error.response)
-        if status in DEFINITE and not failed & PASSING:
+        if len(failed) == len(files) and STORED.issuperset(failed):
+            return  # 409: nothing was stored, since all was there
+        if status in DEFINITE and PASSING.isdisjoint(failed):
             raise NotTaken(f"http_{status}") from error
         raise Later(f"http_{status}") from error
     except (requests.RequestException, OSError) as error:
@@ -29,13 +31,13 @@ def store(client: DICOMwebClient, files: Sequence[Path]) -> None:
     _check({item.get("FailureReason", 0x0110) for item in answer.get("FailedSOPSequence") or ()})
 
 
-def _failed(response: requests.Response | None) -> set[int]:
-    """Reasons in the body of an answer; none where it has no such body."""
+def _failed(response: requests.Response | None) -> list[int]:
+    """Reasons in the body of an answer, one an object; none where it has no such body."""
     try:
         answer = Dataset.from_json({} if response is None else response.json())
-        return {int(item.FailureReason) for item in answer.FailedSOPSequence}
+        return [int(item.FailureReason) for item in answer.FailedSOPSequence]
     except (ValueError, TypeError, AttributeError, KeyError):
-        return set()
+        return []
 
 
 def _check(reasons: set[int]) -> None:

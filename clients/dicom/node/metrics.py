@@ -18,7 +18,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 RECEIVED = Counter(
     "nanocxr_node_received",
-    "Films that came in: new, known, differs, or the code of a refusal.",
+    "Films that came in: new, again, known, differs, or the code of a refusal.",
     ["outcome"],
     registry=REGISTRY,
 )

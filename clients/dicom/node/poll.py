@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
 from io import BytesIO
-from itertools import count
 from typing import Any
 
 from dicomweb_client import DICOMwebClient
@@ -87,11 +86,17 @@ class Poller:
         today = date.today()  # local, as a study's date is
         first, last = today - timedelta(days=self._poll.days), today + timedelta(days=1)
         filters = self._poll.query | {"StudyDate": f"{first:%Y%m%d}-{last:%Y%m%d}"}
-        for offset in count(0, PAGE):
+        seen: set[Uids] = set()
+        offset = 0
+        while True:
             page = client.search_for_instances(search_filters=filters, limit=PAGE, offset=offset)
-            yield from (_uids(one) for one in page if {STUDY, SERIES, INSTANCE} <= one.keys())
-            if len(page) < PAGE:
+            listed = [_uids(one) for one in page if {STUDY, SERIES, INSTANCE} <= one.keys()]
+            found = [uids for uids in listed if uids not in seen]
+            if not found:  # an archive without offset gives the first page again
                 return
+            yield from found
+            seen.update(found)
+            offset += len(page)  # an archive may give fewer at once than it is asked for
 
 
 def _warn(what: str, error: Exception) -> None:

@@ -21,7 +21,7 @@ from clients.dicom.node.classes import (
     VERIFICATION,
 )
 from clients.dicom.node.commit import Desk
-from clients.dicom.node.config import Config
+from clients.dicom.node.config import Config, Limits
 from clients.dicom.node.gate import Bounds, Gate, server_tls
 from clients.dicom.node.header import OWN_MAKER, OWN_SERIES, Header, HeaderError, read_header
 from clients.dicom.node.metrics import RECEIVED
@@ -65,13 +65,16 @@ class Inbox:
 
     Parameters
     ----------
-    free_bytes
-        What must stay free on the disk.
+    limits
+        How long a film may be, and what must stay free on the disk.
+    for_processing
+        Whether raw detector images are taken.
     """
 
-    def __init__(self, spool: Spool, free_bytes: int) -> None:
+    def __init__(self, spool: Spool, limits: Limits, *, for_processing: bool) -> None:
         self.spool = spool
-        self._free_bytes = free_bytes
+        self._limits = limits
+        self._classes = CLASSES + (RAW_CLASSES if for_processing else ())
 
     def take(
         self,
@@ -100,7 +103,7 @@ class Inbox:
             If it is not one that is taken, or cannot be kept now.
         """
         try:
-            header = _accepted(film, announced, study)
+            header = self._accepted(film, announced, study)
             kept = self._keep(header, film, calling)
         except Refused as refusal:
             RECEIVED.labels(refusal.code).inc()
@@ -113,26 +116,30 @@ class Inbox:
 
     def _keep(self, header: Header, film: bytes, calling: str) -> Kept:
         try:
-            if self.spool.free_bytes() < self._free_bytes + len(film):
+            if self.spool.free_bytes() < (self._limits.free_mib << 20) + len(film):
                 raise Refused(OUT_OF_RESOURCES, "disk_full", header)
             return self.spool.keep(header.sop, film, calling)
         except (OSError, sqlite3.Error) as error:
             raise Refused(OUT_OF_RESOURCES, "not_safe", header) from error
 
-
-def _accepted(film: bytes, announced: tuple[str, str] | None, study: str | None) -> Header:
-    """The header of a film that is taken; raises Refused."""
-    try:
-        header = read_header(film)
-    except HeaderError as error:
-        raise Refused(NOT_UNDERSTOOD, "unreadable") from error
-    if announced not in (None, (header.sop_class, header.sop)) or study not in (None, header.study):
-        raise Refused(NOT_OF_ITS_CLASS, "not_as_announced", header)
-    if header.manufacturer == OWN_MAKER and header.descriptions[0].startswith(OWN_SERIES):
-        raise Refused(NOT_AUTHORISED, "own_result", header)
-    if header.sop_class not in CLASSES + RAW_CLASSES:
-        raise Refused(CLASS_NOT_SUPPORTED, "class_refused", header)
-    return header
+    def _accepted(
+        self, film: bytes, announced: tuple[str, str] | None, study: str | None
+    ) -> Header:
+        """The header of a film that is taken; raises Refused."""
+        try:
+            header = read_header(film)
+        except HeaderError as error:
+            raise Refused(NOT_UNDERSTOOD, "unreadable") from error
+        said = (header.sop_class, header.sop)
+        if announced not in (None, said) or study not in (None, header.study):
+            raise Refused(NOT_OF_ITS_CLASS, "not_as_announced", header)
+        if header.manufacturer == OWN_MAKER and header.descriptions[0].startswith(OWN_SERIES):
+            raise Refused(NOT_AUTHORISED, "own_result", header)
+        if header.sop_class not in self._classes:
+            raise Refused(CLASS_NOT_SUPPORTED, "class_refused", header)
+        if len(film) > self._limits.film_bytes:
+            raise Refused(NOT_UNDERSTOOD, "too_long", header)
+        return header
 
 
 class Receiver:

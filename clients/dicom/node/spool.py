@@ -28,12 +28,23 @@ from clients.dicom.node.rows import Rows
 
 FOLDERS = ("incoming", "films", "asides", "unfinished", "outbox")
 KEY_CHARACTERS = 16
+# A film that nothing is left of, and nothing was made of: purged, or no destination wanted it.
+OVER = "(not kept or state='done') and not exists(select 1 from deliveries where key=films.key)"
+
+# What ends films with results: nothing of them waits for a destination.
+END = (
+    "update films set ended=?, state=case when exists(select 1 from deliveries"
+    " where key=films.key and state='dead') then 'dead' else 'done' end"
+    " where state='read' and not exists"
+    " (select 1 from deliveries where key=films.key and state='waiting')"
+)
 
 
 class Kept(StrEnum):
     """What became of a film that was received."""
 
     NEW = "new"
+    AGAIN = "again"  # nothing was made of it the first time, and it is no longer on its way
     KNOWN = "known"  # the same UID and bytes
     DIFFERS = "differs"  # the same UID, other bytes: kept aside, the first ones count
 
@@ -128,6 +139,8 @@ class Spool:
             If it is not safe; then it must not be acknowledged.
         """
         digest = sha256(film).hexdigest()
+        if self._keep_again(sop, film, digest, calling):
+            return Kept.AGAIN
         known = self._digest(sop) or self._keep_first(sop, film, digest, calling)
         if known is None:
             return Kept.NEW
@@ -151,6 +164,26 @@ class Spool:
         if known != digest:
             self.film_path(key, digest).unlink(missing_ok=True)
         return None if made else str(known)
+
+    def _keep_again(self, sop: str, film: bytes, digest: str, calling: str) -> bool:
+        """Begin anew with a film that is over; whether it was."""
+        over = f"select digest from films where sop=? and {OVER}"  # noqa: S608  of this module
+        if self.rows.one(over, sop) is None:
+            return False
+        key, now = key_of(sop), time.time()
+        with self.rows.change() as rows:  # files are removed within one too: never this film's
+            found = rows.execute(over, (sop,)).fetchone()
+            if found is None:
+                return False
+            write_durably(self.film_path(key, digest), film, self.folder / "incoming")
+            rows.execute(
+                "update films set digest=?, bytes=?, calling=?, arrived=?, due=?, state='waiting',"
+                " tries=0, deaths=0, code='', ended=null, kept=1 where sop=?",
+                (digest, len(film), calling, now, now, sop),
+            )
+            if found[0] != digest:
+                self.film_path(key, found[0]).unlink(missing_ok=True)
+        return True
 
     def _keep_aside(self, key: str, film: bytes, digest: str) -> None:
         """Keep other bytes of a film, for somebody to look at; nothing reads them."""
@@ -289,13 +322,7 @@ class Spool:
                 " where key=? and destination=?",
                 (state, code, key, destination),
             )
-            rows.execute(
-                "update films set ended=?, state=case when exists(select 1 from deliveries"
-                " where key=films.key and state='dead') then 'dead' else 'done' end"
-                " where key=? and not exists"
-                " (select 1 from deliveries where key=films.key and state='waiting')",
-                (time.time(), key),
-            )
+            rows.execute(f"{END} and key=?", (time.time(), key))
 
 
 def key_of(sop: str) -> str:

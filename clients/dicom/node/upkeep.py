@@ -3,13 +3,14 @@
 Each function takes the spool that it is about.
 """
 
+import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from clients.dicom.node.disk import remove_folder
-from clients.dicom.node.spool import Spool
+from clients.dicom.node.spool import END, Spool
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -44,6 +45,20 @@ def sweep_results(spool: Spool) -> None:
             remove_folder(path)
 
 
+def end_gone(spool: Spool, destinations: Collection[str]) -> int:
+    """Make dead letters of what waits for others than these destinations; return how many."""
+    found = spool.rows.all("select distinct destination from deliveries where state='waiting'")
+    gone = [(name,) for (name,) in found if name not in destinations]
+    with spool.rows.change() as rows:
+        ended = rows.executemany(
+            "update deliveries set state='dead', code='destination_gone'"
+            " where state='waiting' and destination=?",
+            gone,
+        ).rowcount
+        rows.execute(END, (time.time(),))
+    return ended
+
+
 def _remove(folder: Path, keep: Iterable[Path]) -> None:
     """Remove the files of a folder but for some."""
     for path in set(folder.iterdir()) - set(keep):
@@ -59,8 +74,9 @@ def expire(spool: Spool, film_hours: float, row_days: float) -> int:
         now - film_hours * HOUR,
     )
     for key, digest in over:
-        _remove_files(spool, key, digest)
-        spool.rows.do("update films set kept=0 where key=?", key)
+        with spool.rows.change() as rows:  # a film that comes again is written within one too
+            rows.execute("update films set kept=0 where key=? and state='done'", (key,))
+            _remove_files(spool, rows, key, digest)
     _remove_asides(spool, spool.rows.all("select key, digest from asides where arrived<=?", old))
     with spool.rows.change() as rows:
         rows.execute(
@@ -99,25 +115,36 @@ def retry(spool: Spool, key: str | None = None) -> int:
 def purge(spool: Spool, key: str | None = None) -> int:
     """Remove dead letters with films and results, and what is kept aside: all, or of one film.
 
+    A film whose results still wait for another archive goes only where it is named.
+
     Returns
     -------
     int
         How many films.
     """
-    dead = spool.rows.all(
-        "select key, digest from films where state='dead' and kept and coalesce(?, key)=key", key
-    )
-    for one, digest in dead:
-        with spool.rows.change() as rows:
+    now = time.time()
+    with spool.rows.change() as rows:
+        dead = rows.execute(
+            "select key, digest from films where kept and coalesce(?1, key)=key and (state='dead'"
+            " or state='read' and ?1 is not null and exists"
+            " (select 1 from deliveries where key=films.key and state='dead'))",
+            (key,),
+        ).fetchall()
+        for one, _ in dead:
             rows.execute("delete from deliveries where key=?", (one,))
-            rows.execute("update films set kept=0 where key=?", (one,))
-        _remove_files(spool, one, digest)
+            rows.execute("update films set state='dead', kept=0, ended=? where key=?", (now, one))
+    for one, digest in dead:
+        with spool.rows.change() as rows:  # once the row says so, whatever happens meanwhile
+            _remove_files(spool, rows, one, digest)
     asides = spool.rows.all("select key, digest from asides where coalesce(?, key)=key", key)
     _remove_asides(spool, asides)
     return len(dead) + len(asides)
 
 
-def _remove_files(spool: Spool, key: str, digest: str) -> None:
+def _remove_files(spool: Spool, rows: sqlite3.Connection, key: str, digest: str) -> None:
+    """Remove the files of a film, unless it has come again."""
+    if rows.execute("select kept from films where key=?", (key,)).fetchone() != (0,):
+        return
     spool.film_path(key, digest).unlink(missing_ok=True)
     remove_folder(spool.results(key))
 

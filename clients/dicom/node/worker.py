@@ -67,9 +67,8 @@ def wanted(when: When, header: Header, calling: str) -> bool:
 
 
 def _matches(patterns: tuple[str, ...], texts: tuple[str, ...]) -> bool:
-    return any(
-        fnmatchcase(text.casefold(), pattern.casefold()) for text in texts for pattern in patterns
-    )
+    literal = [pattern.casefold().replace("[", "[[]") for pattern in patterns]
+    return any(fnmatchcase(text.casefold(), pattern) for text in texts for pattern in literal)
 
 
 class Worker:
@@ -92,6 +91,9 @@ class Worker:
 
     def run(self) -> None:
         """Work until it is stopped."""
+        gone = upkeep.end_gone(self._spool, {one.name for one in self._config.destination})
+        if gone:
+            logger.error("destinations of results are gone", extra={"facts": {"results": gone}})
         service = self._config.service
         with ChestXrayClient(
             service.url, timeout=service.timeout, retries=0, api_key=secret(service.key_file)

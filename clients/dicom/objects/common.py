@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any, Literal, Self
 
 from highdicom.sr import CodedConcept
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -135,6 +136,7 @@ def seal(made: Dataset, film: Film, device: Device, kind: Kind) -> Dataset:
     for keyword in TYPE_2:
         setattr(made, keyword, None)
     film.copy(("SpecificCharacterSet", "TimezoneOffsetFromUTC", *PATIENT, *STUDY), made)
+    _state_encoding(made, film)
     if kind != "sr":  # a document has no body part
         made.BodyPartExamined = "CHEST"
     made.ContributingEquipmentSequence = list(_acquisition(film))
@@ -171,6 +173,18 @@ def statement(reading: Prediction, device: Device) -> list[str]:
     ]
 
 
+def _state_encoding(made: Dataset, film: Film) -> None:
+    """Have text taken for what the film's is: pydicom then writes its bytes as they are."""
+    stated = film.element("SpecificCharacterSet")
+    made.set_original_encoding(
+        is_implicit_vr=False,
+        is_little_endian=True,
+        character_encoding=(
+            convert_encodings(stated.value) if stated and stated.value else default_encoding
+        ),
+    )
+
+
 def _times(made: Dataset) -> list[str]:
     keywords = [f"{moment}{part}" for moment in MADE for part in ("Date", "Time")]
     keywords += ["DateOfSecondaryCapture", "TimeOfSecondaryCapture"]
@@ -189,9 +203,10 @@ def _zone(film: Film) -> tzinfo | None:
 
 def _acquisition(film: Film) -> Iterator[Dataset]:
     """The device that took the film (PS3.3 C.12.1); its maker is compulsory."""
-    item = Dataset()
-    film.copy(EQUIPMENT, item)
-    if not item.get("Manufacturer"):
+    if not film.text("Manufacturer"):
         return
+    item = Dataset()
+    _state_encoding(item, film)
+    film.copy(EQUIPMENT, item)
     item.PurposeOfReferenceCodeSequence = [ACQUISITION]
     yield item

@@ -16,7 +16,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -96,8 +95,8 @@ class Form:
         ):
             raise ValueError("an entry stands nowhere in the form")
 
-    def filled(self, film: Film, entries: Entries) -> Dataset:
-        """Make the object of a film, in its character set.
+    def filled(self, entries: Entries) -> Dataset:
+        """Make the object of a film.
 
         Parameters
         ----------
@@ -113,14 +112,6 @@ class Form:
         made.file_meta = deepcopy(self._meta)
         for raw, parts, blanks in self._elements:
             made[raw.tag] = raw if not blanks else _filled(raw, parts, [entries[n] for n in blanks])
-        film.copy(("SpecificCharacterSet",), made)
-        stated = made.get("SpecificCharacterSet")
-        # As if it had been read: pydicom then writes the bytes as they are.
-        made.set_original_encoding(
-            is_implicit_vr=False,
-            is_little_endian=True,
-            character_encoding=convert_encodings(stated) if stated else default_encoding,
-        )
         return made
 
 

@@ -42,7 +42,7 @@ from clients.dicom.film import Film
 from clients.dicom.heatmap import Heatmap, Outline
 from clients.dicom.objects.common import Device, identifiers, seal, stand_in, statement
 from clients.dicom.objects.form import KEPT, Form, entry, nobody
-from service.imaging.dicom.header import MALFORMED, first_item
+from service.imaging.dicom.header import MALFORMED, first_item, unsigned
 from service.imaging.dicom.lut import Lut, read_lut
 
 SUMMARY = CodedConcept("111412", "DCM", "Narrative Summary")
@@ -62,7 +62,7 @@ def presentation_state(
     lines = heatmap.outlines
     text = "\r\n".join(statement(reading, device))
     entries = _entries(film, device, text, lines)
-    made = _form(device, film.sop_class, len(lines)).filled(film, entries)
+    made = _form(device, film.sop_class, len(lines)).filled(entries)
     for element in _transformations(film):
         made[element.tag] = element
     return seal(made, film, device, "gsps")
@@ -155,6 +155,7 @@ def _modality(film: Film) -> ModalityLUTTransformation | None:
         table = ModalityLUT(
             "US", first_mapped_value=lut.first, lut_data=lut.entries.astype(np.uint16)
         )
+        _sign(table, lut.signed_first(*_stored_range(film)))
         return ModalityLUTTransformation(modality_lut=table)
     slope, intercept = _number(film, "RescaleSlope"), _number(film, "RescaleIntercept")
     if slope is None or intercept is None or slope == 0:
@@ -171,17 +172,43 @@ def _voi(film: Film) -> SoftcopyVOILUTTransformation | None:
         # Of the depth that the data type stands for, else the picture would be too dark.
         entries = np.rint(lut.entries * (65535 / lut.white)).astype(np.uint16)
         table = VOILUT(first_mapped_value=lut.first, lut_data=entries)
+        _sign(table, lut.signed_first(*_modality_range(film)))
         return SoftcopyVOILUTTransformation(voi_luts=[table])
     centre, width = _number(film, "WindowCenter"), _number(film, "WindowWidth")
-    if centre is None or width is None or width < 1:
-        return None
     function = film.text("VOILUTFunction").upper()
     known = function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    narrow = function in ("LINEAR_EXACT", "SIGMOID")  # may be narrower than 1
+    if centre is None or width is None or width <= 0 or (width < 1 and not narrow):
+        return None
     return SoftcopyVOILUTTransformation(
         window_center=centre,
         window_width=width,
         voi_lut_function=function if known else None,
     )
+
+
+def _sign(table: Dataset, first: int) -> None:
+    """State a first value below 0, which highdicom refuses."""
+    if np.iinfo(np.int16).min <= first < 0:
+        count, _, bits = table.LUTDescriptor
+        table["LUTDescriptor"] = DataElement(Tag("LUTDescriptor"), "SS", [count, first, bits])
+
+
+def _stored_range(film: Film) -> tuple[float, float]:
+    """The smallest and the largest value that a pixel can have."""
+    levels = 1 << min(unsigned(film.header, "BitsStored") or 16, 16)
+    low = -levels // 2 if film.text("PixelRepresentation") == "1" else 0
+    return low, low + levels - 1
+
+
+def _modality_range(film: Film) -> tuple[float, float]:
+    """The same of what the modality's table, or slope and intercept, make of it."""
+    lut = _lut(film, "ModalityLUTSequence")
+    if lut is not None:
+        return 0, lut.white
+    slope, intercept = _number(film, "RescaleSlope"), _number(film, "RescaleIntercept")
+    low, high = sorted((slope or 1.0) * end + (intercept or 0.0) for end in _stored_range(film))
+    return low, high
 
 
 def _lut(film: Film, keyword: str) -> Lut | None:

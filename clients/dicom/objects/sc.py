@@ -48,7 +48,7 @@ def secondary_capture(film: Film, reading: Prediction, heatmap: Heatmap, device:
     if heatmap.overlay is None:
         raise ValueError("a secondary capture needs the picture: predict(film, heatmap='jpeg')")
     picture = annotated(heatmap.overlay, statement(reading, device))
-    made = _form(device, film.sop_class).filled(film, _entries(film))
+    made = _form(device, film.sop_class).filled(_entries(film))
     made.Rows, made.Columns = picture.height, picture.width
     made["PatientOrientation"].value = film.orientation or None
     jpeg = BytesIO()

@@ -18,6 +18,7 @@ from highdicom.seg import (
 )
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from clients.dicom.film import Film
@@ -56,6 +57,7 @@ def segmentation(film: Film, heatmap: Heatmap, device: Device) -> Dataset:
     )
     made.PatientOrientation = film.orientation or None  # compulsory without a frame of reference
     _fix_dimensions(made, film, device)
+    correct_ambiguous_vr(made, is_little_endian=True)
     return seal(made, film, device, "seg")
 
 

@@ -88,7 +88,7 @@ def structured_report(
     """
     shape = Shape.of(film, reading, device, region)
     entries = _entries(film, device, result_of(reading), region)
-    made = _form(shape).filled(film, entries)
+    made = _form(shape).filled(entries)
     (study,) = made.CurrentRequestedProcedureEvidenceSequence
     study.ReferencedSeriesSequence.extend(map(_evidence, others))
     return seal(made, film, device, "sr")

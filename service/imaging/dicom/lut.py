@@ -55,13 +55,23 @@ class Lut:
 
         """
         whole = np.rint(values).astype(np.int64)
-        low, high = whole[present].min(), whole[present].max()
-        first = max(
+        first = self.signed_first(whole[present].min(), whole[present].max())
+        places = np.clip(whole - first, 0, len(self.entries) - 1)
+        return self.entries[places].astype(np.float64)
+
+    def signed_first(self, low: float, high: float) -> int:
+        """Tell ``first`` with its sign: with which the table holds most of the values in between.
+
+        Parameters
+        ----------
+        low, high
+            The smallest and the largest value that is looked up.
+
+        """
+        return max(
             (self.first, self.first - MAX_ENTRIES),
             key=lambda start: min(high, start + len(self.entries) - 1) - max(low, start),
         )
-        places = np.clip(whole - first, 0, len(self.entries) - 1)
-        return self.entries[places].astype(np.float64)
 
 
 def read_lut(dataset: Dataset, descriptor: str, data: str) -> Lut:

@@ -1,5 +1,6 @@
 """De-identified films: nobody in them, references that still lead somewhere, the same reading."""
 
+import struct
 import warnings
 from io import BytesIO
 
@@ -78,6 +79,20 @@ class TestPatient:
     def test_is_in_no_item_of_a_sequence(self) -> None:
         data = nested()
         assert data.count(b"DOE") == 5
+        assert b"DOE" not in Deidentifier(KEY)(data).data
+
+    @pytest.mark.parametrize("tag", [(0x0008, 0x1140), (0x0008, 0x2228), (0x0008, 0x9FF1)])
+    @pytest.mark.parametrize("length", [100, 70_000])
+    def test_is_in_no_element_whose_kind_is_unknown(
+        self, tag: tuple[int, int], length: int
+    ) -> None:
+        """Of a sequence in references, one that the table lacks, and one of tomorrow."""
+        value = struct.pack("<HHLHHL", 0xFFFE, 0xE000, length + 8, 0x0010, 0x0010, length)
+        value += b"DOE^JANE".ljust(length)
+        unknown = struct.pack("<HH2sHL", *tag, b"UN", 0, len(value)) + value
+        whole = film(PatientName=None)
+        at = whole.index(b"\x10\x00\x20\x00LO")
+        data = whole[:at] + unknown + whole[at:]
         assert b"DOE" not in Deidentifier(KEY)(data).data
 
     def test_is_gone_from_a_film_of_a_hospital(self) -> None:

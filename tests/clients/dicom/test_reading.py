@@ -234,6 +234,22 @@ class TestDeidentifyCommand:
         assert names[0] == names[1]
         assert len(set(names)) == 3
 
+    def test_another_file_of_that_name_stays_and_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_bytes(bytes(range(32)))
+        folder, out = tmp_path / "films", tmp_path / "out"
+        folder.mkdir()
+        (folder / "a.dcm").write_bytes(film())
+        command = ("deidentify", folder, out, "--key", tmp_path / "key")
+        assert [run(*command).exit_code for _ in range(2)] == [0, 0]
+        (written,) = out.iterdir()
+        first = written.read_bytes()
+        (folder / "a.dcm").write_bytes(film(BurnedInAnnotation="NO"))
+        again = run(*command)
+        assert again.exit_code == 3
+        assert again.stdout == ""
+        assert f"{folder / 'a.dcm'}: {written} is there with other content" in again.stderr
+        assert written.read_bytes() == first
+
     def test_short_key_is_wrong_usage(self, tmp_path: Path) -> None:
         (tmp_path / "film.dcm").write_bytes(film())
         (tmp_path / "key").write_bytes(b"secret")

@@ -35,6 +35,7 @@ from clients.dicom.node.commit import (
     tell,
 )
 from clients.dicom.node.config import Commitment, Config, Destination, Limits, Receive, Retention
+from clients.dicom.node.header import PREFIX_BYTES
 from clients.dicom.node.receive import Inbox, Receiver
 from clients.dicom.node.spool import Spool, State
 from clients.dicom.node.worker import Worker
@@ -66,7 +67,7 @@ def config(spool: Spool, *senders: Commitment) -> Config:
 
 @contextmanager
 def receiving(settings: Config, spool: Spool) -> Iterator[None]:
-    made = Receiver(settings, Inbox(spool, 0))
+    made = Receiver(settings, Inbox(spool, settings.limits, for_processing=False))
     try:
         yield
     finally:
@@ -167,6 +168,9 @@ class TestAnswer:
         one = kept(spool)
         assert reasons(spool, one, (one[0], "2.25.1")) == [NO_SUCH_INSTANCE]
         assert reasons(spool, (CTImageStorage, one[1])) == [CLASS_CONFLICT]
+
+    def test_film_whose_uids_come_late_is_safe(self, spool: Spool) -> None:
+        assert reasons(spool, kept(spool, LongCodeValue="x" * (PREFIX_BYTES + 1))) == []
 
     def test_file_that_is_gone_or_damaged_is_not(self, spool: Spool) -> None:
         one = kept(spool)

@@ -65,6 +65,20 @@ def test_kinds_are_those_that_are_made() -> None:
         ('[[destination]]\nname = "b"', "either ae_title, address and port"),
         ('[[destination]]\nname = "pacs"\nurl = "http://x/"', "have the same name"),
         ('[[destination]]\nname = "A B"\nurl = "http://x/"', r"destination\.1\.name"),
+        *(
+            (f'[poll]\nurl = "http://x/"\nquery = {{{key} = "20260101"}}', "days says how far back")
+            for key in ("StudyDate", "00080020")
+        ),
+        ('[poll]\nurl = "http://x/"\nquery = {}\nca = "ca.pem"', "poll: ca is for https"),
+        (
+            '[[destination]]\nname = "b"\nurl = "http://x/"\ntls = {ca = "ca.pem"}',
+            r"destination\.1: tls is for https",
+        ),
+        ("[objects]\nkinds = []", r"objects\.kinds: .*at least 1"),
+        *(
+            (f'[[destination]]\nname = "{name}"\nurl = "http://x/"', f"{name} means something else")
+            for name in ("film", "reading", "commitment")
+        ),
         ('[poll]\nurl = "http://x/"\nquery = {}\ndays = 40', "row_days must be at least"),
         (ASKS, "commitment needs retention.film_hours"),
         (f"{ASKS}{ASKS}[retention]\nfilm_hours = 9", "two senders with commitment have the same"),

@@ -1,9 +1,11 @@
 """What archives answer, and what becomes of the results."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -17,10 +19,11 @@ from pydicom.uid import (
 from pynetdicom.presentation import build_context
 
 from clients import Problem
-from clients.dicom.node import deliver
+from clients.dicom.node import deliver, deliver_stow
 from clients.dicom.node.associate import Later, NotTaken, associated
 from clients.dicom.node.classes import SENT
 from clients.dicom.node.config import Tls
+from clients.dicom.node.dicomweb import connect
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import film
@@ -182,3 +185,52 @@ class TestNotTaken:
     def test_no_class_is_taken(self, taker: Callable[..., Taker], results: list[Path]) -> None:
         with pytest.raises(NotTaken, match="class_refused"):
             store(taker(classes=(SecondaryCaptureImageStorage,)), results[1:])
+
+
+class TestConflict:
+    """STOW-RS: HTTP 409, for nothing was stored; the body says why."""
+
+    @pytest.fixture
+    def told(self, results: list[Path]) -> Iterator[Callable[..., None]]:
+        """Send all results to an archive that gives these reasons."""
+        body = Dataset()
+
+        class Conflict(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                answer = body.to_json().encode()
+                self.send_response(409)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        def send(*reasons: int) -> None:
+            body.FailedSOPSequence = [Dataset() for _ in reasons]
+            for item, reason in zip(body.FailedSOPSequence, reasons, strict=True):
+                item.FailureReason = reason
+            url = f"http://127.0.0.1:{server.server_port}/"
+            deliver_stow.store(connect(url, None, None), results)
+
+        with HTTPServer(("127.0.0.1", 0), Conflict) as server:
+            thread = Thread(target=server.serve_forever, args=(0.05,))
+            thread.start()
+            yield send
+            server.shutdown()
+            thread.join()
+
+    def test_objects_that_were_there_are_delivered(self, told: Callable[..., None]) -> None:
+        told(0x0111, 0x0111)
+
+    @pytest.mark.parametrize("reasons", [(), (0x0111,), (0x0111, 0xA900)])
+    def test_others_are_a_dead_letter(
+        self, told: Callable[..., None], reasons: tuple[int, ...]
+    ) -> None:
+        with pytest.raises(NotTaken, match="http_409"):
+            told(*reasons)
+
+    def test_archive_without_room_is_asked_again(self, told: Callable[..., None]) -> None:
+        with pytest.raises(Later, match="http_409"):
+            told(0x0111, 0xA700)

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from clients.dicom.node import poll
-from clients.dicom.node.config import Poll
+from clients.dicom.node.config import Limits, Poll
 from clients.dicom.node.poll import INSTANCE, SERIES, STUDY, Poller
 from clients.dicom.node.receive import Inbox
 from clients.dicom.node.spool import Spool
@@ -45,6 +45,58 @@ class Archive:
         return found
 
 
+class Lister:
+    """Lists films, so many at once at most, and from the first on where it knows no offset."""
+
+    def __init__(self, films: int, most: int, *, knows_offset: bool) -> None:
+        self._uids = [f"1.2.3.{number}" for number in range(films)]
+        self._most = most
+        self._knows_offset = knows_offset
+        self.asked: list[str] = []
+        self.looks = 0
+
+    def search_for_instances(self, *, limit: int, offset: int, **_: Any) -> list[dict[str, Any]]:
+        self.looks += offset == 0
+        start = offset if self._knows_offset else 0
+        page = self._uids[start : start + min(limit, self._most)]
+        return [{tag: {"Value": [uid]} for tag in (STUDY, SERIES, INSTANCE)} for uid in page]
+
+    def retrieve_instance(self, *uids: str) -> Dataset:
+        self.asked.append(uids[-1])
+        raise KeyError
+
+
+@pytest.mark.parametrize(
+    ("films", "most", "knows_offset", "found"),
+    [(130, 50, True, 130), (200, 100, True, 200), (130, 100, False, 100)],
+)
+def test_every_film_is_asked_for_however_few_an_archive_lists_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    films: int,
+    most: int,
+    knows_offset: bool,
+    found: int,
+) -> None:
+    archive = Lister(films, most, knows_offset=knows_offset)
+    made: Callable[..., Lister] = lambda *_: archive  # noqa: E731
+    monkeypatch.setattr(poll, "connect", made)
+    spool = Spool(tmp_path / "spool")
+    poller = Poller(
+        Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=0.1),
+        Inbox(spool, Limits(free_mib=0), for_processing=False),
+        spool,
+    )
+    try:
+        wait_until(lambda: archive.looks >= 2 or len(archive.asked) > 9 * found)
+        assert archive.looks >= 2
+        assert len(set(archive.asked)) == found
+    finally:
+        poller.stop()
+        wait_until(lambda: not poller.alive())
+        spool.close()
+
+
 @pytest.mark.parametrize(
     "fault", [requests.HTTPError("404"), InvalidDicomError("none"), KeyError("0020000D")], ids=repr
 )
@@ -56,7 +108,9 @@ def test_one_film_that_cannot_be_fetched_holds_up_no_other_and_is_tried_again(
     monkeypatch.setattr(poll, "connect", made)
     spool = Spool(tmp_path / "spool")
     poller = Poller(
-        Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=1), Inbox(spool, 0), spool
+        Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=1),
+        Inbox(spool, Limits(free_mib=0), for_processing=False),
+        spool,
     )
     try:
         wait_until(lambda: len(spool.due_films(9)) == 2)

@@ -75,12 +75,16 @@ def listen(spool: Spool, tmp_path: Path) -> Iterator[Callable[..., int]]:
             receive=Receive(port=port, **keys),
             limits=limits,
         )
-        running.append(Receiver(config, Inbox(spool, limits.free_mib << 20)))
+        running.append(Receiver(config, inbox(spool, limits, config.receive)))
         return port
 
     yield start
     for one in running:
         one.stop(0)
+
+
+def inbox(spool: Spool, limits: Limits = LIMITS, receive: Receive = Receive()) -> Inbox:  # noqa: B008
+    return Inbox(spool, limits, for_processing=receive.for_processing)
 
 
 def waiting(spool: Spool) -> int:
@@ -161,18 +165,30 @@ class TestAnnounced:
     def test_must_agree(
         self, spool: Spool, announced: tuple[str, str] | None, status: int | None
     ) -> None:
-        inbox = Inbox(spool, 0)
         if status is None:
-            inbox.take(encoded(film()), "X", announced=announced)
+            inbox(spool).take(encoded(film()), "X", announced=announced)
             return
         with pytest.raises(Refused) as refusal:
-            inbox.take(encoded(film()), "X", announced=announced)
+            inbox(spool).take(encoded(film()), "X", announced=announced)
         assert refusal.value.status == status
 
     def test_other_class_is_refused_by_whatever_way_it_comes(self, spool: Spool) -> None:
         with pytest.raises(Refused) as refusal:
-            Inbox(spool, 0).take(encoded(film(SOPClassUID=CTImageStorage)), "STOW-RS")
+            inbox(spool).take(encoded(film(SOPClassUID=CTImageStorage)), "STOW-RS")
         assert refusal.value.status == CLASS_NOT_SUPPORTED
+
+    def test_raw_film_is_refused_by_whatever_way_it_comes(self, spool: Spool) -> None:
+        raw = encoded(film(SOPClassUID=DigitalXRayImageStorageForProcessing))
+        with pytest.raises(Refused) as refusal:
+            inbox(spool).take(raw, "QIDO-RS")
+        assert refusal.value.code == "class_refused"
+        inbox(spool, LIMITS, Receive(for_processing=True)).take(raw, "QIDO-RS")
+
+    def test_long_film_is_refused_by_whatever_way_it_comes(self, spool: Spool) -> None:
+        with pytest.raises(Refused) as refusal:
+            inbox(spool, Limits(film_mib=1)).take(encoded(film()) + bytes(1 << 20), "QIDO-RS")
+        assert refusal.value.code == "too_long"
+        assert waiting(spool) == 0
 
 
 class TestNotSafe:
@@ -193,7 +209,7 @@ class TestNotSafe:
 
     def test_little_is_free(self, spool: Spool) -> None:
         with pytest.raises(Refused) as refusal:
-            Inbox(spool, 1 << 60).take(encoded(film()), "X")
+            inbox(spool, Limits(free_mib=1 << 40)).take(encoded(film()), "X")
         assert refusal.value.status == OUT_OF_RESOURCES
 
     def test_row_cannot_be_written(self, listen: Callable[..., int], spool: Spool) -> None:

@@ -3,9 +3,12 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,7 +31,8 @@ from clients.dicom.node.receive import Inbox, Receiver
 from clients.dicom.node.spool import Spool
 
 config = load(Path(sys.argv[1]))
-receiver = Receiver(config, Inbox(Spool(config.spool), 0))
+inbox = Inbox(Spool(config.spool), config.limits, for_processing=False)
+receiver = Receiver(config, inbox)
 print("up", flush=True)
 time.sleep(600)
 """
@@ -151,16 +155,20 @@ class TestKeep:
                 assert process.stderr is not None
                 pytest.skip(f"strace may not trace here: {process.stderr.read()[-200:]}")
             assert send(port, film()) == [0]
+            spool = Spool(tmp_path / "spool")
+            spool.finish(only_film(spool), State.DEAD, "unreportable")
+            upkeep.purge(spool)
+            assert send(port, film()) == [0]
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         assert durable_order(trace.read_text()) == [
             "file", "rename", "folder", "row", "answer",
-        ]  # fmt: skip
+        ] * 2  # fmt: skip
 
 
 def durable_order(trace: str) -> list[str]:
-    """What happened from the film's file on, each kind once, up to the answer."""
+    """What happened from each film's file on, each kind once, up to the answer."""
     kinds = {
         r"f(data)?sync\(\d+</[^>]*/incoming/": "file",
         r"rename\(.*/films/": "rename",
@@ -171,15 +179,22 @@ def durable_order(trace: str) -> list[str]:
     found: list[str] = []
     for line in trace.splitlines():
         kind = next((name for form, name in kinds.items() if re.search(form, line)), None)
-        if kind == "file" or (kind and found and kind != found[-1]):
+        if kind == "file" or (kind and found and found[-1] not in (kind, "answer")):
             found.append(kind)
-        if kind == "answer" and found:
-            break
     return found
 
 
 def fail(*_: object) -> int:
     raise OSError("broken")
+
+
+def refused(spool: Spool, destination: str) -> None:
+    """Keep a film whose results an archive does not take."""
+    spool.keep(UID, b"film", "CR1")
+    read(spool, destination)
+    delivery = spool.due_delivery(destination)
+    assert delivery is not None
+    spool.give_up(delivery, destination, "status_a900")
 
 
 class TestDelivery:
@@ -196,11 +211,7 @@ class TestDelivery:
         assert upkeep.counts(spool)["film", "done"] == 1
 
     def test_dead_letter_is_tried_again_when_somebody_asks(self, spool: Spool) -> None:
-        spool.keep(UID, b"film", "CR1")
-        read(spool, "a")
-        delivery = spool.due_delivery("a")
-        assert delivery is not None
-        spool.give_up(delivery, "a", "status_a900")
+        refused(spool, "a")
         assert upkeep.counts(spool) == {("film", "dead"): 1, ("a", "dead"): 1}
         (letter,) = upkeep.letters(spool, 9)
         assert (letter.what, letter.state, letter.code) == ("a", "dead", "status_a900")
@@ -208,9 +219,37 @@ class TestDelivery:
         assert upkeep.retry(spool, letter.key) == 1
         again = spool.due_delivery("a")
         assert again is not None
-        assert again.files == delivery.files
+        assert [path.read_bytes() for path in again.files] == [b"sc", b"sr"]
         spool.delivered(again, "a")
         assert upkeep.counts(spool) == {("film", "done"): 1, ("a", "stored"): 1}
+
+    def test_nothing_waits_for_a_destination_that_is_gone(self, spool: Spool) -> None:
+        spool.keep(UID, b"film", "CR1")
+        read(spool, "a", "b")
+        assert upkeep.end_gone(spool, {"b"}) == 1
+        assert upkeep.counts(spool)["film", "read"] == 1
+        assert upkeep.end_gone(spool, {"c"}) == 1
+        assert upkeep.end_gone(spool, {"c"}) == 0
+        assert upkeep.counts(spool)["film", "dead"] == 1
+        assert {one.code for one in upkeep.letters(spool, 9)} == {"destination_gone"}
+        assert upkeep.purge(spool) == 1
+
+    def test_film_that_waits_for_another_archive_is_purged_where_it_is_named(
+        self, spool: Spool
+    ) -> None:
+        spool.keep(UID, b"film", "CR1")
+        read(spool, "a", "b")
+        (one, other) = (spool.due_delivery(name) for name in "ab")
+        assert one is not None
+        assert other is not None
+        spool.give_up(one, "a", "status_a900")
+        assert upkeep.purge(spool) == 0
+        assert spool.due_delivery("b") is not None
+        assert upkeep.purge(spool, one.key) == 1
+        assert files(spool) == []
+        assert spool.keep(UID, b"film", "CR1") is Kept.AGAIN
+        spool.delivered(other, "b")  # it was under way
+        assert only_film(spool).path.read_bytes() == b"film"
 
     def test_unread_dead_film_is_read_again(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
@@ -218,17 +257,54 @@ class TestDelivery:
         assert upkeep.retry(spool) == 1
         assert only_film(spool).deaths == 0
 
-    def test_purged_film_is_gone_and_still_known(self, spool: Spool) -> None:
-        spool.keep(UID, b"film", "CR1")
-        read(spool, "a")
-        delivery = spool.due_delivery("a")
-        assert delivery is not None
-        spool.give_up(delivery, "a", "status_a900")
+    @pytest.mark.parametrize("content", [b"film", b"other"])
+    def test_purged_film_is_gone_and_read_anew_if_it_comes_again(
+        self, spool: Spool, content: bytes
+    ) -> None:
+        refused(spool, "a")
         assert upkeep.purge(spool) == 1
         assert files(spool) == []
         assert upkeep.letters(spool, 9) == []
         assert upkeep.retry(spool) == 0
-        assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
+        assert spool.knows(UID)  # polling does not bring it back
+        assert spool.keep(UID, content, "CR2") is Kept.AGAIN
+        assert spool.keep(UID, content, "CR2") is Kept.KNOWN
+        film = only_film(spool)
+        assert film.path.read_bytes() == content
+        assert (film.calling, film.tries, film.deaths) == ("CR2", 0, 0)
+        assert len(files(spool)) == 1
+        read(spool, "a")
+        assert spool.due_delivery("a") is not None
+
+    def test_film_that_comes_again_while_it_is_purged_is_not_removed(
+        self, spool: Spool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refused(spool, "a")
+        change = spool.rows.change
+
+        @contextmanager
+        def overtaken() -> Iterator[sqlite3.Connection]:
+            monkeypatch.setattr(spool.rows, "change", change)
+            with change() as rows:
+                yield rows
+            assert spool.keep(UID, b"film", "CR1") is Kept.AGAIN
+
+        monkeypatch.setattr(spool.rows, "change", overtaken)
+        assert upkeep.purge(spool) == 1
+        assert only_film(spool).path.read_bytes() == b"film"
+
+    @pytest.mark.parametrize("content", [b"film", b"other"])
+    @pytest.mark.parametrize("hours", [0, 1])
+    def test_film_that_nothing_was_made_of_is_read_anew_if_it_comes_again(
+        self, spool: Spool, hours: int, content: bytes
+    ) -> None:
+        spool.keep(UID, b"film", "CR1")
+        spool.finish(only_film(spool), State.DONE, "unrouted")
+        upkeep.expire(spool, hours, 30)
+        assert spool.keep(UID, content, "CR1") is Kept.AGAIN
+        upkeep.expire(spool, 0, 30)
+        assert only_film(spool).path.read_bytes() == content
+        assert len(files(spool)) == 1
 
     def test_nothing_of_an_attempt_that_failed_is_delivered(self, spool: Spool) -> None:
         spool.keep("1.2.3", b"film", "CR1")
@@ -249,7 +325,10 @@ class TestDelivery:
 class TestRetention:
     def test_delivered_film_is_removed_at_once_and_stays_known(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
-        spool.finish(only_film(spool), State.DONE, "")
+        read(spool, "a")
+        delivery = spool.due_delivery("a")
+        assert delivery is not None
+        spool.delivered(delivery, "a")
         assert upkeep.expire(spool, 0, 30) == 1
         assert files(spool) == []
         assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
@@ -266,6 +345,13 @@ class TestRetention:
         upkeep.expire(spool, 0, 30)
         upkeep.expire(spool, 0, 0)
         assert not spool.knows(UID)
+
+    def test_purged_film_stays_known_from_its_purge_on(self, spool: Spool) -> None:
+        refused(spool, "a")
+        spool.rows.do("update films set ended=0")
+        upkeep.purge(spool)
+        upkeep.expire(spool, 0, 30)
+        assert spool.knows(UID)
 
     def test_other_bytes_go_with_the_rows(self, spool: Spool) -> None:
         for content in (b"film", b"other"):

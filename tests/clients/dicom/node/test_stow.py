@@ -41,15 +41,16 @@ def listen(spool: Spool) -> Iterator[Callable[..., str]]:
     """Start the server with these settings; its address."""
     running: list[Web] = []
 
-    def start(*, free_bytes: int = 0, well: bool = True, **keys: Any) -> str:
+    def start(*, free_mib: int = 0, well: bool = True, **keys: Any) -> str:
         http = Http(port=free_port(), **{"stow": True} | keys)
         config = Config(
             spool=spool.folder,
             destination=(Destination(name="no", url="http://127.0.0.1/"),),
             http=http,
-            limits=Limits(film_mib=1, silent_seconds=1),
+            limits=Limits(film_mib=1, free_mib=free_mib, silent_seconds=1),
         )
-        running.append(Web(config, Inbox(spool, free_bytes), lambda: {"worker": well}))
+        inbox = Inbox(spool, config.limits, for_processing=False)
+        running.append(Web(config, inbox, lambda: {"worker": well}))
         return f"http://127.0.0.1:{http.port}"
 
     yield start
@@ -93,7 +94,7 @@ class TestStore:
         assert reasons(answer, OTHER) == [NOT_UNDERSTOOD]
 
     def test_no_room(self, listen: Callable[..., str]) -> None:
-        answer = post(listen(free_bytes=1 << 60), body(encoded(film())))
+        answer = post(listen(free_mib=1 << 40), body(encoded(film())))
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
         assert reasons(answer, FAILED) == [OUT_OF_RESOURCES]

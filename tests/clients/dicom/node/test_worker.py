@@ -38,12 +38,14 @@ class TestWanted:
             (When(calling=("CT*",)), False),
             (When(description=("*thorax*",)), True),
             (When(description=("*hand*",)), False),
+            (When(description=("thorax [p]*",)), False),
+            (When(description=("thorax [pa] 1",)), True),
             (When(body_part=("CHEST",), modality=("DX",)), False),
             (When(body_part=("chest",), modality=("C?",)), True),
         ],
     )
     def test_every_list_must_match(self, when: When, is_wanted: bool) -> None:
-        found = header(StudyDescription="Thorax p.a.")
+        found = header(StudyDescription="Thorax p.a.", SeriesDescription="Thorax [PA] 1")
         assert wanted(when, found, "ICU7") is is_wanted
 
 
@@ -194,6 +196,15 @@ class TestWorker:
         answers.set()
         assert begun == 1
         wait_until(lambda: upkeep.counts(spool).get(("film", "read")) == 3)
+
+    def test_results_for_a_destination_that_is_gone_are_given_up(
+        self, spool: Spool, work: Callable[..., None]
+    ) -> None:
+        spool.keep("1.2.3", b"film", "CR1")
+        spool.put_out(spool.due_films(1)[0], [b"report"], ["archive"], "")
+        work("http://127.0.0.1:9")
+        wait_until(lambda: upkeep.counts(spool).get(("archive", "dead")) == 1)
+        assert upkeep.counts(spool)["film", "dead"] == 1
 
     def test_film_that_nobody_wants_is_not_read(
         self, spool: Spool, work: Callable[..., None]

@@ -1,19 +1,23 @@
 """Secondary capture, presentation state, segmentation: what they show of film and heatmap."""
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 
 from clients import Prediction
 from clients.dicom import Heatmap, Kind
+from clients.dicom.objects.common import encoded
 from service.model.reader import Reader
 from tests.clients.dicom.films import DX, FILM, film, read_by
 from tests.clients.dicom.objects.objects import by_kind
+from tests.clients.dicom.tools import verified
 from tests.factories import chest
 from tests.films.grey import lut
 
@@ -111,6 +115,38 @@ class TestPresentationState:
         assert (float(state.RescaleSlope), float(state.RescaleIntercept)) == (1, 0)
         (voi,) = state.SoftcopyVOILUTSequence
         assert (float(voi.WindowCenter), float(voi.WindowWidth)) == (2048, 4096)
+
+    @pytest.mark.parametrize(("function", "kept"), [("SIGMOID", 1), ("LINEAR_EXACT", 1), (None, 0)])
+    def test_keeps_a_window_narrower_than_1_where_its_function_may_have_one(
+        self, read: Read, function: str | None, kept: int
+    ) -> None:
+        narrow = {"WindowCenter": "0.5", "WindowWidth": "0.5", "RescaleSlope": "0.0002"}
+        state = by_kind(film(**DX | narrow, VOILUTFunction=function), *read)["gsps"]
+        windows = [float(voi.WindowWidth) for voi in state.get("SoftcopyVOILUTSequence", ())]
+        assert windows == [0.5] * kept
+
+    @pytest.mark.parametrize("entries", [4096, 65_536])
+    @pytest.mark.parametrize(
+        ("keyword", "tags"),
+        [
+            ("VOILUTSequence", {"RescaleIntercept": "-2048"}),
+            ("VOILUTSequence", {"PixelRepresentation": 1}),
+            ("ModalityLUTSequence", {"PixelRepresentation": 1}),
+        ],
+    )
+    def test_keeps_the_sign_of_a_table(
+        self, read: Read, tmp_path: Path, keyword: str, tags: dict[str, Any], entries: int
+    ) -> None:
+        first = -2048 if entries == 4096 else -32_768
+        ramp = np.linspace(0, 65_535, entries)
+        table = lut(ramp, first=first, depth=16, signed=True, packing="OW")
+        state = by_kind(film(**DX | tags | {keyword: [table]}), *read)["gsps"]
+        (tmp_path / "state.dcm").write_bytes(encoded(state))
+        assert verified(tmp_path / "state.dcm") == []
+        found = dcmread(tmp_path / "state.dcm")
+        holder = found if keyword == "ModalityLUTSequence" else found.SoftcopyVOILUTSequence[0]
+        (kept,) = holder[keyword].value
+        assert list(kept.LUTDescriptor) == [entries % 65_536, first, 16]
 
     @pytest.mark.parametrize("function", ["SIGMOID", "LINEAR_EXACT"])
     def test_keeps_the_function_of_the_window(self, read: Read, function: str) -> None:

@@ -71,6 +71,26 @@ class TestPatient:
             assert element in encoded(dataset)
 
     @pytest.mark.parametrize(
+        ("stated", "name"),
+        [
+            ("ISO_IR 192", b"M\xfcller^Zo\xeb"),
+            ("GB18030", "Wang^XiaoDong=王^小东=".encode("gb18030")),
+        ],
+    )
+    def test_name_that_does_not_fit_its_character_set_stays_as_it_is(
+        self, reader: Reader, stated: str, name: bytes
+    ) -> None:
+        data = film(SpecificCharacterSet=stated, PatientName="Z" * len(name))
+        data = data.replace(b"Z" * len(name), name)
+        for dataset in report(data, *read_by(reader, data), KINDS):
+            assert name in encoded(dataset)
+
+    def test_long_comments_are_kept(self, reader: Reader) -> None:
+        data = film(PatientComments="Z" * 5000)
+        for dataset in report(data, *read_by(reader, data), KINDS):
+            assert dataset.PatientComments == "Z" * 5000
+
+    @pytest.mark.parametrize(
         "odd",
         [
             {"PatientName": "DOE^JANE^A^B^C^D^E=X=Y=Z"},
@@ -113,6 +133,14 @@ class TestFlags:
             (equipment,) = dataset.ContributingEquipmentSequence
             assert equipment.Manufacturer == "ACME"
         assert len({dataset.SeriesNumber for dataset in made.values()}) == len(KINDS)
+
+    def test_equipment_is_in_the_character_set_of_the_film(self, reader: Reader) -> None:
+        data = film(
+            SpecificCharacterSet="ISO_IR 192", InstitutionName="Köln", Manufacturer="Müller"
+        )
+        for dataset in report(data, *read_by(reader, data), KINDS):
+            (equipment,) = reopened(dataset).ContributingEquipmentSequence
+            assert (equipment.InstitutionName, equipment.Manufacturer) == ("Köln", "Müller")
 
     def test_film_without_a_maker_has_no_contributing_equipment(self, read: Read) -> None:
         for dataset in report(film(**DX, Manufacturer=None), *read, KINDS):
