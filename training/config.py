@@ -224,6 +224,8 @@ class MemberConfig:
     """Another network of the ensemble; the rest of its training is as in :class:`FitConfig`.
 
     ``size`` is the side of its input; the joined graph is given the largest and reduces it.
+    ``counts`` is how much its logit counts where that of the first network counts 1, each divided
+    by its standard deviation on synthetic images.
     """
 
     size: int
@@ -242,6 +244,11 @@ class MemberConfig:
     blend: float
     average: float
     trainings: int = 1
+    counts: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.counts <= 0:
+            raise InvalidConfig(f"counts {self.counts} of a member is not positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,10 +284,16 @@ class Config:
         networks = [(alone, run)]
         for number, member in enumerate(self.members, start=1):
             changed = asdict(member)
+            del changed["counts"]
             spec = replace(self.input, size=changed.pop("size"))
             own = replace(alone, input=spec, fit=replace(self.fit, **changed))
             networks.append((own, run / f"companion-{number}"))  # as runs have always called it
         return networks
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        """How much the logit of each network counts, the first one's 1."""
+        return (1.0, *(member.counts for member in self.members))
 
     @property
     def served_input(self) -> InputSpec:

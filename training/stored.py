@@ -16,6 +16,7 @@ EARLIER = {
 SINCE: dict[str, Any] = {
     "trainings": 1,
     "age_by": (),
+    "counts": 1.0,
 }  # keys that were added, and what held without them
 TODAY = {earlier: name for name, earlier in EARLIER.items()}
 

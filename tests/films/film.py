@@ -45,11 +45,14 @@ class Version:
         The file.
     shown
         Grey values that it states, up to a positive factor and an offset.
+    apart
+        Logits that the readings of the two may lie apart.
     """
 
     name: str
     data: bytes
     shown: NDArray[np.generic]
+    apart: float = SAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

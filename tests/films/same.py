@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from service.model.reader import Reader
 from tests.films.colour import colour
-from tests.films.film import SAME, Answer, Answers, Film, Version
+from tests.films.film import Answer, Answers, Film, Version
 from tests.films.grey import grey_stages, padded
 from tests.films.raster import raster
 from tests.films.storage import storage
@@ -49,6 +49,6 @@ def _fault(version: Version, answer: Answer, right: Answer) -> str:
         raise ValueError(f"the film itself is refused: {right.refusal}")
     if answer.logit is None:
         return answer.refusal
-    if abs(answer.logit - right.logit) < SAME:
+    if abs(answer.logit - right.logit) < version.apart:
         return ""
     return f"logit {answer.logit:.3f}, not {right.logit:.3f}; warnings {list(answer.warnings)}"

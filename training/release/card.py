@@ -157,9 +157,11 @@ def _network(recipe: Mapping[str, Any]) -> str:
     kept = f", the first {frozen} of {recipe['blocks']} blocks as they started" if frozen else ""
     trainings = recipe.get("trainings", 1)
     mean = f", the mean of {trainings} trainings" if trainings > 1 else ""
+    counts = recipe.get("counts", 1)
+    times = f"; counts {counts:g} times" if counts != 1 else ""
     return (
         f"{recipe['architecture']} on {' and '.join(recipe['views'])} of {recipe['size']} pixels,"
-        f" images of {generators}{kept}{mean}."
+        f" images of {generators}{kept}{mean}{times}."
     )
 
 

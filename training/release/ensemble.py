@@ -119,9 +119,14 @@ def detail_of(lungs: LungNet, images: FloatImage) -> FloatImage:
 
 
 def fit_scales(
-    outputs: Sequence[Outputs], detail: FloatImage, *, weight: float, age: AgeSign | None = None
+    outputs: Sequence[Outputs],
+    detail: FloatImage,
+    *,
+    counts: Sequence[float],
+    weight: float,
+    age: AgeSign | None = None,
 ) -> Scales:
-    """Weigh all networks alike, and the detail like all of them together, times ``weight``.
+    """Weigh the networks by ``counts``, and the detail like all of them together, times ``weight``.
 
     What is made alike is the standard deviation on synthetic images, for the detail on those of
     children where ``age`` tells them; nothing is fitted to labels. The networks' part keeps the
@@ -133,6 +138,8 @@ def fit_scales(
         Of each network for the same N images, the first one's first.
     detail
         The images' lung detail, (N,).
+    counts
+        How much each network counts, in proportion.
     """
     spreads = [float(np.std(own.logit)) for own in outputs]
     if not all(spreads):
@@ -141,7 +148,10 @@ def fit_scales(
     deviation = _spread(detail, counted)
     if deviation == 0:
         raise ValueError("the lung detail is the same in every image: no lungs were found")
-    weights = tuple(spreads[0] / spread / len(spreads) for spread in spreads)
+    shares = [count / sum(counts) for count in counts]
+    weights = tuple(
+        share * spreads[0] / spread for share, spread in zip(shares, spreads, strict=True)
+    )
     logit = Scales(weights=weights, gain=0, centre=0).weighted_sum(outputs)
     return Scales(
         weights=weights,

@@ -168,7 +168,9 @@ def write_model_graph(
         age.save(run)
     images, _ = load_tensors(splits["calibration"], folder, spec)
     outputs = [own.read(images) for own in networks]
-    scales = fit_scales(outputs, detail_of(lungs, images), weight=detail.weight, age=age)
+    scales = fit_scales(
+        outputs, detail_of(lungs, images), counts=config.counts, weight=detail.weight, age=age
+    )
     write_ensemble(lungs, scales, networks, path)
     return scales
 

@@ -159,3 +159,4 @@ class TestConfig:
         assert others[0][0].input == dataclasses.replace(first.input, size=160)
         assert [own.fit.freeze for own, _ in others] == [6, 6]
         assert [own.fit.trainings for own, _ in others] == [4, 2]
+        assert default.counts == (1, 1, 2, 2)

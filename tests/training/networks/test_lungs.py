@@ -246,18 +246,26 @@ def outputs(*logits: list[float]) -> list[Outputs]:
 class TestScales:
     def test_without_lungs_there_are_none(self) -> None:
         with pytest.raises(ValueError, match="no lungs"):
-            fit_scales(outputs([0.0, 1.0]), np.full(2, -3.0, np.float32), weight=1.0)
+            fit_scales(outputs([0.0, 1.0]), np.full(2, -3.0, np.float32), counts=[1], weight=1.0)
 
     def test_a_network_that_says_the_same_of_all_images_has_none(self) -> None:
         with pytest.raises(ValueError, match="learned nothing"):
-            fit_scales(outputs([0.0, 1.0], [2.0, 2.0]), np.zeros(2, np.float32), weight=1.0)
+            fit_scales(
+                outputs([0.0, 1.0], [2.0, 2.0]), np.zeros(2, np.float32), counts=[1, 1], weight=1.0
+            )
+
+    def test_a_network_can_count_more_than_another(self) -> None:
+        """Of logits of the same spread; the unit stays that of the first."""
+        logits, detail = outputs([0.0, 2.0], [5.0, 1.0]), np.array([-3.0, -2.0], np.float32)
+        scales = fit_scales(logits, detail, counts=[1, 3], weight=1.0)
+        assert scales.weights == pytest.approx((1 / 4, 3 / 4 / 2))
 
     def test_detail_is_scaled_and_centred_on_children(self) -> None:
         """The last two films are adults' by their logit: their detail does not count."""
         age = AgeSign(np.array([-100.0], np.float32), np.float32(1000.0))
         logit = [1.0, 2.0, 3.0, 20.0, 30.0]
         detail = np.array([-4.0, -3.0, -2.0, 50.0, 60.0], np.float32)
-        scales = fit_scales(outputs(logit), detail, weight=0.5, age=age)
+        scales = fit_scales(outputs(logit), detail, counts=[1], weight=0.5, age=age)
         assert scales.gain == pytest.approx(0.5)
         assert scales.centre == pytest.approx(-3)
         np.testing.assert_allclose(
@@ -374,7 +382,7 @@ class TestPackage:
         assert weights[0] == 0.5
         assert weights[1] * second == pytest.approx(weights[0] * first, rel=1e-4)
         age = AgeSign.load(run)
-        scales = fit_scales(outputs, detail, weight=1.0, age=age)
+        scales = fit_scales(outputs, detail, counts=config.counts, weight=1.0, age=age)
         assert facts["lung_detail"]["gain"] == pytest.approx(scales.gain)
         assert facts["lung_detail"]["centre"] == pytest.approx(scales.centre)
         logit = run_graph((model / "model.onnx").read_bytes(), images).logit
