@@ -159,4 +159,6 @@ class TestConfig:
         assert others[0][0].input == dataclasses.replace(first.input, size=160)
         assert [own.fit.freeze for own, _ in others] == [6, 6]
         assert [own.fit.trainings for own, _ in others] == [4, 2]
+        with pytest.raises(InvalidConfig, match="counts 0 of a member is not positive"):
+            dataclasses.replace(default.members[0], counts=0)
         assert default.counts == (1, 1, 2, 2)

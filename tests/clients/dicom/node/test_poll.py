@@ -1,6 +1,7 @@
 """An archive is asked again and again, whatever it answers of one film."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,26 @@ class Lister:
         raise KeyError
 
 
+@contextmanager
+def polling(
+    archive: object, folder: Path, monkeypatch: pytest.MonkeyPatch, *, seconds: float
+) -> Iterator[tuple[Poller, Spool]]:
+    """Poll an archive until the block ends."""
+    monkeypatch.setattr(poll, "connect", lambda *_: archive)
+    spool = Spool(folder / "spool")
+    poller = Poller(
+        Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=seconds),
+        Inbox(spool, Limits(free_mib=0), for_processing=False),
+        spool,
+    )
+    try:
+        yield poller, spool
+    finally:
+        poller.stop()
+        wait_until(lambda: not poller.alive())
+        spool.close()
+
+
 @pytest.mark.parametrize(
     ("films", "most", "knows_offset", "found"),
     [(130, 50, True, 130), (200, 100, True, 200), (130, 100, False, 100)],
@@ -79,22 +100,10 @@ def test_every_film_is_asked_for_however_few_an_archive_lists_at_once(
     found: int,
 ) -> None:
     archive = Lister(films, most, knows_offset=knows_offset)
-    made: Callable[..., Lister] = lambda *_: archive  # noqa: E731
-    monkeypatch.setattr(poll, "connect", made)
-    spool = Spool(tmp_path / "spool")
-    poller = Poller(
-        Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=0.1),
-        Inbox(spool, Limits(free_mib=0), for_processing=False),
-        spool,
-    )
-    try:
+    with polling(archive, tmp_path, monkeypatch, seconds=0.1):
         wait_until(lambda: archive.looks >= 2 or len(archive.asked) > 9 * found)
         assert archive.looks >= 2
         assert len(set(archive.asked)) == found
-    finally:
-        poller.stop()
-        wait_until(lambda: not poller.alive())
-        spool.close()
 
 
 @pytest.mark.parametrize(
@@ -104,20 +113,8 @@ def test_one_film_that_cannot_be_fetched_holds_up_no_other_and_is_tried_again(
     fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = Archive(fault)
-    made: Callable[..., Archive] = lambda *_: archive  # noqa: E731
-    monkeypatch.setattr(poll, "connect", made)
-    spool = Spool(tmp_path / "spool")
-    poller = Poller(
-        Poll(url="http://127.0.0.1/", query={"Modality": "CR"}, seconds=1),
-        Inbox(spool, Limits(free_mib=0), for_processing=False),
-        spool,
-    )
-    try:
+    with polling(archive, tmp_path, monkeypatch, seconds=1) as (poller, spool):
         wait_until(lambda: len(spool.due_films(9)) == 2)
         archive.mended = True
         wait_until(lambda: len(spool.due_films(9)) == 3)
         assert poller.alive()
-    finally:
-        poller.stop()
-        wait_until(lambda: not poller.alive())
-        spool.close()
