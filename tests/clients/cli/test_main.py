@@ -273,7 +273,8 @@ class TestScoreAndEvaluate:
             png(folder, f"{number:03d}.png")
         server.on("/model", Answer.json(bodies.model()))
         asked, release = Event(), Event()
-        answers = [Answer.json(bodies.reading())] * 8
+        # Eight images are under way at most: when the twelfth is asked for, four are done.
+        answers = [Answer.json(bodies.reading())] * 11
 
         def hold() -> None:
             asked.set()
