@@ -225,7 +225,8 @@ class MemberConfig:
 
     ``size`` is the side of its input; the joined graph is given the largest and reduces it.
     ``counts`` is how much its logit counts where that of the first network counts 1, each divided
-    by its standard deviation on synthetic images.
+    by its standard deviation on synthetic images. ``second_view`` is the fraction of each side that
+    it reads once more, left and right exchanged, to put out the mean of both; 0 for none.
     """
 
     size: int
@@ -245,10 +246,13 @@ class MemberConfig:
     average: float
     trainings: int = 1
     counts: float = 1.0
+    second_view: float = 0.0
 
     def __post_init__(self) -> None:
         if self.counts <= 0:
             raise InvalidConfig(f"counts {self.counts} of a member is not positive")
+        if not 0 <= self.second_view <= 1:
+            raise InvalidConfig(f"second_view {self.second_view} of a member is not in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +288,7 @@ class Config:
         networks = [(alone, run)]
         for number, member in enumerate(self.members, start=1):
             changed = asdict(member)
-            del changed["counts"]
+            del changed["counts"], changed["second_view"]  # of its place among the others
             spec = replace(self.input, size=changed.pop("size"))
             own = replace(alone, input=spec, fit=replace(self.fit, **changed))
             networks.append((own, run / f"companion-{number}"))  # as runs have always called it
@@ -294,6 +298,11 @@ class Config:
     def counts(self) -> tuple[float, ...]:
         """How much the logit of each network counts, the first one's 1."""
         return (1.0, *(member.counts for member in self.members))
+
+    @property
+    def second_views(self) -> tuple[float, ...]:
+        """The fraction of each side that each network reads once more; the first one does not."""
+        return (0.0, *(member.second_view for member in self.members))
 
     @property
     def served_input(self) -> InputSpec:

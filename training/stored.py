@@ -17,6 +17,7 @@ SINCE: dict[str, Any] = {
     "trainings": 1,
     "age_by": (),
     "counts": 1.0,
+    "second_view": 0.0,
 }  # keys that were added, and what held without them
 TODAY = {earlier: name for name, earlier in EARLIER.items()}
 

@@ -54,10 +54,14 @@ def resize(image: Tensor, size: int) -> Tensor:
 
 
 @cache
-def resampling(side: int, size: int) -> list[list[float]]:
-    """The matrix (size, side) of a triangle filter as wide as a pixel of the coarser grid."""
-    scale = max(1.0, side / size)
-    centres = (np.arange(size)[:, None] + 0.5) * (side / size)
+def resampling(side: int, size: int, share: float = 1.0) -> list[list[float]]:
+    """The matrix (size, side) of a triangle filter as wide as a pixel of the coarser grid.
+
+    Its result is the middle ``share`` of the side.
+    """
+    step = share * side / size
+    scale = max(1.0, step)
+    centres = side / 2 + (np.arange(size)[:, None] + 0.5 - size / 2) * step
     weights = np.maximum(0, 1 - np.abs(np.arange(side) + 0.5 - centres) / scale)
     rows: list[list[float]] = (weights / weights.sum(axis=1, keepdims=True)).tolist()
     return rows

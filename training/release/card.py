@@ -159,9 +159,11 @@ def _network(recipe: Mapping[str, Any]) -> str:
     mean = f", the mean of {trainings} trainings" if trainings > 1 else ""
     counts = recipe.get("counts", 1)
     times = f"; counts {counts:g} times" if counts != 1 else ""
+    share = recipe.get("second_view", 0)
+    again = f"; reads each film once more, mirrored and its middle {share:.0%}" if share else ""
     return (
         f"{recipe['architecture']} on {' and '.join(recipe['views'])} of {recipe['size']} pixels,"
-        f" images of {generators}{kept}{mean}{times}."
+        f" images of {generators}{kept}{mean}{times}{again}."
     )
 
 

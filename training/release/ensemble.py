@@ -3,11 +3,13 @@
 export, lungs -> [ensemble] -> calibrate -> package
 
               +-> network ----------------> logit, heatmap, embedding
-    image ----+-> reduced -> others ------> logits, heatmaps         -> sums: logit, heatmap
+    image ----+-> views --> others -------> logits, heatmaps         -> sums: logit, heatmap
               +-> U-Net -> lung detail -> gain x (centre - detail) x child -> added to the logit
 
 where ``child``, the probability that the film is a child's, comes from embeddings of the
-networks (:mod:`training.release.age`), or is 1 for all.
+networks (:mod:`training.release.age`), or is 1 for all. Views are images of the size that a network
+reads; some read a second one of each film, and put out the mean
+(:mod:`training.networks.second_view`).
 
 Networks keep their precision; the rest is float. The heatmap is the sum of the networks' Grad-CAMs,
 weighted like their logits, on the cells of the first: what the lung detail adds has no place in the
@@ -15,7 +17,7 @@ image. The embedding is that of the first network.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +36,7 @@ from service.model.session import Outputs
 from training.config import Config
 from training.networks.channels import resampling, resize
 from training.networks.lungs import LungNet, lung_detail
+from training.networks.second_view import placing, second_view
 from training.release.age import AgeSign
 from training.release.export import OUTPUTS, graph_path, save_clean, to_onnx
 from training.release.measures import run_graph
@@ -84,31 +87,57 @@ class Member(NamedTuple):
 
     graph: bytes  # ONNX, float or int8
     size: int  # side of its input in pixels
+    second_view: float = 0.0  # fraction of each side that it reads once more; 0 for none
+
+    def views(self, image: Tensor) -> Tensor:
+        """What it reads of joined images (N, 1, S, S), second views behind all first."""
+        first = resize(image, self.size)
+        if not self.second_view:
+            return first
+        return torch.cat([first, second_view(first, self.second_view)])
 
     def read(self, images: FloatImage) -> Outputs:
         """What it puts out for the joined graph's images (N, 1, S, S)."""
-        return run_graph(self.graph, resize(torch.from_numpy(images), self.size).numpy())
+        outputs = run_graph(self.graph, self.views(torch.from_numpy(images)).numpy())
+        if not self.second_view:
+            return outputs
+        down, across = placing(outputs.heatmap.shape[1], self.second_view)
+        half = len(images)
+        return Outputs(
+            logit=_mean(outputs.logit[:half], outputs.logit[half:]),
+            heatmap=_mean(outputs.heatmap[:half], down @ outputs.heatmap[half:] @ across),
+            embedding=_mean(outputs.embedding[:half], outputs.embedding[half:]),
+        )
+
+    @property
+    def image(self) -> str:
+        """The name of its views in the joined graph."""
+        return f"image_{self.size}" + (f"_and_{self.second_view}" if self.second_view else "")
+
+
+def _mean(first: FloatImage, second: NDArray[np.floating]) -> FloatImage:
+    return np.asarray((first + second) / 2, np.float32)
 
 
 def members(config: Config, run: Path, precision: str) -> list[Member]:
     """The exported networks of a run, the first one first."""
     return [
-        Member(graph_path(folder, precision).read_bytes(), own.input.size)
-        for own, folder in config.networks(run)
+        Member(graph_path(folder, precision).read_bytes(), own.input.size, share)
+        for (own, folder), share in zip(config.networks(run), config.second_views, strict=True)
     ]
 
 
 class Head(nn.Module):
-    """Radiographs (N, 1, S, S) -> the lung detail's share of the logit (N,); reduced images."""
+    """Radiographs (N, 1, S, S) -> the lung detail's share of the logit (N,); networks' views."""
 
-    def __init__(self, lungs: LungNet, scales: Scales, sizes: Sequence[int]) -> None:
+    def __init__(self, lungs: LungNet, scales: Scales, networks: Iterable[Member]) -> None:
         super().__init__()
-        self.lungs, self.scales, self.sizes = lungs, scales, sizes
+        self.lungs, self.scales, self.networks = lungs, scales, networks
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """``gain * (centre - detail)``, and an image for each size."""
+        """``gain * (centre - detail)``, and the views of each network."""
         term = self.scales.gain * (self.scales.centre - lung_detail(image, self.lungs(image)))
-        return term, *(resize(image, size) for size in self.sizes)
+        return term, *(network.views(image) for network in self.networks)
 
 
 def detail_of(lungs: LungNet, images: FloatImage) -> FloatImage:
@@ -181,14 +210,14 @@ def write_ensemble(lungs: LungNet, scales: Scales, networks: Sequence[Member], p
         File to write.
     """
     size = max(network.size for network in networks)
-    sizes = sorted({network.size for network in networks} - {size})
-    reduced = [f"image_{side}" for side in sizes]
-    joined = to_onnx(Head(lungs, scales, sizes).eval(), size, ("term", *reduced))
+    made = {own.image: own for own in networks if own.second_view or own.size != size}
+    head = Head(lungs, scales, made.values())
+    joined = to_onnx(head.eval(), size, ("term", *made))
     graph = joined.graph
     outputs: dict[str, onnx.ValueInfoProto] = {}
     for number, network in enumerate(networks):
         own = compose.add_prefix(onnx.load_from_string(network.graph), _prefix(number))
-        image = "image" if network.size == size else f"image_{network.size}"
+        image = network.image if network.image in made else "image"
         for node in own.graph.node:
             node.input[:] = [
                 image if name == f"{_prefix(number)}image" else name for name in node.input
@@ -200,11 +229,18 @@ def write_ensemble(lungs: LungNet, scales: Scales, networks: Sequence[Member], p
 
     logits = [_prefix(number) + "logit" for number in range(len(networks))]
     heatmaps = [_prefix(number) + "heatmap" for number in range(len(networks))]
-    cells = [outputs[name].type.tensor_type.shape.dim[1].dim_value for name in heatmaps]
-    for number, found in enumerate(cells):
-        if found != cells[0]:
-            heatmaps[number] = _regrid(graph, heatmaps[number], found, cells[0])
     embeddings = [_prefix(number) + "embedding" for number in range(len(networks))]
+    cells = [outputs[name].type.tensor_type.shape.dim[1].dim_value for name in heatmaps]
+    for number, (network, found) in enumerate(zip(networks, cells, strict=True)):
+        if network.second_view:
+            logits[number] = _mean_of_views(graph, logits[number])
+            embeddings[number] = _mean_of_views(graph, embeddings[number])
+            placed = placing(found, network.second_view)
+            heatmaps[number] = _mean_of_views(graph, heatmaps[number], placed)
+        if found != cells[0]:
+            matrix = regridding(found, cells[0])
+            both_sides = matrix, np.ascontiguousarray(matrix.T)
+            heatmaps[number] = _on_both_sides(graph, heatmaps[number], both_sides, "regridded")
     term = "term" if scales.age is None else _for_children(graph, "term", embeddings, scales.age)
     _sum(graph, "logit", logits, scales.weights, [term])
     _sum(graph, "heatmap", heatmaps, scales.weights, [])
@@ -240,13 +276,25 @@ def _for_children(
     return _node(graph, "Mul", [term, child], f"{term}_of_children")
 
 
-def _regrid(graph: onnx.GraphProto, name: str, cells: int, wanted: int) -> str:
-    """Add nodes that bring the heatmap ``name`` to (N, wanted, wanted); returns its new name."""
-    matrix = regridding(cells, wanted)
-    down = _constant(graph, f"{name}_down", matrix)
-    across = _constant(graph, f"{name}_across", np.ascontiguousarray(matrix.T))
-    halfway = _node(graph, "MatMul", [down, name], f"{name}_halfway")
-    return _node(graph, "MatMul", [halfway, across], f"{name}_regridded")
+Matrices = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def _mean_of_views(graph: onnx.GraphProto, name: str, placed: Matrices | None = None) -> str:
+    """Add nodes that average ``name`` over both views, a second heatmap ``placed`` on the first."""
+    first, second = f"{name}_of_first", f"{name}_of_second"
+    graph.node.append(helper.make_node("Split", [name], [first, second], num_outputs=2))
+    if placed:
+        second = _on_both_sides(graph, second, placed, "placed")
+    return _node(graph, "Mean", [first, second], f"{name}_of_both")
+
+
+def _on_both_sides(graph: onnx.GraphProto, name: str, matrices: Matrices, said: str) -> str:
+    """Add nodes that multiply ``name`` by a matrix from each side; returns its new name."""
+    down, across = matrices
+    left = _constant(graph, f"{name}_down", down)
+    right = _constant(graph, f"{name}_across", across)
+    halfway = _node(graph, "MatMul", [left, name], f"{name}_halfway")
+    return _node(graph, "MatMul", [halfway, right], f"{name}_{said}")
 
 
 def _constant(graph: onnx.GraphProto, name: str, values: NDArray[np.generic]) -> str:

@@ -159,6 +159,20 @@ class TestConfig:
         assert others[0][0].input == dataclasses.replace(first.input, size=160)
         assert [own.fit.freeze for own, _ in others] == [6, 6]
         assert [own.fit.trainings for own, _ in others] == [4, 2]
-        with pytest.raises(InvalidConfig, match="counts 0 of a member is not positive"):
-            dataclasses.replace(default.members[0], counts=0)
-        assert default.counts == (1, 1, 2, 2)
+        assert list(default.counts) == [1, 1, 2, 2]
+        assert list(default.second_views) == [0, 0, 0.92, 0.92]
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"counts": 0}, "counts 0 of a member is not positive"),
+            ({"second_view": 1.1}, r"second_view 1.1 of a member is not in \[0, 1\]"),
+        ],
+    )
+    def test_a_place_in_the_sum_that_makes_no_sense_is_refused(
+        self, wrong: dict[str, float], said: str
+    ) -> None:
+        root = Path(__file__).resolve().parents[3]
+        default = Config.load(root / "training" / "configs" / "default.toml")
+        with pytest.raises(InvalidConfig, match=said):
+            dataclasses.replace(default.members[0], **wrong)  # type: ignore[arg-type]

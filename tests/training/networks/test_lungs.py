@@ -23,6 +23,7 @@ from training.fit.train import fit
 from training.generate.phantom.render import draw_pair
 from training.networks.channels import resize
 from training.networks.lungs import LungNet, lung_detail
+from training.networks.second_view import placing, second_view
 from training.networks.start import PACKAGED_SHA256
 from training.release.age import AgeSign, fit_age
 from training.release.ensemble import (
@@ -175,6 +176,35 @@ class TestEnsemble:
         maps = 0.4 * first.heatmap + 0.7 * spread @ second.heatmap @ spread.T
         np.testing.assert_allclose(read.heatmap, maps, atol=1e-5)
         np.testing.assert_allclose(read.embedding, first.embedding, atol=1e-4)
+
+    @pytest.mark.parametrize("size", [32, 64])
+    def test_a_network_that_looks_twice_puts_out_the_mean_of_both(
+        self, learned: tuple[Config, Path], tmp_path: Path, size: int
+    ) -> None:
+        config, run = learned
+        number = int(size == 32)  # the first network here reads as many pixels as the joined graph
+        once = members(config, run, "int8")
+        networks = [once[0], once[number]._replace(second_view=0.9)]
+        images = np.random.default_rng(1).random((5, 1, 64, 64), dtype=np.float32)
+        looks = [own.read(images) for own in networks]
+        features = np.hstack([own.embedding for own in looks])
+        weights = np.linspace(-0.1, 0.1, features.shape[1], dtype=np.float32)
+        scales = dataclasses.replace(SCALES, age=AgeSign(weights, np.float32(0.3)))
+        write_ensemble(load_lungs(run), scales, networks, tmp_path / "joined.onnx")
+        read = run_graph((tmp_path / "joined.onnx").read_bytes(), images)
+        expected = scales.logit(looks, detail_of(load_lungs(run), images))
+        np.testing.assert_allclose(read.logit, expected, atol=1e-4)
+
+        reduced = resize(torch.from_numpy(images), size)
+        second = run_graph(once[number].graph, second_view(reduced, 0.9).numpy())
+        first = run_graph(once[number].graph, reduced.numpy())
+        assert np.abs(second.logit - first.logit).max() > 1e-5
+        np.testing.assert_allclose(looks[1].logit, (first.logit + second.logit) / 2, atol=1e-6)
+        down, across = placing(size // 16, 0.9)
+        spread = regridding(size // 16, 4)
+        both = spread @ ((first.heatmap + down @ second.heatmap @ across) / 2) @ spread.T
+        maps = 0.4 * looks[0].heatmap + 0.7 * both
+        np.testing.assert_allclose(read.heatmap, maps, atol=1e-5)
 
     def test_same_parts_give_the_same_bytes(
         self, learned: tuple[Config, Path], joined: bytes, tmp_path: Path
