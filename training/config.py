@@ -106,6 +106,9 @@ class FitConfig:
     trainings
         How many trainings there are, by ``seed`` and by every tenth number after it; the weights
         that are kept are their mean (model soups: Wortsman et al. 2022, arXiv 2203.05482).
+    taught_by
+        Places of the networks that teach this one, the first, whose own place is 1:
+        ``training.fit.teaching``; none for labels and masks alone.
     """
 
     seed: int
@@ -128,6 +131,7 @@ class FitConfig:
     average: float
     checkpoint_every: int
     trainings: int = field(default=1, repr=False)  # a checkpoint is that of one of them
+    taught_by: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.batch % 2:
@@ -280,7 +284,23 @@ class Config:
         if not set(places) <= set(range(1, len(self.members) + 2)):
             raise InvalidConfig(f"age_by {list(places)} names no network: 1 is the first")
         if self.members:
-            self.networks(Path())  # raises where a member's recipe makes no sense
+            self.teachers(Path())  # raises where a member's recipe makes no sense
+
+    def teachers(self, run: Path) -> list[tuple["Config", Path]]:
+        """Configuration and run folder of every network that teaches the first one.
+
+        Raises
+        ------
+        InvalidConfig
+            If there is no such network, or it is shown other channels.
+        """
+        networks, places = self.networks(run), self.fit.taught_by
+        if not set(places) <= set(range(2, len(networks) + 1)):
+            raise InvalidConfig(f"taught_by {list(places)} names no other network: 2 is the next")
+        taught = [networks[place - 1] for place in places]
+        if any(own.fit.channels != self.fit.channels for own, _ in taught):
+            raise InvalidConfig("a network and those that teach it must be shown the same channels")
+        return taught
 
     def networks(self, run: Path) -> list[tuple["Config", Path]]:
         """Configuration and run folder of every network: the first one, then the other members."""
@@ -290,7 +310,8 @@ class Config:
             changed = asdict(member)
             del changed["counts"], changed["second_view"]  # of its place among the others
             spec = replace(self.input, size=changed.pop("size"))
-            own = replace(alone, input=spec, fit=replace(self.fit, **changed))
+            fit = replace(self.fit, **changed, taught_by=())
+            own = replace(alone, input=spec, fit=fit)
             networks.append((own, run / f"companion-{number}"))  # as runs have always called it
         return networks
 
@@ -364,7 +385,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _section(kind: type[Section], name: str, values: dict[str, Any]) -> Section:
-    for listed in {"generators", "channels", "age_by"} & values.keys():
+    for listed in {"generators", "channels", "age_by", "taught_by"} & values.keys():
         values[listed] = tuple(values[listed])
     try:
         return kind(**values)

@@ -18,6 +18,7 @@ SINCE: dict[str, Any] = {
     "age_by": (),
     "counts": 1.0,
     "second_view": 0.0,
+    "taught_by": (),
 }  # keys that were added, and what held without them
 TODAY = {earlier: name for name, earlier in EARLIER.items()}
 
@@ -66,4 +67,4 @@ def recorded_text(config: object) -> str:
     text = repr(config)
     for name, earlier in EARLIER.items():
         text = text.replace(f" {name}=", f" {earlier}=")
-    return text
+    return text.replace(", taught_by=()", "")  # as before there were teachers

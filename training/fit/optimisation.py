@@ -10,7 +10,7 @@ is not frozen does. Where the second one starts is what weights can be pulled ba
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training.config import Config, FitConfig
 from training.fit.distributed import Rank
 from training.fit.precision import autocast, choose_precision, name_of
+from training.fit.teaching import Teacher, Teaching
 from training.networks.pneumonia import PneumoniaNet
 from training.networks.start import initialise
 from training.stored import recorded_text
@@ -41,15 +42,28 @@ class Training:
     precision
         Of forward and backward passes; None for the faster one, measured, and for float32 where
         there are fewer than 100 steps to save time on.
+    teachers, shown
+        Networks that teach it, and channels (N, C, S, S) to scale by what they say of them.
     """
 
-    def __init__(self, config: Config, rank: Rank, precision: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        rank: Rank,
+        precision: torch.dtype | None = None,
+        *,
+        teachers: Sequence[Teacher] = (),
+        shown: Tensor | None = None,
+    ) -> None:
         torch.manual_seed(config.fit.seed)
         self.whole, self.config, self.rank = config, config.fit, rank
         self.step = 0
         network = new_network(config)
         self.origin = initialise(network, config.fit)
         self.network = network.to(rank.device).to(memory_format=torch.channels_last)
+        self.teaching = None
+        if shown is not None:
+            self.teaching = Teaching(teachers, self.network, shown.to(rank.device))
         for part in self._frozen():
             part.requires_grad_(requires_grad=False)
         fit, size = config.fit, config.input.size
@@ -61,6 +75,7 @@ class Training:
             self.network, multi_avg_fn=moving_average(fit.average), use_buffers=True
         )
         learning = [weights for weights in self.network.parameters() if weights.requires_grad]
+        learning += self.teaching.parameters() if self.teaching else []
         self.optimiser = torch.optim.AdamW(
             learning, fit.learning_rate, weight_decay=fit.weight_decay
         )
@@ -75,8 +90,11 @@ class Training:
         channels = channels.to(device, memory_format=torch.channels_last, non_blocking=True)
         label, mask = (part.to(device, non_blocking=True) for part in (label, mask))
         with autocast(device, self.precision):
-            logit, cells = self._forward(channels)
+            logit, cells, evidence, guessed = self._forward(channels)
+            lesson = self.teaching.lesson(channels, cells.shape[-1]) if self.teaching else None
         loss = self._loss(logit.float(), label, cells.float(), mask)
+        if lesson is not None:
+            loss = Teaching.loss(lesson, evidence.float(), guessed, loss)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -96,12 +114,13 @@ class Training:
 
     def _begin_phase(self) -> None:
         """Let learn what the phase of this step lets learn, and remember where it started."""
-        head = {id(parameter) for parameter in self.network.head()}
+        taught = self.teaching.parameters() if self.teaching else ()
+        head = {id(parameter) for parameter in (*self.network.head(), *taught)}
         for group in self.optimiser.param_groups:
             for parameter in group["params"]:
                 parameter.requires_grad_(not self._probes or id(parameter) in head)
-        both = _WithMask(self.network)
-        self._forward: nn.Module = DistributedDataParallel(both) if self.rank.world > 1 else both
+        whole = _Learner(self.network, self.teaching)
+        self._forward: nn.Module = DistributedDataParallel(whole) if self.rank.world > 1 else whole
         kept = self.network.state_dict() if self.config.keeps_start else {}
         self.start = {name: value.detach().clone() for name, value in kept.items()}
 
@@ -133,7 +152,8 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`resume` needs."""
-        return {
+        taught = {"teaching": self.teaching.state_dict()} if self.teaching else {}
+        return taught | {
             "step": self.step,
             "config": recorded_text(self.whole),
             "network": self.network.state_dict(),
@@ -161,6 +181,8 @@ class Training:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.teaching:
+            self.teaching.load_state_dict(state["teaching"])
         self._begin_phase()
         self.start = state["start"]
 
@@ -205,16 +227,19 @@ def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], N
     return update
 
 
-class _WithMask(nn.Module):
-    """Logit and cells of the mask as a module's own forward pass, where DDP can see it."""
+class _Learner(nn.Module):
+    """All that a step learns from as a module's own forward pass, where DDP can see it."""
 
-    def __init__(self, network: PneumoniaNet) -> None:
+    def __init__(self, network: PneumoniaNet, teaching: Teaching | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.teaching = network, teaching
 
-    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, cells = self.network.forward_with_mask(channels)
-        return outputs.logit, cells
+    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Logit, cells of the mask, evidence with its bias, and features as teachers have them."""
+        seen = self.network.see(channels)
+        guessed = self.teaching(seen.maps) if self.teaching else []
+        evidence = seen.evidence + self.network.backbone.fc.bias
+        return seen.outputs.logit, self.network.mask(seen.evidence), evidence, guessed
 
 
 def new_network(config: Config) -> PneumoniaNet:

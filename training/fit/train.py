@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -21,7 +22,9 @@ from training.fit.distributed import Rank, join
 from training.fit.fit_lungs import fit_lungs
 from training.fit.optimisation import Training, new_network
 from training.fit.precision import name_of
+from training.fit.teaching import Teacher
 from training.generate.manifest import append_line
+from training.networks.channels import to_channels
 from training.networks.pneumonia import PneumoniaNet
 from training.stored import recorded_text
 
@@ -49,25 +52,32 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
     ValueError
         If ``run`` holds weights or a checkpoint of another configuration.
     """
+    first, *others = config.networks(run)
+    teachers = config.teachers(run)
     with join() as rank:
-        for own, folder in config.networks(run):
+        for own, folder in (*others, first) if teachers else (first, *others):
             folder.mkdir(parents=True, exist_ok=True)
             if not _finished(own, folder):
-                _fit_network(own, folder, rank, precision)
+                _fit_network(own, folder, rank, precision, teachers if own is first[0] else [])
         if rank.first:
             fit_lungs(config, run, rank.device)
 
 
-def _fit_network(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -> None:
+Networks = Sequence[tuple[Config, Path]]
+
+
+def _fit_network(
+    config: Config, run: Path, rank: Rank, precision: torch.dtype | None, taught_by: Networks
+) -> None:
     """Train a network once, or as often as it is asked for, and keep the mean."""
     if config.fit.trainings == 1:
-        _fit(config, run, rank, precision)
+        _fit(config, run, rank, precision, taught_by)
         return
     trainings = config.each_training(run)
     for own, folder in trainings:
         folder.mkdir(exist_ok=True)
         if not _finished(own, folder):
-            _fit(own, folder, rank, precision)
+            _fit(own, folder, rank, precision, taught_by)
     if rank.first:
         mean = mean_of([_load(folder) for _, folder in trainings])
         _save(run / "weights.pt", mean | {"trainings": len(trainings)})
@@ -97,9 +107,13 @@ def mean_of(trained: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return first | {"model": model}
 
 
-def _fit(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -> None:
+def _fit(
+    config: Config, run: Path, rank: Rank, precision: torch.dtype | None, taught_by: Networks
+) -> None:
     splits = load_splits(config)
-    training = Training(config, rank, precision)
+    teachers = [Teacher(load_network(path, own), own.input.size) for own, path in taught_by]
+    shown = _channels(config, splits["calibration"]) if teachers else None
+    training = Training(config, rank, precision, teachers=teachers, shown=shown)
     training.resume(run / "checkpoint.pt")
     train = drawn_by(splits["train"], config.fit.generators)
     batches = PairedBatches(train, config.fit, config.fit.seed, first=training.step, rank=rank)
@@ -121,6 +135,13 @@ def _fit(config: Config, run: Path, rank: Rank, precision: torch.dtype | None) -
                 _record(run, training, loss, held_out)
     if rank.first:
         _save(run / "weights.pt", training.final())
+
+
+def _channels(config: Config, frame: pd.DataFrame) -> Tensor:
+    """What a network of ``config`` is shown of the images of a split, (N, C, S, S)."""
+    images, _ = load_tensors(frame, config.dataset.folder, config.input)
+    spec = config.input
+    return to_channels(torch.from_numpy(images), config.fit.channels, spec.mean, spec.std)
 
 
 def loaders(rank: Rank) -> int:

@@ -36,6 +36,14 @@ class Outputs(NamedTuple):
     embedding: Tensor  # (N, features): pooled last feature maps, 2,048 for ResNet-50
 
 
+class Seen(NamedTuple):
+    """What the network makes of its channels on the way to its outputs."""
+
+    outputs: Outputs
+    maps: Tensor  # (N, features, h, w), the last ones
+    evidence: Tensor  # (N, h, w), of each cell; its mean is the logit less the bias
+
+
 class PneumoniaNet(nn.Module):
     """A backbone and its linear layer, for (N, 1, S, S) images in [0, 1].
 
@@ -77,25 +85,28 @@ class PneumoniaNet(nn.Module):
 
     def forward(self, image: Tensor) -> Outputs:
         """Logit, heatmap and embedding of (N, 1, S, S) images in [0, 1]."""
-        return self._forward(to_channels(image, self.channels, self.mean, self.std))[0]
+        return self.see(to_channels(image, self.channels, self.mean, self.std)).outputs
 
     def forward_with_mask(self, channels: Tensor) -> tuple[Outputs, Tensor]:
-        """As :meth:`forward`, from channels, and the lesion mask's logits for training.
+        """As :meth:`forward`, from channels, and the lesion mask's logits for training."""
+        seen = self.see(channels)
+        return seen.outputs, self.mask(seen.evidence)
 
-        These (N, S / 16, S / 16) are the evidence of each cell, scaled and shifted: what teaches
-        where the lesion lies teaches the heatmap itself.
+    def mask(self, evidence: Tensor) -> Tensor:
+        """The lesion mask's logits (N, S / 16, S / 16): the evidence, scaled and shifted.
+
+        So what teaches where the lesion lies teaches the heatmap itself.
         """
-        outputs, evidence = self._forward(channels)
-        return outputs, self.mask_scale * evidence + self.mask_offset
+        return self.mask_scale * evidence + self.mask_offset
 
-    def _forward(self, channels: Tensor) -> tuple[Outputs, Tensor]:
-        """Also the evidence of each cell (N, h, w); its mean is the logit less the bias."""
+    def see(self, channels: Tensor) -> Seen:
+        """Outputs, last feature maps and evidence of channels (N, C, S, S)."""
         maps = self.backbone.maps(channels)
         head = self.backbone.fc
         embedding = maps.mean(dim=(2, 3))
         evidence = torch.einsum("nkhw,k->nhw", maps, head.weight[0])
         heatmap = torch.relu(evidence) / (maps.shape[2] * maps.shape[3])
-        return Outputs(head(embedding).squeeze(1), heatmap, embedding), evidence
+        return Seen(Outputs(head(embedding).squeeze(1), heatmap, embedding), maps, evidence)
 
     def head(self) -> list[nn.Parameter]:
         """The parameters that stand behind the feature maps."""

@@ -156,6 +156,8 @@ def _network(recipe: Mapping[str, Any]) -> str:
     frozen = recipe.get("freeze", 0)
     kept = f", the first {frozen} of {recipe['blocks']} blocks as they started" if frozen else ""
     trainings = recipe.get("trainings", 1)
+    places = " and ".join(str(place) for place in recipe.get("taught_by", ()))
+    taught = f", taught by network {places}" if places else ""
     mean = f", the mean of {trainings} trainings" if trainings > 1 else ""
     counts = recipe.get("counts", 1)
     times = f"; counts {counts:g} times" if counts != 1 else ""
@@ -163,7 +165,7 @@ def _network(recipe: Mapping[str, Any]) -> str:
     again = f"; reads each film once more, mirrored and its middle {share:.0%}" if share else ""
     return (
         f"{recipe['architecture']} on {' and '.join(recipe['views'])} of {recipe['size']} pixels,"
-        f" images of {generators}{kept}{mean}{times}{again}."
+        f" images of {generators}{kept}{taught}{mean}{times}{again}."
     )
 
 

@@ -352,6 +352,7 @@ def larger(
     member = dataclasses.replace(
         MEMBER, size=96, architecture="lite0", blocks=6, init="imagenet", channels=("ranks",),
         drop_channel=0.0, learning_rate=1e-4, probe_steps=2, freeze=3, pull=0.01, blend=0.5,
+        second_view=0.9,
     )  # fmt: skip
     config = dataclasses.replace(config, members=(member,))
     copy = tmp_path_factory.mktemp("larger") / "run"
@@ -382,6 +383,7 @@ class TestLargerMember:
             f"(SHA-256 `{PACKAGED_SHA256}`, Apache-2.0)"
         ) in " ".join(card.split())
         assert "photographs" in card
+        assert "reads each film once more, mirrored and its middle 90%" in " ".join(card.split())
 
 
 class TestPackage:

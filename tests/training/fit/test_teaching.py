@@ -1,0 +1,140 @@
+"""Networks that teach the first one."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.model_run import write_config, write_dataset
+from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
+from training.fit.distributed import Rank
+from training.fit.optimisation import Training, new_network
+from training.fit.teaching import SPREAD, Lesson, Teacher, Teaching
+from training.fit.train import fit, load_network
+
+ALONE = Rank(number=0, world=1, device=torch.device("cpu"))
+DETAIL = LungDetailConfig(crop=0.95, weight=1.0, children=False, phantoms=4, steps=2)
+MEMBER = MemberConfig(
+    size=32, seed=2, architecture="resnet18", blocks=4, init="random",
+    generators=(), channels=("ranks",), drop_channel=0.0, steps=2, learning_rate=1e-3,
+    probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.9,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A network on 64 pixels, and one on 32 that teaches it."""
+    root = tmp_path_factory.mktemp("teaching")
+    write_dataset(root / "data")
+    tiny = write_config(root / "tiny.toml", root / "data")
+    recipe = dataclasses.replace(tiny.fit, architecture="lite0", blocks=6, taught_by=(2,))
+    return dataclasses.replace(tiny, fit=recipe, members=(MEMBER,), lung_detail=DETAIL)
+
+
+def teacher(config: Config, seed: int) -> Teacher:
+    torch.manual_seed(seed)
+    own, _ = config.networks(Path())[1]
+    return Teacher(new_network(own), own.input.size)
+
+
+def of_pupil(config: Config, teachers: list[Teacher], shown: torch.Tensor) -> Training:
+    own, _ = config.networks(Path())[0]
+    return Training(own, ALONE, torch.float32, teachers=teachers, shown=shown)
+
+
+class TestLoss:
+    def test_is_that_by_labels_alone_where_the_pupil_says_what_it_is_taught(self) -> None:
+        lesson = Lesson(torch.randn(4, 2, 2), [torch.randn(4, 5, 2, 2)])
+        same = Teaching.loss(lesson, lesson.cells, lesson.features, torch.tensor(0.5))
+        assert float(same) == pytest.approx(0.1, abs=1e-5)
+        none = torch.tensor(0.0)
+        cells = Teaching.loss(lesson, lesson.cells.flip(2), lesson.features, none)
+        logit = Teaching.loss(lesson, lesson.cells + 1, lesson.features, none)
+        features = Teaching.loss(lesson, lesson.cells, [-lesson.features[0]], none)
+        assert min(float(cells), float(logit)) > 0.05
+        assert float(features) == pytest.approx(2, abs=1e-5)
+
+    def test_logit_and_features_are_taught_in_one_unit_whatever_the_teacher(
+        self, config: Config
+    ) -> None:
+        shown = torch.randn(40, 1, 64, 64)
+        quiet, loud = teacher(config, 1), teacher(config, 1)
+        with torch.no_grad():
+            for part in loud.network.backbone.fc.parameters():
+                part.mul_(10)
+        pupil = new_network(config.networks(Path())[0][0])
+        lessons = [Teaching([own], pupil, shown).lesson(shown, 4) for own in (quiet, loud)]
+        torch.testing.assert_close(lessons[0].cells, lessons[1].cells, rtol=1e-3, atol=1e-3)
+        logits = lessons[0].cells.mean(dim=(1, 2))
+        assert float(logits.std()) == pytest.approx(SPREAD, rel=0.01)
+        (features,) = lessons[0].features
+        assert features.shape[2:] == (4, 4)
+        assert float(features.mean()) == pytest.approx(0, abs=0.1)
+
+
+class TestTraining:
+    def test_a_pupil_comes_to_say_what_its_teacher_says(self, config: Config) -> None:
+        torch.manual_seed(3)
+        shown = torch.randn(32, 1, 64, 64) * torch.rand(32, 1, 1, 1) + torch.randn(32, 1, 1, 1)
+        longer = dataclasses.replace(config, fit=dataclasses.replace(config.fit, steps=40))
+        training = of_pupil(longer, [teacher(config, 1)], shown)
+        assert training.teaching is not None
+        said = training.teaching.lesson(shown, 4).cells.mean(dim=(1, 2))
+        label, mask = torch.full((32,), 0.5), torch.full((32, 4, 4), torch.nan)
+        losses = [training.advance(shown, label, mask) for _ in range(40)]
+        assert losses[-1] < 0.8 * losses[0]
+        assert "teaching" in training.state()
+        assert set(training.final()["model"]) == set(training.network.state_dict())
+        assert all(not name.startswith("teaching") for name in training.final()["model"])
+        training.network.train()
+        with torch.no_grad():
+            logit = training.network.see(shown).outputs.logit
+        assert float(torch.corrcoef(torch.stack([logit, said]))[0, 1]) > 0.5
+
+    def test_the_first_network_learns_last_and_goes_on_where_it_stopped(
+        self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fit(config, tmp_path / "whole", torch.float32)
+        advance = Training.advance
+
+        def stop_at_four(self: Training, *batch: torch.Tensor) -> float:
+            if self.teaching is not None and self.step == 4:
+                raise KeyboardInterrupt
+            return advance(self, *batch)
+
+        monkeypatch.setattr(Training, "advance", stop_at_four)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, tmp_path / "cut", torch.float32)
+        monkeypatch.undo()
+        assert (tmp_path / "cut" / "companion-1" / "weights.pt").exists()
+        fit(config, tmp_path / "cut", torch.float32)
+        (own, _), _ = config.networks(tmp_path)
+        whole, cut = (load_network(tmp_path / run, own).state_dict() for run in ("whole", "cut"))
+        for name, value in whole.items():
+            torch.testing.assert_close(cut[name], value, rtol=1e-4, atol=1e-5)
+
+        untaught = dataclasses.replace(config.fit, taught_by=())
+        (tmp_path / "alone").mkdir()
+        fit(dataclasses.replace(config, fit=untaught), tmp_path / "alone", torch.float32)
+        alone = load_network(tmp_path / "alone", own).state_dict()
+        assert not torch.equal(alone["backbone.fc.weight"], whole["backbone.fc.weight"])
+        with pytest.raises(ValueError, match="another configuration"):
+            fit(config, tmp_path / "alone", torch.float32)
+
+
+class TestConfig:
+    @pytest.mark.parametrize("places", [(1,), (3,), (0,)])
+    def test_a_teacher_is_another_network(self, config: Config, places: tuple[int, ...]) -> None:
+        with pytest.raises(InvalidConfig, match="names no other network: 2 is the next"):
+            dataclasses.replace(config, fit=dataclasses.replace(config.fit, taught_by=places))
+
+    def test_a_teacher_sees_what_its_pupil_sees(self, config: Config) -> None:
+        with pytest.raises(InvalidConfig, match="shown the same channels"):
+            dataclasses.replace(config, members=(dataclasses.replace(MEMBER, channels=("edges",)),))
+
+    def test_members_are_not_taught(self, config: Config) -> None:
+        first, second = config.networks(Path())
+        assert first[0].fit.taught_by == (2,)
+        assert second[0].fit.taught_by == ()
+        assert config.teachers(Path()) == [second]
