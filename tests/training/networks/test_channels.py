@@ -158,7 +158,7 @@ class TestConfig:
         assert second.fit.batch == default.fit.batch
         assert others[0][0].input == dataclasses.replace(first.input, size=160)
         assert [own.fit.freeze for own, _ in others] == [6, 6]
-        assert [own.fit.trainings for own, _ in others] == [4, 2]
+        assert [own.fit.trainings for own, _ in others] == [4, 4]
         assert list(default.counts) == [1, 1, 2, 2]
         assert list(default.second_views) == [0, 0, 0.92, 0.92]
 
