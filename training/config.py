@@ -255,8 +255,10 @@ class MemberConfig:
     def __post_init__(self) -> None:
         if self.counts <= 0:
             raise InvalidConfig(f"counts {self.counts} of a member is not positive")
-        if not 0 <= self.second_view <= 1:
-            raise InvalidConfig(f"second_view {self.second_view} of a member is not in [0, 1]")
+        if self.second_view is True or not (self.second_view == 0 or 0.5 <= self.second_view <= 1):
+            raise InvalidConfig(
+                f"second_view {self.second_view} of a member is neither 0 nor in [0.5, 1]"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,11 +294,13 @@ class Config:
         Raises
         ------
         InvalidConfig
-            If there is no such network, or it is shown other channels.
+            If there is no such network, it is named twice, or it is shown other channels.
         """
         networks, places = self.networks(run), self.fit.taught_by
         if not set(places) <= set(range(2, len(networks) + 1)):
             raise InvalidConfig(f"taught_by {list(places)} names no other network: 2 is the next")
+        if places and (len(set(places)) < len(places) or self.fit.drop_channel):
+            raise InvalidConfig("taught_by names a network twice, or there is a drop_channel")
         taught = [networks[place - 1] for place in places]
         if any(own.fit.channels != self.fit.channels for own, _ in taught):
             raise InvalidConfig("a network and those that teach it must be shown the same channels")
@@ -373,7 +377,9 @@ class Config:
         )
         if "lung_detail" in table:
             table["lung_detail"] = _section(LungDetailConfig, "lung_detail", table["lung_detail"])
-        return _section(cls, path.name, table)
+        config = _section(cls, path.name, table)
+        config.teachers(Path())  # raises where there is none of those that [fit] names
+        return config
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -385,9 +391,9 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _section(kind: type[Section], name: str, values: dict[str, Any]) -> Section:
-    for listed in {"generators", "channels", "age_by", "taught_by"} & values.keys():
-        values[listed] = tuple(values[listed])
     try:
+        for listed in {"generators", "channels", "age_by", "taught_by"} & values.keys():
+            values[listed] = tuple(values[listed])
         return kind(**values)
     except (TypeError, ReadingError) as error:
         raise InvalidConfig(f"[{name}]: {error}") from error

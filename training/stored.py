@@ -67,4 +67,4 @@ def recorded_text(config: object) -> str:
     text = repr(config)
     for name, earlier in EARLIER.items():
         text = text.replace(f" {name}=", f" {earlier}=")
-    return text.replace(", taught_by=()", "")  # as before there were teachers
+    return text.replace(", taught_by=()", "")  # as it was before that key

@@ -33,6 +33,11 @@ class Rank:
         """Whether this process writes."""
         return self.number == 0
 
+    def wait(self) -> None:
+        """Until every process has come here: what the first one writes is then there for all."""
+        if self.world > 1:
+            distributed.barrier()
+
 
 @contextmanager
 def join() -> Iterator[Rank]:

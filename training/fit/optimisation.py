@@ -153,14 +153,18 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`resume` needs."""
         taught = {"teaching": self.teaching.state_dict()} if self.teaching else {}
-        return taught | {
-            "step": self.step,
-            "config": recorded_text(self.whole),
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "start": self.start,
-        }
+        return (
+            self._teachers()
+            | taught
+            | {
+                "step": self.step,
+                "config": recorded_text(self.whole),
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "start": self.start,
+            }
+        )
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint where there is one.
@@ -168,7 +172,7 @@ class Training:
         Raises
         ------
         ValueError
-            If the checkpoint was made by another configuration.
+            If the checkpoint was made by another configuration, or has other teachers.
         """
         if not checkpoint.exists():
             return
@@ -182,13 +186,15 @@ class Training:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.teaching:
+            if state["teachers"] != self.teaching.digests:
+                raise ValueError(f"{checkpoint} has other teachers; take another run folder")
             self.teaching.load_state_dict(state["teaching"])
         self._begin_phase()
         self.start = state["start"]
 
     def final(self) -> dict[str, Any]:
         """What ``weights.pt`` holds: the average of weights, blended with their start."""
-        return {
+        return self._teachers() | {
             "model": self._blended(),
             "architecture": self.config.architecture,
             "start": self.origin,
@@ -197,6 +203,10 @@ class Training:
             "config": recorded_text(self.whole),
             "trainings": 1,
         }
+
+    def _teachers(self) -> dict[str, Any]:
+        """SHA-256 of the weights of those that teach, where there are any."""
+        return {"teachers": self.teaching.digests} if self.teaching else {}
 
     def _blended(self) -> dict[str, Tensor]:
         end: dict[str, Tensor] = self.average.module.state_dict()

@@ -2,10 +2,11 @@
 
 dataset -> optimisation (teaching) -> fit
 
-A ResNet-50 that starts from nothing knows a phantom's features; networks from ImageNet know better
-ones. On the same image it imitates their logit, the evidence of each cell, and, through a linear
-layer that is then thrown away, the features of each cell (Hinton et al. 2015, "Distilling the
-knowledge in a neural network", arXiv 1503.02531; Romero et al. 2015, "FitNets", arXiv 1412.6550).
+A ResNet-50 that starts from nothing knows what tells synthetic films apart; networks from ImageNet
+know more. On the same image it imitates their logit, the evidence of each cell, and, through a
+linear layer that is then thrown away, the features of each cell (Hinton et al. 2015, "Distilling
+the knowledge in a neural network", arXiv 1503.02531; Romero et al. 2015, "FitNets", arXiv
+1412.6550).
 """
 
 from collections.abc import Sequence
@@ -29,17 +30,23 @@ class Teacher(NamedTuple):
 
     network: PneumoniaNet
     size: int
+    sha256: str = ""  # of its weights file
 
 
 class Lesson(NamedTuple):
-    """What teachers say of N images on the pupil's h x w cells."""
+    """What teachers say of N images on the pupil's h x w cells.
 
-    cells: Tensor  # (N, h, w), the mean of their evidence; its mean over the cells is the logit
+    A cell has the mean of the teacher's cells that it touches. Where neither number of cells
+    divides the other, these windows overlap, and the mean of ``cells`` is near the teachers' logit
+    but not the same.
+    """
+
+    cells: Tensor  # (N, h, w), the mean of their evidence; the mean of it is taught as logit
     features: list[Tensor]  # of each teacher, (N, k, h, w), centred and of spread 1
 
 
 class Teaching(nn.Module):
-    """The loss of a pupil that does not do as its teachers.
+    """The loss of a pupil where it differs from its teachers.
 
     Its own weights are the linear layers that make a teacher's features of the pupil's.
 
@@ -61,6 +68,7 @@ class Teaching(nn.Module):
             )
             for own in teachers
         ]
+        self.digests = [own.sha256 for own in teachers]
         features = pupil.backbone.fc.in_features
         self.layers = nn.ModuleList(
             nn.Conv2d(features, own.network.backbone.fc.in_features, kernel_size=1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from service.files import replacing
+from service.files import replacing, sha256
 from service.model.session import cores
 from training.config import Config
 from training.fit.dataset import PairedBatches, TrainingImages, drawn_by, load_splits, load_tensors
@@ -50,17 +50,33 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
     Raises
     ------
     ValueError
-        If ``run`` holds weights or a checkpoint of another configuration.
+        If ``run`` holds weights or a checkpoint of another configuration or with other teachers, or
+        the data set has no image by a generator that a network learns from.
+    FileNotFoundError
+        If a network starts from a file that is not there.
     """
     first, *others = config.networks(run)
     teachers = config.teachers(run)
+    for own, folder in (first, *others):
+        if not (folder / "weights.pt").exists():
+            _check_sources(own)
     with join() as rank:
         for own, folder in (*others, first) if teachers else (first, *others):
             folder.mkdir(parents=True, exist_ok=True)
-            if not _finished(own, folder):
-                _fit_network(own, folder, rank, precision, teachers if own is first[0] else [])
+            taught_by = teachers if own is first[0] else []
+            if not _finished(own, folder, taught_by):
+                _fit_network(own, folder, rank, precision, taught_by)
+            rank.wait()  # until the first of them has written what the others are taught by
         if rank.first:
             fit_lungs(config, run, rank.device)
+
+
+def _check_sources(config: Config) -> None:
+    """Raise before anything is trained where a start file or a generator's images are missing."""
+    drawn_by(load_splits(config)["train"], config.fit.generators)
+    init = config.fit.init
+    if init not in ("random", "imagenet") and not Path(init).exists():
+        raise FileNotFoundError(f"there are no start weights {init}: train them first")
 
 
 Networks = Sequence[tuple[Config, Path]]
@@ -76,14 +92,14 @@ def _fit_network(
     trainings = config.each_training(run)
     for own, folder in trainings:
         folder.mkdir(exist_ok=True)
-        if not _finished(own, folder):
+        if not _finished(own, folder, taught_by):
             _fit(own, folder, rank, precision, taught_by)
     if rank.first:
         mean = mean_of([_load(folder) for _, folder in trainings])
         _save(run / "weights.pt", mean | {"trainings": len(trainings)})
 
 
-def _finished(config: Config, run: Path) -> bool:
+def _finished(config: Config, run: Path, taught_by: Networks) -> bool:
     """Whether a run has its weights; a ValueError where another configuration made them."""
     if not (run / "weights.pt").exists():
         return False
@@ -92,6 +108,9 @@ def _finished(config: Config, run: Path) -> bool:
     # Files from before a key was kept do not have it, and are taken for what they should be.
     if any(state.get(key, value) != value for key, value in own.items()):
         raise ValueError(f"{run} was made by another configuration; take another run folder")
+    digests = [sha256(path / "weights.pt") for _, path in taught_by]
+    if state.get("teachers", digests) != digests:
+        raise ValueError(f"{run} has other teachers; take another run folder")
     return True
 
 
@@ -111,7 +130,10 @@ def _fit(
     config: Config, run: Path, rank: Rank, precision: torch.dtype | None, taught_by: Networks
 ) -> None:
     splits = load_splits(config)
-    teachers = [Teacher(load_network(path, own), own.input.size) for own, path in taught_by]
+    teachers = [
+        Teacher(load_network(path, own), own.input.size, sha256(path / "weights.pt"))
+        for own, path in taught_by
+    ]
     shown = _channels(config, splits["calibration"]) if teachers else None
     training = Training(config, rank, precision, teachers=teachers, shown=shown)
     training.resume(run / "checkpoint.pt")

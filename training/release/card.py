@@ -157,7 +157,7 @@ def _network(recipe: Mapping[str, Any]) -> str:
     kept = f", the first {frozen} of {recipe['blocks']} blocks as they started" if frozen else ""
     trainings = recipe.get("trainings", 1)
     places = " and ".join(str(place) for place in recipe.get("taught_by", ()))
-    taught = f", taught by network {places}" if places else ""
+    taught = f", taught by networks {places}" if places else ""
     mean = f", the mean of {trainings} trainings" if trainings > 1 else ""
     counts = recipe.get("counts", 1)
     times = f"; counts {counts:g} times" if counts != 1 else ""

@@ -90,7 +90,7 @@ class Member(NamedTuple):
     second_view: float = 0.0  # fraction of each side that it reads once more; 0 for none
 
     def views(self, image: Tensor) -> Tensor:
-        """What it reads of joined images (N, 1, S, S), second views behind all first."""
+        """What it reads of images (N, 1, S, S): the second views after all the first ones."""
         first = resize(image, self.size)
         if not self.second_view:
             return first

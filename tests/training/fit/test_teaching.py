@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.model_run import write_config, write_dataset
+from tests.training.model_run import TOML, write_config, write_dataset
 from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
 from training.fit.distributed import Rank
 from training.fit.optimisation import Training, new_network
@@ -49,10 +49,15 @@ class TestLoss:
         same = Teaching.loss(lesson, lesson.cells, lesson.features, torch.tensor(0.5))
         assert float(same) == pytest.approx(0.1, abs=1e-5)
         none = torch.tensor(0.0)
-        cells = Teaching.loss(lesson, lesson.cells.flip(2), lesson.features, none)
-        logit = Teaching.loss(lesson, lesson.cells + 1, lesson.features, none)
+        shifts = [Teaching.loss(lesson, lesson.cells + by, lesson.features, none) for by in (1, 2)]
+        apart = lesson._replace(cells=lesson.cells * 1e3)  # so spread that the cells' share is 0
+        logit = Teaching.loss(apart, apart.cells + SPREAD, lesson.features, none)
+        turned = lesson.cells - lesson.cells.mean(dim=(1, 2), keepdim=True)
+        cells = Teaching.loss(lesson._replace(cells=turned), -turned, lesson.features, none)
         features = Teaching.loss(lesson, lesson.cells, [-lesson.features[0]], none)
-        assert min(float(cells), float(logit)) > 0.05
+        assert float(shifts[1]) == pytest.approx(4 * float(shifts[0]), rel=1e-4)
+        assert float(logit) == pytest.approx(1, abs=0.01)
+        assert float(cells) == pytest.approx(4 * 0.3, rel=0.2)
         assert float(features) == pytest.approx(2, abs=1e-5)
 
     def test_logit_and_features_are_taught_in_one_unit_whatever_the_teacher(
@@ -70,7 +75,11 @@ class TestLoss:
         assert float(logits.std()) == pytest.approx(SPREAD, rel=0.01)
         (features,) = lessons[0].features
         assert features.shape[2:] == (4, 4)
-        assert float(features.mean()) == pytest.approx(0, abs=0.1)
+        (again,) = lessons[1].features
+        torch.testing.assert_close(features, again)
+        known = features[:, features.abs().amax(dim=(0, 2, 3)) > 0]
+        assert float(known.mean()) == pytest.approx(0, abs=0.1)
+        assert float(known.std()) == pytest.approx(1, abs=0.35)
 
 
 class TestTraining:
@@ -122,16 +131,45 @@ class TestTraining:
         with pytest.raises(ValueError, match="another configuration"):
             fit(config, tmp_path / "alone", torch.float32)
 
+        fit(config, tmp_path / "whole", torch.float32)  # nothing is left to do
+        kept = torch.load(tmp_path / "whole" / "companion-1" / "weights.pt", weights_only=True)
+        kept["model"]["backbone.fc.bias"] += 1
+        torch.save(kept, tmp_path / "whole" / "companion-1" / "weights.pt")
+        with pytest.raises(ValueError, match="whole has other teachers"):
+            fit(config, tmp_path / "whole", torch.float32)
+        (tmp_path / "whole" / "weights.pt").unlink()
+        with pytest.raises(ValueError, match=r"checkpoint\.pt has other teachers"):
+            fit(config, tmp_path / "whole", torch.float32)
+
+    def test_what_is_missing_is_told_before_anything_is_trained(
+        self, config: Config, tmp_path: Path
+    ) -> None:
+        start = dataclasses.replace(config.fit, init=str(tmp_path / "none.pt"))
+        with pytest.raises(FileNotFoundError, match="no start weights"):
+            fit(dataclasses.replace(config, fit=start), tmp_path / "run")
+        member = dataclasses.replace(MEMBER, generators=("ct",))
+        with pytest.raises(ValueError, match="no image is by the generator ct"):
+            fit(dataclasses.replace(config, members=(member,)), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
 
 class TestConfig:
-    @pytest.mark.parametrize("places", [(1,), (3,), (0,)])
+    @pytest.mark.parametrize("places", [(1,), (3,), (0,), (2, 2)])
     def test_a_teacher_is_another_network(self, config: Config, places: tuple[int, ...]) -> None:
-        with pytest.raises(InvalidConfig, match="names no other network: 2 is the next"):
+        with pytest.raises(InvalidConfig, match=r"names no other network|twice"):
             dataclasses.replace(config, fit=dataclasses.replace(config.fit, taught_by=places))
 
     def test_a_teacher_sees_what_its_pupil_sees(self, config: Config) -> None:
         with pytest.raises(InvalidConfig, match="shown the same channels"):
             dataclasses.replace(config, members=(dataclasses.replace(MEMBER, channels=("edges",)),))
+
+    def test_a_file_that_names_teachers_has_them(self, tmp_path: Path) -> None:
+        for places in ("[2]", "2"):
+            (tmp_path / "tiny.toml").write_text(
+                TOML.format(folder="data") + f"taught_by = {places}\n"
+            )
+            with pytest.raises(InvalidConfig, match=r"taught_by|not iterable"):
+                Config.load(tmp_path / "tiny.toml")
 
     def test_members_are_not_taught(self, config: Config) -> None:
         first, second = config.networks(Path())

@@ -166,7 +166,9 @@ class TestConfig:
         ("wrong", "said"),
         [
             ({"counts": 0}, "counts 0 of a member is not positive"),
-            ({"second_view": 1.1}, r"second_view 1.1 of a member is not in \[0, 1\]"),
+            ({"second_view": 1.1}, r"second_view 1.1 of a member is neither 0 nor in \[0.5, 1\]"),
+            ({"second_view": 0.01}, "second_view 0.01"),
+            ({"second_view": True}, "second_view True"),
         ],
     )
     def test_a_place_in_the_sum_that_makes_no_sense_is_refused(

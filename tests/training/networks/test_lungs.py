@@ -384,6 +384,7 @@ class TestLargerMember:
         ) in " ".join(card.split())
         assert "photographs" in card
         assert "reads each film once more, mirrored and its middle 90%" in " ".join(card.split())
+        assert "taught by" not in card
 
 
 class TestPackage:
