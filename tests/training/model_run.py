@@ -5,16 +5,19 @@ weights.
 """
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from training.config import Config
-from training.fit.optimisation import new_network
+from training.fit.optimisation import Training, new_network
 
 PAIRS = 40
 SIDE = 96
@@ -70,6 +73,24 @@ checkpoint_every = 3
 LIGHT_TOML = TOML.replace(
     'architecture = "resnet18"\nblocks = 4', 'architecture = "lite0"\nblocks = 6'
 )
+
+
+@contextmanager
+def interrupted(
+    when: Callable[[Training], object], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Ctrl-C before the step of a training for which ``when`` holds, and it has to get through."""
+    advance = Training.advance
+
+    def advance_or_stop(training: Training, *batch: torch.Tensor) -> float:
+        if when(training):
+            raise KeyboardInterrupt
+        return advance(training, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", advance_or_stop)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.model_run import TOML, write_config, write_dataset
+from tests.training.model_run import TOML, interrupted, write_config, write_dataset
 from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
 from training.fit.distributed import Rank
 from training.fit.optimisation import Training, new_network
@@ -105,17 +105,8 @@ class TestTraining:
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fit(config, tmp_path / "whole", torch.float32)
-        advance = Training.advance
-
-        def stop_at_four(self: Training, *batch: torch.Tensor) -> float:
-            if self.teaching is not None and self.step == 4:
-                raise KeyboardInterrupt
-            return advance(self, *batch)
-
-        monkeypatch.setattr(Training, "advance", stop_at_four)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted(lambda training: training.teaching and training.step == 4, monkeypatch):
             fit(config, tmp_path / "cut", torch.float32)
-        monkeypatch.undo()
         assert (tmp_path / "cut" / "companion-1" / "weights.pt").exists()
         fit(config, tmp_path / "cut", torch.float32)
         (own, _), _ = config.networks(tmp_path)

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from service.imaging.radiograph import Radiograph
 from tests.factories import png_bytes
 from tests.sources import ROOT, files
-from tests.training.model_run import LIGHT_TOML, write_config, write_dataset
+from tests.training.model_run import LIGHT_TOML, interrupted, write_config, write_dataset
 from training.config import AugmentConfig, Config, InvalidConfig
 from training.fit.augment import augment
 from training.fit.dataset import (
@@ -215,17 +215,8 @@ class TestFit:
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fit(config, tmp_path / "whole", torch.float32)
-        advance = Training.advance
-
-        def stop_at_four(self: Training, *batch: torch.Tensor) -> float:
-            if self.step == 4:
-                raise KeyboardInterrupt
-            return advance(self, *batch)
-
-        monkeypatch.setattr(Training, "advance", stop_at_four)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted(lambda training: training.step == 4, monkeypatch):
             fit(config, tmp_path / "cut", torch.float32)
-        monkeypatch.undo()
         fit(config, tmp_path / "cut", torch.float32)
         whole = load_network(tmp_path / "whole", config).state_dict()
         cut = load_network(tmp_path / "cut", config).state_dict()
