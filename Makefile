@@ -84,15 +84,18 @@ ablate: .venv/.ready  ## train short runs that differ in one choice, compare the
 	--runs runs/ablations --models runs/ablations/models --out runs/ablations/report \
 	--data $(DATA) --by source
 
-package: .venv/.ready  ## export, package, gate and verify the trained run
+# Where `package` writes: the name may come from the base of CONFIG, so the configuration itself is asked.
+PACKAGED = models/$(shell $(BIN)/python -c 'from pathlib import Path; from training.config import Config; print(Config.load(Path("$(CONFIG)")).name)')/1
+FAILURES = $(if $(filter models/default/1,$(PACKAGED)),docs/failures.md)
+package: .venv/.ready  ## export, package, gate and verify the run of CONFIG; its card has MEASURES (cxr evaluate --json)
 	$(BIN)/cxr-train export $(CONFIG) --run $(RUN)
 	$(BIN)/cxr-train package $(CONFIG) --run $(RUN) --replace
-	$(BIN)/cxr-train gate $(CONFIG) models/default/1
-	$(BIN)/cxr-train card models/default/1 --failures docs/failures.md
-	$(BIN)/cxr-train verify $(CONFIG) models/default/1 --run $(RUN)
+	$(BIN)/cxr-train gate $(CONFIG) $(PACKAGED)
+	$(BIN)/cxr-train card $(PACKAGED) $(MEASURES:%=--measures %) $(FAILURES:%=--failures %)
+	$(BIN)/cxr-train verify $(CONFIG) $(PACKAGED) --run $(RUN)
 
-BENCHMARKS := decode generate gradcam observing overload scoring serving train hostile
-bench: .venv/.ready  ## every benchmark that needs no data of yours; prints ratios
+BENCHMARKS := decode generate gradcam observing overload scoring serving strangers train hostile
+bench: .venv/.ready  ## those that need no data of yours, no browser and no DICOM tools; memory is run alone
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 container: .venv-deploy/.ready  ## Bento, image, SBOM and audit; GPU=1 for CUDA, BASE=image, OPTIONS="--advisories=ZIP"

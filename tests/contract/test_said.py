@@ -21,6 +21,8 @@ MODEL = ROOT / "models" / "default" / "1"
 SHOWN = re.compile(
     r"curl -F image=@(examples/\S+) http://localhost:3000/predict\n.*?(^\{.+?^\}$)", re.M | re.S
 )
+# The same with a heatmap, of which the page has the first cells and "...".
+MAPPED = re.compile(r"@(examples/\S+) \"http://localhost:3000(\S+)\"\n.*?(^\{\"rows.+?\}$)", re.M | re.S)
 NUMBERS = {4: "four"}
 
 
@@ -53,6 +55,22 @@ def test_reading_that_is_shown_is_that_of_the_shipped_film(client: TestClient, p
     ((film, reply),) = SHOWN.findall(text(page))
     answer = client.post("/predict", files={"image": (ROOT / film).read_bytes()})
     assert agrees(json.loads(reply), answer.json()), answer.text
+
+
+def test_heatmap_that_is_shown_is_that_of_the_shipped_film(client: TestClient) -> None:
+    """Where this fails, it prints what the page has to say, but for the dots after the cells."""
+    ((film, path, reply),) = MAPPED.findall(text("docs/api.md"))
+    said = json.loads(reply.replace(", ...]", "]"))
+    headers = {"Content-Type": "application/dicom"}
+    answer = client.post(path, content=(ROOT / film).read_bytes(), headers=headers)
+    found = answer.json()["heatmap"]
+    counts = [len(row) for row in said["values"]]
+    found["values"] = [row[:count] for row, count in zip(found["values"], counts, strict=False)]
+    write = json.dumps({**found, "values": [[f"{cell:.6f}" for cell in found["values"][0]]]})
+    near = TOLERANCE / (found["rows"] * found["columns"])  # a cell's share of the logit
+    assert counts == [3]
+    assert found.pop("values") == [pytest.approx(said.pop("values")[0], abs=near)], write
+    assert agrees(said, found), write
 
 
 DESCRIPTIONS = {

@@ -58,8 +58,10 @@ class Tls(Table):
 
     Attributes
     ----------
-    certificate, key
-        Own certificate with its chain, and its key, PEM.
+    certificate
+        Own certificate with its chain, PEM.
+    key
+        The certificate's private key, PEM; both are given, or neither.
     ca
         Certificates that the peer's must be signed by, PEM. Where the node listens, a sender then
         needs a certificate; where it sends, the system's authorities are asked if this is left out.
@@ -158,8 +160,10 @@ class When(Table):
     ----------
     calling
         AE titles of senders; films of STOW-RS have STOW-RS, polled ones QIDO-RS.
-    modality, body_part
-        Modality (0008,0060), Body Part Examined (0018,0015).
+    modality
+        Modality (0008,0060).
+    body_part
+        Body Part Examined (0018,0015).
     description
         Series Description (0008,103E) or Study Description (0008,1030).
     """
