@@ -1,6 +1,6 @@
 """What a user of a running service or of a model folder needs: SDK, `cxr`, evaluation.
 
-The names in ``__all__`` are for users, see docs/api.md; modules may move.
+The names in ``__all__`` are for users, see docs/python.md; modules may move.
 """
 
 from importlib import import_module

@@ -3,7 +3,7 @@
 Research software, not a medical device.
 
 The endpoints are an ASGI app that BentoML mounts beside its own /livez, /healthz, /readyz and
-/metrics; docs/api.md says why they are not native BentoML endpoints.
+/metrics; docs/architecture.md says why they are not native BentoML endpoints.
 What is imported of `_internal` BentoML does not offer in public: which middleware it has, where it
 listens, how spans are made and flushed. tests/contract/test_seams.py has a test for each use.
 """

@@ -19,13 +19,10 @@ from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.sources import ROOT
 
-SECTION = (
-    (ROOT / "docs" / "api.md")
-    .read_text(encoding="utf-8")
-    .partition("\n## From Python\n")[2]
-    .partition("\n## ")[0]
+NAMES = (ROOT / "docs" / "python.md").read_text(encoding="utf-8").partition("\n## Names\n")[2]
+(SAMPLE,) = re.findall(
+    r"```python\n(.+?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL
 )
-SAMPLES = re.findall(r"```python\n(.+?)```", SECTION, re.DOTALL)
 
 
 def public_classes(module: ModuleType) -> set[str]:
@@ -80,7 +77,7 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 def test_documentation_has_a_row_for_each() -> None:
-    rows = re.findall(r"^\| (`.+?) \|", SECTION, re.MULTILINE)
+    rows = re.findall(r"^\| (`.+?) \|", NAMES, re.MULTILINE)
     assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == clients.__all__
 
 
@@ -113,32 +110,5 @@ def test_sample_in_the_documentation_runs(
     server.on("/predict", answer)
     (tmp_path / "chest.dcm").write_bytes(b"pixels")
     monkeypatch.chdir(tmp_path)
-    exec(SAMPLES[0].replace("http://localhost:3000", server.url), {})
+    exec(SAMPLE.replace("http://localhost:3000", server.url), {})
     assert capsys.readouterr().out == printed
-
-
-def test_sample_with_a_heatmap_runs(
-    server: Server,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    server.on("/predict", Answer.json(bodies.with_heatmap()))
-    (tmp_path / "chest.dcm").write_bytes(b"pixels")
-    monkeypatch.chdir(tmp_path)
-    exec(SAMPLES[1].replace("http://localhost:3000", server.url), {})
-    assert capsys.readouterr().out == "0.75 ((0.1, 0.25),)\n"
-
-
-def test_sample_of_asyncio_runs(
-    server: Server,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    server.on("/predict", Answer.json(bodies.reading(0.75)))
-    for name in ("chest.dcm", "other.dcm"):
-        (tmp_path / name).write_bytes(b"pixels")
-    monkeypatch.chdir(tmp_path)
-    exec(SAMPLES[2].replace("http://localhost:3000", server.url), {})
-    assert capsys.readouterr().out == "0.75 pneumonia\n" * 2

@@ -41,15 +41,16 @@ def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) ->
     ("sample", "printed"),
     [
         (0, ["0.75 pneumonia", "pneumonia", "pneumonia"]),
+        (1, ["0.75 ((0.1, 0.25),)"]),
         (
-            1,
+            2,
             [
                 "probability call error",
                 "phantom-healthy.png NaN NaN not_a_chest",
                 "phantom-pneumonia.dcm 0.75 pneumonia NaN",
             ],
         ),
-        (2, ["0.75 pneumonia", "0.75 pneumonia"]),
+        (3, ["0.75 pneumonia", "0.75 pneumonia"]),
     ],
 )
 def test_sample_that_asks_a_service_runs(
@@ -60,7 +61,9 @@ def test_sample_that_asks_a_service_runs(
     printed: list[str],
 ) -> None:
     problem = {"status": 422, "code": "not_a_chest", "detail": "a hand"}
-    server.on("/predict", Answer.json(bodies.reading(0.75)))
+    heatmap = "heatmap=" in SAMPLES[sample]
+    reading = bodies.with_heatmap() if heatmap else bodies.reading(0.75)
+    server.on("/predict", Answer.json(reading))
     server.on("/predict_batch", Answer.json([problem, bodies.reading(0.75)]))
     exec(SAMPLES[sample].replace("http://localhost:3000", server.url), {})
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -68,7 +71,7 @@ def test_sample_that_asks_a_service_runs(
 
 
 def test_sample_of_a_dataset_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(SAMPLES[3], {})
+    exec(SAMPLES[4], {})
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split() == ["Site", "images", "too_few", "auroc", "auroc_low", "auroc_high"]
     assert len(rows) == 2
