@@ -82,6 +82,15 @@ def test_a_module_that_was_renamed_is_told() -> None:
     assert "imaging/dicom_file.py" not in modules()
 
 
+def test_the_table_of_experiments_has_a_line_for_each_entry() -> None:
+    summary, *others = (ROOT / "docs" / f"experiments{day}.md" for day in ("", "-2026-11-24"))
+    rows = re.findall(r"^\| \[[\d-]+\]\(([\w.-]*)#(.+?)\) \|", summary.read_text(), re.MULTILINE)
+    dated = {(name, a) for name, a in rows}
+    entries = {("" if p == summary else p.name, a) for p in (summary, *others) for a in anchors(p)}
+    assert dated == {(name, a) for name, a in entries if re.match(r"\d{4}-\d\d-\d\d-\w", a)}
+    assert len(rows) == len(dated)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_are_short(page: Path) -> None:
     assert not [line for line in prose(page) if len(line) >= WIDTH]
