@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -98,3 +99,26 @@ def test_both_runs_of_the_tests_end_and_each_may_fail(project: Path, failing: st
     )
     assert second.endswith("-m pytest -m alone and not container tests/e2e")
     assert (done.returncode != 0) == bool(failing)
+
+
+@pytest.mark.parametrize(
+    ("config", "variables", "model", "card"),
+    [
+        ("default", {}, "models/default/1", "--failures docs/failures.md"),
+        ("ablations/seed", {"MEASURES": "real.json"}, "models/base/1", "--measures real.json"),
+    ],
+)
+def test_package_ends_with_the_model_that_the_configuration_names(
+    project: Path, config: str, variables: dict[str, str], model: str, card: str
+) -> None:
+    programs = project / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    script(programs / "python", f'exec {sys.executable} "$@"')  # a link would lose its packages
+    script(programs / "cxr-train", 'echo "ran $*"')
+    (project / ".venv" / ".ready").touch()
+    path = str(ROOT / "training" / "configs" / f"{config}.toml")
+    done = make(project, "package", f"CONFIG={path}", PYTHONPATH=str(ROOT), **variables)
+    *_, gate, last, verify = [line for line in done.stdout.splitlines() if line.startswith("ran")]
+    assert gate == f"ran gate {path} {model}", done.stderr
+    assert last == f"ran card {model} {card}"
+    assert verify == f"ran verify {path} {model} --run runs/default"

@@ -22,7 +22,9 @@ SHOWN = re.compile(
     r"curl -F image=@(examples/\S+) http://localhost:3000/predict\n.*?(^\{.+?^\}$)", re.M | re.S
 )
 # The same with a heatmap, of which the page has the first cells and "...".
-MAPPED = re.compile(r"@(examples/\S+) \"http://localhost:3000(\S+)\"\n.*?(^\{\"rows.+?\}$)", re.M | re.S)
+MAPPED = re.compile(
+    r"@(examples/\S+) \"http://localhost:3000(\S+)\"\n.*?(^\{\"rows.+?\}$)", re.M | re.S
+)
 NUMBERS = {4: "four"}
 
 
