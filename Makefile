@@ -84,8 +84,8 @@ ablate: .venv/.ready  ## train short runs that differ in one choice, compare the
 	--runs runs/ablations --models runs/ablations/models --out runs/ablations/report \
 	--data $(DATA) --by source
 
-# Where `package` writes: the name may come from the base of CONFIG, so the configuration itself is asked.
-PACKAGED = models/$(shell $(BIN)/python -c 'from pathlib import Path; from training.config import Config; print(Config.load(Path("$(CONFIG)")).name)')/1
+# Where `package` writes: the name may come from the base of CONFIG, so the configuration itself is asked, once.
+PACKAGED = $(eval PACKAGED := models/$(shell $(BIN)/python -c 'from pathlib import Path; from training.config import Config; print(Config.load(Path("$(CONFIG)")).name)')/1)$(PACKAGED)
 FAILURES = $(if $(filter models/default/1,$(PACKAGED)),docs/failures.md)
 package: .venv/.ready  ## export, package, gate and verify the run of CONFIG; its card has MEASURES (cxr evaluate --json)
 	$(BIN)/cxr-train export $(CONFIG) --run $(RUN)

@@ -15,7 +15,6 @@ from tests.clients.folders import write_images
 from tests.clients.samples import frame, two_normals
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
-from tests.clients.test_public import SAMPLES
 from tests.tiny_model import POINT
 
 CLOCK = ["milliseconds"]
@@ -134,15 +133,6 @@ class TestEvaluate:
         table.attrs["nanocxr"]["model"]["sha256"] = "0" * 64
         with pytest.raises(EvaluationError, match="not the model that gave the scores"):
             evaluate(table, model=gated_model)
-
-    def test_sample_in_the_documentation_runs(
-        self, labels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        monkeypatch.chdir(labels.parent)
-        exec(SAMPLES[3], {})
-        header, *rows = capsys.readouterr().out.splitlines()
-        assert header.split() == ["stratum", "images", "auroc"]
-        assert len(rows) == 3
 
 
 class TestRows:
