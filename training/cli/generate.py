@@ -3,13 +3,13 @@
 Nothing slow is imported before a command runs, so that `--help` answers at once.
 """
 
-import os
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.processor import cores
 from training.cli.console import EXISTING_FOLDER, FILE, FOLDER
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any
 def _write(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
     from training.generate.store import generate as write_dataset  # noqa: PLC0415
 
-    workers = {"workers": os.cpu_count() or 1}
+    workers = {"workers": cores()}
     click.echo(write_dataset(folder, pairs=pairs, seed=seed, **workers | given))
 
 
@@ -159,7 +159,7 @@ def _ct(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
     if "volumes" not in given:
         raise click.UsageError("ct needs --volumes, a folder of chest CT series")
     volumes, device = given.pop("volumes"), given.pop("device", "cpu")
-    workers = given.get("workers", os.cpu_count() or 1)
+    workers = given.get("workers") or cores()
     generator = Ct.open(volumes, folder / "volumes", device=device, workers=workers)
     _write(folder, pairs, seed, given | {"generator": generator, "sources": generator.sources})
 
