@@ -13,6 +13,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 from clients.dicom.film import CLASSES, RAW_CLASSES
+from clients.dicom.marks import MANUFACTURER, SERIES
 from clients.dicom.node.classes import (
     COMMITMENT,
     ENCODINGS,
@@ -23,7 +24,7 @@ from clients.dicom.node.classes import (
 from clients.dicom.node.commit import Desk
 from clients.dicom.node.config import Config, Limits
 from clients.dicom.node.gate import Bounds, Gate, server_tls
-from clients.dicom.node.header import OWN_MAKER, OWN_SERIES, Header, HeaderError, read_header
+from clients.dicom.node.header import Header, HeaderError, read_header
 from clients.dicom.node.metrics import RECEIVED
 from clients.dicom.node.spool import Kept, Spool
 
@@ -133,7 +134,7 @@ class Inbox:
         said = (header.sop_class, header.sop)
         if announced not in (None, said) or study not in (None, header.study):
             raise Refused(NOT_OF_ITS_CLASS, "not_as_announced", header)
-        if header.manufacturer == OWN_MAKER and header.descriptions[0].startswith(OWN_SERIES):
+        if header.manufacturer == MANUFACTURER and header.descriptions[0].startswith(SERIES):
             raise Refused(NOT_AUTHORISED, "own_result", header)
         if header.sop_class not in self._classes:
             raise Refused(CLASS_NOT_SUPPORTED, "class_refused", header)
