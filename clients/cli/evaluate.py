@@ -107,7 +107,7 @@ def evaluate(
         cxr evaluate scores.parquet --by source --json measures.json
         cxr evaluate scores.parquet --by view --prevalence 0.05 --report report.html
         cxr evaluate scores.parquet --weights rsna_mix --within dataset_view
-    """  # noqa: D301  click needs the \b itself
+    """
     with one_line_errors():
         scored = open_scores(scores)
         measures, method = evaluate_scored(scored, by, Method(**options), model)
@@ -123,7 +123,7 @@ def evaluate(
         replace_file(json_file, json.dumps(to_json(measures), indent=2) + "\n")
     if report is not None:
         with extra("figures"):
-            from clients.reports.report import evaluation_page  # noqa: PLC0415  an extra; a second to load
+            from clients.reports.report import evaluation_page  # an extra; a second to load
         replace_file(report, evaluation_page(scored, measures, method, pointing))
 
 
@@ -189,7 +189,7 @@ def compare(  # noqa: PLR0913  one argument an option
     \b
         cxr compare a.parquet b.parquet --out comparison --by source
         cxr compare default untrained=models/random/1 --data labels.csv --out comparison
-    """  # noqa: D301  click needs the \b itself
+    """
     method = Method(**options)
     if method.weights is not None and boxes is not None:
         raise click.UsageError(
@@ -201,9 +201,9 @@ def compare(  # noqa: PLR0913  one argument an option
         shown = None if samples is None else open_dataset(samples)
         with extra("figures"):
             # onnxruntime and matplotlib: not needed by the other commands.
-            from clients.comparison.models import match, open_models  # noqa: PLC0415
-            from clients.comparison.report import Pictures, write_comparison  # noqa: PLC0415
-            from clients.comparison.table import comparison_text  # noqa: PLC0415
+            from clients.comparison.models import match, open_models
+            from clients.comparison.report import Pictures, write_comparison
+            from clients.comparison.table import comparison_text
         strata = [name for joined in by for name in joined.split(",")]
         opened = open_models(models, dataset, Settings.from_env())
         matched = match(opened, strata + ([method.patient] if method.patient else []))

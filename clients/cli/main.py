@@ -28,6 +28,7 @@ from clients.cli.evaluate import compare, evaluate
 from clients.cli.node import node
 from clients.cli.report import report
 from clients.cli.terminal import (
+    INCOMPLETE,
     NOTICE,
     READABLE,
     READABLE_FILE,
@@ -47,8 +48,6 @@ from clients.sdk.client import ChestXrayClient
 from service.files import replace_file, replacing
 from service.settings import Settings
 
-SOME_IMAGES_FAILED = 3
-
 
 @click.group(epilog=NOTICE)
 @click.option(
@@ -62,7 +61,7 @@ def cli() -> None:
 
     \b
         cxr predict chest.dcm --explain heatmap.png
-    """  # noqa: D301  click needs the \b itself
+    """
 
 
 @cli.command()
@@ -78,7 +77,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
 
     \b
         cxr predict chest.dcm --explain heatmap.png
-    """  # noqa: D301  click needs the \b itself
+    """
     click.echo(NOTICE, err=True)
     with one_line_errors(), ChestXrayClient(url) as client:
         image = file.read_bytes()
@@ -152,7 +151,7 @@ def score(
         cxr score labels.csv --out scores.parquet --url http://localhost:3000
         cxr score labels.csv --out scores.parquet --ray-address auto
         cxr score films/ --out scores.parquet --calibration site.json --prior em
-    """  # noqa: D301  click needs the \b itself
+    """
     all_classes, prior = options.pop("all_classes"), options.pop("prior")
     try:
         engine = EngineOptions(**options)
@@ -175,7 +174,7 @@ def score(
             click.echo(estimate)
             _warn(estimate.warnings)
     if summary.errors:
-        sys.exit(SOME_IMAGES_FAILED)
+        sys.exit(INCOMPLETE)
 
 
 @cli.command()
@@ -189,7 +188,7 @@ def problems(scores: Path) -> None:
 
     \b
         cxr problems scores.parquet
-    """  # noqa: D301  click needs the \b itself
+    """
     with one_line_errors():
         table = open_scores(scores).table
     click.echo(problem_text(table))
@@ -210,9 +209,9 @@ def baselines(scores: Path, dataset: Path, by: str | None, columns: Columns) -> 
 
     \b
         cxr baselines scores.parquet labels.csv --by source
-    """  # noqa: D301  click needs the \b itself
+    """
     # Only here are pydicom and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.metrics.baselines import compare as compare_features  # noqa: PLC0415
+    from clients.metrics.baselines import compare as compare_features
 
     table = _rows(scores, by)
     with one_line_errors():
@@ -251,10 +250,10 @@ def worst(  # noqa: PLR0913  one argument an option
 
     \b
         cxr worst scores.parquet labels.csv --by source --out worst.png
-    """  # noqa: D301  click needs the \b itself
+    """
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.reports.misread import draw, listing, misread  # noqa: PLC0415
-    from service.model.reader import Reader  # noqa: PLC0415
+    from clients.reports.misread import draw, listing, misread
+    from service.model.reader import Reader
 
     table = _rows(scores, by)
     with one_line_errors():
@@ -288,9 +287,9 @@ def doctor(model: Path | None) -> None:
     \b
         cxr doctor
         cxr doctor --model models/mine/1
-    """  # noqa: D301  click needs the \b itself
+    """
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from service.doctor import run  # noqa: PLC0415
+    from service.doctor import run
 
     sys.exit(run(model))
 

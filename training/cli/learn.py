@@ -28,8 +28,8 @@ def fit(config: Path, run: Path | None, init: str | None) -> None:
     \b
         cxr-train fit training/configs/default.toml --run runs/default
         torchrun --nproc-per-node 8 --no-python -- cxr-train fit training/configs/default.toml
-    """  # noqa: D301  click needs the \b itself
-    from training.fit.train import fit as fit_network  # noqa: PLC0415
+    """
+    from training.fit.train import fit as fit_network
 
     loaded, folder = open_run(config, run)
     if init is not None:
@@ -72,8 +72,8 @@ def experiment(config: Path, arms: tuple[str, ...], runs: Path | None, **options
             --arm phantom=data/default --data labels.csv --out comparison
         cxr-train study base.toml --arm base=base.toml --arm edges=edges.toml \\
             --data labels.csv --out ablations
-    """  # noqa: D301  click needs the \b itself
-    from training.experiment import compare, parse_arms, train_arms  # noqa: PLC0415
+    """
+    from training.experiment import compare, parse_arms, train_arms
 
     loaded, folder = open_run(config, runs)
     named = parse_arms(arms)
