@@ -36,7 +36,7 @@ def main() -> None:
         }
         for item in items
     ]
-    draw(misread(pd.DataFrame(rows), by=None, count=COUNT), Dataset(items=items), reader, TARGET)
+    draw(misread(pd.DataFrame(rows), count=COUNT), Dataset(items=items), reader, TARGET)
 
 
 if __name__ == "__main__":

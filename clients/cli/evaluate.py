@@ -8,7 +8,7 @@ import click
 import pandas as pd
 
 from clients.api import evaluate_scored
-from clients.cli.columns import with_columns
+from clients.cli.columns import with_columns, with_strata
 from clients.cli.terminal import (
     READABLE,
     READABLE_FILE,
@@ -22,15 +22,12 @@ from clients.datasets.boxes import open_boxes
 from clients.datasets.open import Columns, open_dataset
 from clients.metrics.evaluate import REPLICATES, Method, to_json
 from clients.metrics.pointing import point
+from clients.metrics.strata import columns_of
 from clients.reports.tables import operating_table, to_table, too_few
 from clients.scoring.scored import open_scores
 from service.files import replace_file
 from service.settings import Settings
 
-BY = click.option(
-    "--by", multiple=True, metavar="COLUMN[,COLUMN]",
-    help="Also by this column, or by all combinations of several; repeatable.",
-)  # fmt: skip
 PATIENT = click.option(
     "--patient", metavar="COLUMN",
     help="Column that names the patient: the bootstrap draws patients, not images.",
@@ -47,7 +44,7 @@ REPLICATES_OPTION = click.option(
 
 @click.command()
 @click.argument("scores", type=READABLE_FILE)
-@BY
+@with_strata("Also by")
 @click.option("--json", "json_file", type=WRITABLE_FILE, help="Also write the numbers as JSON.")
 @click.option(
     "--report", type=WRITABLE_FILE, help="Also write one HTML file with plots and tables."
@@ -143,7 +140,7 @@ def evaluate(
     help="Table of marked boxes (path, x, y, width, height; or RSNA's stage_2_train_labels.csv): "
     "do heatmaps point there?",
 )  # fmt: skip
-@BY
+@with_strata("Also by")
 @PATIENT
 @WEIGHTS
 @click.option(
@@ -204,9 +201,8 @@ def compare(  # noqa: PLR0913  one argument an option
             from clients.comparison.models import match, open_models
             from clients.comparison.report import Pictures, write_comparison
             from clients.comparison.table import comparison_text
-        strata = [name for joined in by for name in joined.split(",")]
         opened = open_models(models, dataset, Settings.from_env())
-        matched = match(opened, strata + ([method.patient] if method.patient else []))
+        matched = match(opened, columns_of(by) + ([method.patient] if method.patient else []))
         marked = None
         if boxes is not None:
             tables = pd.concat([model.table for model in matched.models])

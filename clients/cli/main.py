@@ -21,7 +21,7 @@ from tqdm import tqdm
 from clients.api import score_to
 from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
-from clients.cli.columns import with_columns
+from clients.cli.columns import with_columns, with_strata
 from clients.cli.deidentify import deidentify
 from clients.cli.demo import demo
 from clients.cli.evaluate import compare, evaluate
@@ -40,6 +40,7 @@ from clients.cli.terminal import (
 )
 from clients.cli.version import show_version
 from clients.datasets.open import LAYOUTS, Columns, Dataset, Layout, layout_of, open_dataset
+from clients.metrics.strata import columns_of
 from clients.reports.problems import counted, problem_text
 from clients.scoring.engines import EngineOptions
 from clients.scoring.score import Advance, Score, done_names, parts_folder
@@ -197,9 +198,9 @@ def problems(scores: Path) -> None:
 @cli.command()
 @click.argument("scores", type=READABLE_FILE)
 @click.argument("dataset", type=READABLE)
-@click.option("--by", metavar="COLUMN", help="Each value of this column on its own.")
+@with_strata("By")
 @with_columns
-def baselines(scores: Path, dataset: Path, by: str | None, columns: Columns) -> None:
+def baselines(scores: Path, dataset: Path, by: tuple[str, ...], columns: Columns) -> None:
     """Compare SCORES with two hand-made features of the images of DATASET.
 
     The features are the brightness of the brighter lung and the smoothness of both. Each line has
@@ -227,7 +228,7 @@ def baselines(scores: Path, dataset: Path, by: str | None, columns: Columns) -> 
     "--model", type=READABLE_FOLDER,
     help="Folder of the model that gave the scores [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
-@click.option("--by", metavar="COLUMN", help="Rows of their own for each value of this column.")
+@with_strata("Rows by")
 @click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
 @with_columns
 def worst(  # noqa: PLR0913  one argument an option
@@ -236,7 +237,7 @@ def worst(  # noqa: PLR0913  one argument an option
     dataset: Path,
     out: Path,
     model: Path | None,
-    by: str | None,
+    by: tuple[str, ...],
     count: int,
     columns: Columns,
 ) -> None:
@@ -325,11 +326,12 @@ def _bar(images: int, done: int) -> Iterator[Advance]:
         yield advance
 
 
-def _rows(scores: Path, by: str | None) -> pd.DataFrame:
+def _rows(scores: Path, by: Sequence[str]) -> pd.DataFrame:
     with one_line_errors():
         table = open_scores(scores).table
-    if by is not None and by not in table.columns:
-        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    for name in columns_of(by):
+        if name not in table.columns:
+            raise click.UsageError(f"{scores.name} has no column {name!r}.")
     return table
 
 
