@@ -1,4 +1,4 @@
-"""`cxr-train study`: three arms from data set to comparison report, on tiny sets."""
+"""`cxr-train experiment`: three arms from data set to comparison report, on tiny sets."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def invoke(root: Path, config: Path, arms: list[Path]) -> Result:
     options = ["--data", root / "labels.csv", "--out", root / "comparison", "--by", "site"]
     options += ["--runs", root / "runs", "--models", root / "models"]
     named = [word for arm in arms for word in ("--arm", f"{arm.stem}={arm}")]
-    return CliRunner().invoke(cli, ["study", str(config), *named, *map(str, options)])
+    return CliRunner().invoke(cli, ["experiment", str(config), *named, *map(str, options)])
 
 
 def test_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -> None:
@@ -129,6 +129,15 @@ class TestRefusals:
         ):
             with pytest.raises(ExperimentMismatch, match=message):
                 parse_arms(texts)
+
+    def test_the_old_name_says_the_new_one(self, root: Path, tmp_path: Path) -> None:
+        config = write_config(tmp_path)
+        options = ["--arm", f"one={root / 'phantom'}", "--data", str(root), "--out", str(tmp_path)]
+        result = CliRunner().invoke(cli, ["study", str(config), *options])
+        assert result.exit_code == 1
+        assert "It is called `cxr-train experiment` now." in result.stderr
+        assert "at least two arms" in result.stderr
+        assert "study" not in CliRunner().invoke(cli, ["--help"]).stdout
 
     def test_a_comparison_that_fails_says_so(self, tmp_path: Path, packaged: Run) -> None:
         (tmp_path / "labels.csv").write_text("path\nabsent.png\n")

@@ -1,9 +1,10 @@
-"""`cxr-train fit, study`: train one network, or several to compare them.
+"""`cxr-train fit, experiment`: train one network, or several to compare them.
 
 What is slow is imported by the commands, so that `--help` answers at once.
 """
 
 import dataclasses
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def fit(config: Path, run: Path | None, init: str | None) -> None:
     click.echo(folder)
 
 
-@click.command("study")
+@click.command()
 @click.argument("config", type=FILE)
 @click.option(
     "--arm", "arms", multiple=True, required=True, metavar="NAME=FOLDER|CONFIG",
@@ -67,10 +68,10 @@ def experiment(config: Path, arms: tuple[str, ...], runs: Path | None, **options
     Example:
 
     \b
-        cxr-train study study.toml --arm nano-banana-cropped=data/banana-cropped \\
+        cxr-train experiment experiment.toml --arm nano-banana-cropped=data/banana-cropped \\
             --arm nano-banana-raw=data/banana --arm roentgen-v2=data/roentgen \\
             --arm phantom=data/default --data labels.csv --out comparison
-        cxr-train study base.toml --arm base=base.toml --arm edges=edges.toml \\
+        cxr-train experiment base.toml --arm base=base.toml --arm edges=edges.toml \\
             --data labels.csv --out ablations
     """
     from training.experiment import compare, parse_arms, train_arms
@@ -81,3 +82,8 @@ def experiment(config: Path, arms: tuple[str, ...], runs: Path | None, **options
     for model in trained.values():
         click.echo(model)
     click.echo(compare(trained, options["data"], options["out"], options["by"]))
+
+
+study = copy(experiment)  # its name of old: a study is a thing of DICOM
+study.name, study.hidden = "study", True
+study.deprecated = "It is called `cxr-train experiment` now."

@@ -22,7 +22,10 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("command", cli.commands.values(), ids=lambda command: command.name)
+SHOWN = [command for command in cli.commands.values() if not command.hidden]
+
+
+@pytest.mark.parametrize("command", SHOWN, ids=lambda command: command.name)
 def test_every_command_explains_itself_with_an_example(command: click.Command) -> None:
     assert command.help is not None
     assert "Example:" in command.help
