@@ -21,7 +21,7 @@ from clients.dicom.node.classes import (
     PLAIN_ENCODINGS,
     VERIFICATION,
 )
-from clients.dicom.node.commit import Desk
+from clients.dicom.node.commit import CommitmentProvider
 from clients.dicom.node.config import Config, Limits
 from clients.dicom.node.gate import Bounds, Gate, server_tls
 from clients.dicom.node.header import Header, HeaderError, read_header
@@ -169,7 +169,9 @@ class Receiver:
         handlers.append((evt.EVT_C_STORE, self._store))
         if config.commitment:
             self._entity.add_supported_context(COMMITMENT, list(PLAIN_ENCODINGS))
-            handlers.append((evt.EVT_N_ACTION, Desk(inbox.spool, config.commitment).take))
+            handlers.append(
+                (evt.EVT_N_ACTION, CommitmentProvider(inbox.spool, config.commitment).take)
+            )
         self._server: Gate = self._entity.make_server(  # type: ignore[assignment]  # so it says
             (settings.address, settings.port),
             ssl_context=None if settings.tls is None else server_tls(settings.tls),
