@@ -23,6 +23,7 @@ from tests.clients.sdk.http_server import Answer, Server
 from tests.e2e.conftest import running
 from tests.e2e.marked import NEEDLES, marked
 from tests.factories import png_bytes
+from tests.sources import ROOT
 
 FILM = film(**DX)
 LATERAL = film(view="LL")
@@ -122,7 +123,7 @@ class TestRead:
 def test_sample_in_the_documentation_runs(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = Path(__file__).resolve().parents[3] / "docs" / "hospital.md"
+    page = ROOT / "docs" / "hospital.md"
     (sample,) = re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "film.dcm").write_bytes(FILM)
     monkeypatch.chdir(tmp_path)

@@ -18,6 +18,7 @@ from service.model.session import (
     saturates,
     session_options,
 )
+from service.model.shipped import default_model
 from service.settings import PROVIDERS
 from tests.tiny_model import SPEC
 
@@ -26,7 +27,7 @@ IMAGES = np.random.default_rng(0).random((3, 1, SPEC.size, SPEC.size), dtype=np.
 
 @pytest.fixture(scope="module")
 def shipped() -> Path:
-    return Path(__file__).resolve().parents[3] / "models" / "default" / "1"
+    return default_model()
 
 
 @pytest.fixture(scope="module")

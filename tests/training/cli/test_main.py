@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from service.model.manifest import Manifest
+from tests.sources import ROOT
 from tests.training.model_run import Run
 from training.cli.console import OneLineErrors
 from training.cli.main import cli
@@ -38,8 +39,7 @@ def test_help_does_not_wait_for_torch() -> None:
         "cli(['--help'], standalone_mode=False)\n"
         "assert not {'torch', 'onnxruntime', 'pandas', 'bentoml'} & set(sys.modules)"
     )
-    root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True)
     assert b"not a medical device" in done.stdout
 
 
