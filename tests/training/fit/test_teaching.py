@@ -1,6 +1,7 @@
 """Networks that teach the first one."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tests.training.model_run import TOML, interrupted, write_config, write_dataset
 from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
 from training.fit.distributed import Rank
+from training.fit.fit_lungs import FILE as LUNGS
 from training.fit.optimisation import Training, new_network
 from training.fit.teaching import SPREAD, Lesson, Teacher, Teaching
 from training.fit.train import fit, load_network
@@ -30,6 +32,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     tiny = write_config(root / "tiny.toml", root / "data")
     recipe = dataclasses.replace(tiny.fit, architecture="lite0", blocks=6, taught_by=(2,))
     return dataclasses.replace(tiny, fit=recipe, members=(MEMBER,), lung_detail=DETAIL)
+
+
+def new_run(folder: Path) -> Path:
+    """A run whose lungs are found already: drawing films for them costs more than both networks."""
+    folder.mkdir()
+    (folder / LUNGS).touch()
+    return folder
 
 
 def teacher(config: Config, seed: int) -> Teacher:
@@ -85,13 +94,13 @@ class TestLoss:
 class TestTraining:
     def test_a_pupil_comes_to_say_what_its_teacher_says(self, config: Config) -> None:
         torch.manual_seed(3)
-        shown = torch.randn(32, 1, 64, 64) * torch.rand(32, 1, 1, 1) + torch.randn(32, 1, 1, 1)
-        longer = dataclasses.replace(config, fit=dataclasses.replace(config.fit, steps=40))
+        shown = torch.randn(8, 1, 64, 64) * torch.rand(8, 1, 1, 1) + torch.randn(8, 1, 1, 1)
+        longer = dataclasses.replace(config, fit=dataclasses.replace(config.fit, steps=20))
         training = of_pupil(longer, [teacher(config, 1)], shown)
         assert training.teaching is not None
         said = training.teaching.lesson(shown, 4).cells.mean(dim=(1, 2))
-        label, mask = torch.full((32,), 0.5), torch.full((32, 4, 4), torch.nan)
-        losses = [training.advance(shown, label, mask) for _ in range(40)]
+        label, mask = torch.full((8,), 0.5), torch.full((8, 4, 4), torch.nan)
+        losses = [training.advance(shown, label, mask) for _ in range(20)]
         assert losses[-1] < 0.8 * losses[0]
         assert "teaching" in training.state()
         assert set(training.final()["model"]) == set(training.network.state_dict())
@@ -104,9 +113,9 @@ class TestTraining:
     def test_the_first_network_learns_last_and_goes_on_where_it_stopped(
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fit(config, tmp_path / "whole", torch.float32)
+        fit(config, new_run(tmp_path / "whole"), torch.float32)
         with interrupted(lambda training: training.teaching and training.step == 4, monkeypatch):
-            fit(config, tmp_path / "cut", torch.float32)
+            fit(config, new_run(tmp_path / "cut"), torch.float32)
         assert (tmp_path / "cut" / "companion-1" / "weights.pt").exists()
         fit(config, tmp_path / "cut", torch.float32)
         (own, _), _ = config.networks(tmp_path)
@@ -115,7 +124,8 @@ class TestTraining:
             torch.testing.assert_close(cut[name], value, rtol=1e-4, atol=1e-5)
 
         untaught = dataclasses.replace(config.fit, taught_by=())
-        (tmp_path / "alone").mkdir()
+        member = new_run(tmp_path / "alone") / "companion-1"
+        shutil.copytree(tmp_path / "whole" / "companion-1", member)
         fit(dataclasses.replace(config, fit=untaught), tmp_path / "alone", torch.float32)
         alone = load_network(tmp_path / "alone", own).state_dict()
         assert not torch.equal(alone["backbone.fc.weight"], whole["backbone.fc.weight"])
