@@ -22,6 +22,7 @@ MEMBER = MemberConfig(
     generators=(), channels=("ranks",), drop_channel=0.0, steps=2, learning_rate=1e-3,
     probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.9,
 )  # fmt: skip
+MEMBER_RUN = "companion-1"  # the folder in a run
 
 
 @pytest.fixture(scope="module")
@@ -113,19 +114,19 @@ class TestTraining:
     def test_the_first_network_learns_last_and_goes_on_where_it_stopped(
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fit(config, new_run(tmp_path / "whole"), torch.float32)
         with interrupted(lambda training: training.teaching and training.step == 4, monkeypatch):
             fit(config, new_run(tmp_path / "cut"), torch.float32)
-        assert (tmp_path / "cut" / "companion-1" / "weights.pt").exists()
+        assert (tmp_path / "cut" / MEMBER_RUN / "weights.pt").exists()
         fit(config, tmp_path / "cut", torch.float32)
+        shutil.copytree(tmp_path / "cut" / MEMBER_RUN, new_run(tmp_path / "whole") / MEMBER_RUN)
+        fit(config, tmp_path / "whole", torch.float32)
         (own, _), _ = config.networks(tmp_path)
         whole, cut = (load_network(tmp_path / run, own).state_dict() for run in ("whole", "cut"))
         for name, value in whole.items():
             torch.testing.assert_close(cut[name], value, rtol=1e-4, atol=1e-5)
 
         untaught = dataclasses.replace(config.fit, taught_by=())
-        member = new_run(tmp_path / "alone") / "companion-1"
-        shutil.copytree(tmp_path / "whole" / "companion-1", member)
+        shutil.copytree(tmp_path / "cut" / MEMBER_RUN, new_run(tmp_path / "alone") / MEMBER_RUN)
         fit(dataclasses.replace(config, fit=untaught), tmp_path / "alone", torch.float32)
         alone = load_network(tmp_path / "alone", own).state_dict()
         assert not torch.equal(alone["backbone.fc.weight"], whole["backbone.fc.weight"])
@@ -133,9 +134,9 @@ class TestTraining:
             fit(config, tmp_path / "alone", torch.float32)
 
         fit(config, tmp_path / "whole", torch.float32)  # nothing is left to do
-        kept = torch.load(tmp_path / "whole" / "companion-1" / "weights.pt", weights_only=True)
+        kept = torch.load(tmp_path / "whole" / MEMBER_RUN / "weights.pt", weights_only=True)
         kept["model"]["backbone.fc.bias"] += 1
-        torch.save(kept, tmp_path / "whole" / "companion-1" / "weights.pt")
+        torch.save(kept, tmp_path / "whole" / MEMBER_RUN / "weights.pt")
         with pytest.raises(ValueError, match="whole has other teachers"):
             fit(config, tmp_path / "whole", torch.float32)
         (tmp_path / "whole" / "weights.pt").unlink()
