@@ -79,7 +79,7 @@ train: .venv/.ready  ## generate the data sets, with CTs in VOLUMES, and train b
 ABLATIONS := base seed grey edges both no-mask no-augmentation pairs passes size resnet50
 ablate: .venv/.ready  ## train short runs that differ in one choice, compare them on DATA=labels.csv
 	$(BIN)/cxr-train generate data/small --pairs 1000 --seed 1
-	$(BIN)/cxr-train study training/configs/ablations/base.toml \
+	$(BIN)/cxr-train experiment training/configs/ablations/base.toml \
 	$(foreach name,$(ABLATIONS),--arm $(name)=training/configs/ablations/$(name).toml) \
 	--runs runs/ablations --models runs/ablations/models --out runs/ablations/report \
 	--data $(DATA) --by source

@@ -33,6 +33,7 @@ from service.imaging.radiograph import FloatImage
 from service.model.bundle import Bundle
 from service.model.reader import Reader
 from service.model.session import GateSession, Session
+from service.model.shipped import default_model
 from training.gate.lateral import draw_lateral
 from training.generate.phantom.render import draw_pair
 
@@ -269,7 +270,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--films", type=Path, help="Manifest of real frontal films.")
-    parser.add_argument("--model", type=Path, default=Path("models/default/1"))
+    parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--sheet", type=Path, help="PNG file to draw the wrong decisions in.")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -25,10 +25,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import films
+from service.model.shipped import default_model
 from tests.attack import Answered, Footprint, Target, target
 from tests.hostile import inputs
 
-ROOT = Path(__file__).resolve().parents[1]
 SETTLE_SECONDS = 5.0
 LONGEST_SECONDS = 60.0  # decoding has 20 of its own; the rest is waiting for others
 GROWTH = 1.2
@@ -98,7 +98,7 @@ def main() -> None:
         metavar="COUNT",
         help="attack no service: write and damage films, COUNT times each kind",
     )
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
+    parser.add_argument("--model", type=Path, default=default_model())
     arguments = parser.parse_args()
     if arguments.films:
         wrong = films.run(arguments.films, arguments.seed)

@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.sources import ROOT
+
 PACKAGES = ("service", "clients", "training")
 Arrows = dict[str, set[str]]
 

@@ -17,10 +17,11 @@ import psutil
 
 from benchmarks.load import send, upload
 from benchmarks.overload import watched
-from benchmarks.serving import ROOT, running
+from benchmarks.serving import running
 from service.imaging.claim import MIB
 from service.imaging.decode import Limits
 from service.memory import needed
+from service.model.shipped import default_model
 from tests.factories import largest_film
 
 CORES = (1, 2, 4)
@@ -29,7 +30,7 @@ CORES = (1, 2, 4)
 def main() -> None:
     """Print a line for each number of cores."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
+    parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--clients", type=int, default=64)
     arguments = parser.parse_args()
     golden = json.loads((arguments.model / "golden.json").read_text())["readings"]

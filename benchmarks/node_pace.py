@@ -37,8 +37,9 @@ from clients.dicom.node.rows import BUSY_SECONDS
 from tests.clients.dicom.node.peers import Node, archive, node, to_archive, until
 from tests.clients.dicom.node.test_spool import RECEIVE
 from tests.clients.dicom.tools import tool
-from tests.e2e.conftest import ROOT, running, sample
+from tests.e2e.conftest import running, sample
 from tests.ports import free_port
+from tests.sources import ROOT
 
 FILM = "RG1_J2KI.dcm"
 ASSOCIATIONS = (1, 4)

@@ -36,14 +36,15 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.model.shipped import default_model
 from service.observe import logs
 from service.observe.middleware import ObserveMiddleware
 from service.observe.stages import NAMES, stage
 from tests.e2e.conftest import wait_until_ready
 from tests.factories import chest, png_bytes
 from tests.ports import free_port
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 16
 ALONE = "from benchmarks.observing import alone; print(alone() * 1e6)"
 IMAGE = png_bytes(chest(1024, 1024, bits=8))
@@ -161,7 +162,7 @@ async def timed(app: ASGIApp, requests: int) -> float:
 def main() -> None:
     """Print both ratios: their medians, and the middle half of the pairs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
+    parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--images", type=int, default=64)
     arguments = parser.parse_args()

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.load import Load, send, upload
-from benchmarks.serving import CLIENTS, ROOT, running
+from benchmarks.serving import CLIENTS, running
+from service.model.shipped import default_model
 from tests.factories import chest, png_bytes
 
 OVERLOAD = 4
@@ -78,7 +79,7 @@ def overload(url: str, pid: int, request: bytes, seconds: float) -> tuple[list[L
 def main() -> None:
     """Print answers, rates and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
+    parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--path", default="/predict")
     arguments = parser.parse_args()

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from benchmarks.serving import ROOT, running
+from benchmarks.serving import running
+from service.model.shipped import default_model
 from tests.e2e.browser import chromium, screen
 
 
@@ -46,7 +47,7 @@ def visit(browser: Browser, url: str) -> Visit:
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
+    parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
     with running(arguments.model) as (url, _), chromium() as browser:

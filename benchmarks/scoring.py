@@ -33,10 +33,10 @@ from clients.scoring.local import BATCH, LocalEngine
 from clients.scoring.score import done_names, parts_folder
 from service.model.bundle import Bundle
 from service.model.session import Session
+from service.model.shipped import default_model
 from service.settings import Settings
 from tests.factories import chest, dicom_bytes, png_bytes
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL_RUN = 2_000
 DISTINCT = 300  # files that are written; the others are links to them
 KILLED_AT = (0.2, 0.45, 0.7)  # of the images
@@ -205,7 +205,7 @@ def large_run(model: Path, images: int) -> None:
 def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
+    parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--run", type=int, metavar="IMAGES", help="measure a run of this many")

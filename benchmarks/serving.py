@@ -36,10 +36,11 @@ import psutil
 
 from benchmarks.load import Load, send, upload
 from service.model.bundle import Bundle
+from service.model.shipped import default_model
 from service.processor import this_processor
 from tests.factories import chest, png_bytes
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = 16
 BATCH = 8
 PATHS = (
@@ -149,7 +150,7 @@ def measure(
 def main() -> None:
     """Print seconds to /readyz, and what serving costs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
+    parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--requests", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()

@@ -18,7 +18,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.load import send, upload
-from benchmarks.serving import CLIENTS, ROOT, running
+from benchmarks.serving import CLIENTS, running
+from service.model.shipped import default_model
 from tests.factories import chest, png_bytes
 
 BODY_BYTES = 50_000_000
@@ -116,7 +117,7 @@ def dripping(
 def main() -> None:
     """Print rates and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "default" / "1")
+    parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--slow", type=int, default=50)
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--seconds", type=float, default=20)

@@ -16,13 +16,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from tests.sources import ROOT
 from training.config import Config
 from training.fit.dataset import PairedBatches, TrainingImages
 from training.fit.distributed import Rank
 from training.generate.store import generate
 from training.networks.pneumonia import PneumoniaNet
 
-ROOT = Path(__file__).resolve().parents[1]
 BATCH, SIZE, PAIRS = 32, 128, 16
 
 

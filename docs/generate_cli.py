@@ -18,7 +18,9 @@ medical device.
 
 
 def commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    """Yield the command and all commands below it, each with its full name."""
+    """Yield the command and all commands below it, each with its full name, but for old names."""
+    if command.hidden:
+        return
     yield name, command
     if isinstance(command, click.Group):
         for child in sorted(command.commands):

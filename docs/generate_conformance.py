@@ -6,9 +6,9 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from clients.dicom import film
+from clients.dicom.marks import MANUFACTURER, SERIES
 from clients.dicom.node import classes, commit, deliver, deliver_stow, gate, receive
 from clients.dicom.node.config import Limits, Receive
-from clients.dicom.objects.common import MANUFACTURER, SERIES
 from service.version import VERSION
 
 TARGET = Path(__file__).with_name("conformance.md")

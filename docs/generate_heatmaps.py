@@ -6,14 +6,14 @@ Run from the root of the repository: python docs/generate_heatmaps.py
 import base64
 import io
 import json
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from service.model.reader import Reader
+from service.model.shipped import default_model
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / "models" / "default" / "1"
+MODEL = default_model()
 TARGET = ROOT / "docs" / "images" / "heatmaps.png"
 CAPTION = 18  # pixels
 

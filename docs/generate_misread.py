@@ -4,17 +4,16 @@ Run from the root of the repository, after `make train` has made the data set:
 python docs/generate_misread.py
 """
 
-from pathlib import Path
-
 import pandas as pd
 
 from clients.datasets.items import Dataset, Item
 from clients.reports.misread import draw, misread
 from service.model.reader import Reader
+from service.model.shipped import default_model
+from tests.sources import ROOT
 from training.config import Config
 from training.fit.dataset import load_splits
 
-ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "images" / "misread.png"
 COUNT = 6  # of each class
 
@@ -22,7 +21,7 @@ COUNT = 6  # of each class
 def main() -> None:
     """Write the picture: the films as the network sees them, with their heatmaps below."""
     config = Config.load(ROOT / "training" / "configs" / "default.toml")
-    reader = Reader.open(ROOT / "models" / "default" / "1")
+    reader = Reader.open(default_model())
     frame = load_splits(config)["validation"]
     items = tuple(
         Item(name=path, file=config.dataset.folder / path, label=int(label))
@@ -36,7 +35,7 @@ def main() -> None:
         }
         for item in items
     ]
-    draw(misread(pd.DataFrame(rows), by=None, count=COUNT), Dataset(items=items), reader, TARGET)
+    draw(misread(pd.DataFrame(rows), count=COUNT), Dataset(items=items), reader, TARGET)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ from service.model.bundle import Bundle
 from service.model.golden import TOLERANCE, Agreement, golden_readings, replay
 from service.model.manifest import ModelIdentity
 from service.model.reader import Reader
-from service.model.session import cores
-from service.processor import this_processor
+from service.processor import cores, this_processor
 from service.schemas import INTENDED_USE
 from service.settings import SettingError, Settings, unknown_variables
 from service.version import VERSION

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from service.imaging.claim import MIB, Claim, Verdict
 from service.observe.stages import stage
+from service.processor import CGROUP
 
-CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 OWN_CGROUP = Path("/proc/self/cgroup")
 
 # What the processes take beside readings, measured (python -m benchmarks.memory) and rounded up.

@@ -1,10 +1,16 @@
-"""Which processor this is, and which of its features decide how fast, and how, int8 is computed."""
+"""Which processor this is, how many of its cores are ours, and how fast, and how, it computes int8.
 
+Features decide the latter.
+"""
+
+import math
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux
+CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 X86 = {"x86_64", "AMD64", "i386", "i686"}
 FEATURES = {  # as Linux calls them -> as their makers do
     "avx2": "AVX2",
@@ -61,3 +67,28 @@ def this_processor(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Proce
         name=facts.get("model name", machine),
         features=tuple(name for flag, name in FEATURES.items() if flag in flags),
     )
+
+
+def cores(cgroup: Path = CGROUP) -> int:
+    """Cores this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        shown = len(os.sched_getaffinity(0))
+    else:
+        shown = os.cpu_count() or 1
+    return max(1, math.ceil(min(shown, _quota(cgroup))))
+
+
+def _quota(cgroup: Path) -> float:
+    """Cores' worth of time that a container's limit grants; it does not show in their number.
+
+    Without a limit infinity: "max" in version 2 of Linux's control groups, -1 in version 1.
+    """
+    files = (
+        (cgroup / "cpu.max",),
+        (cgroup / "cpu/cpu.cfs_quota_us", cgroup / "cpu/cpu.cfs_period_us"),
+    )
+    for version in files:
+        if all(file.is_file() for file in version):
+            quota, period = " ".join(file.read_text() for file in version).split()
+            return math.inf if quota in ("max", "-1") else int(quota) / int(period)
+    return math.inf

@@ -18,8 +18,8 @@ from clients.scoring.flow import in_flight
 from service.errors import ServiceBusy
 from service.http.problems import FRAMEWORK, STATUS
 from tests.ports import free_port
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300.0
 ANSWER_SECONDS = 300.0
 MIB = 1 << 20

@@ -222,11 +222,6 @@ def fit(logits: FloatArray, labels: IntArray) -> Calibration:
     return Calibration(temperature=float(1 / slope), bias=float(bias))
 
 
-def probabilities(logits: FloatArray, calibration: Calibration) -> FloatArray:
-    """Calibrated probabilities of shape (n,)."""
-    return np.array([calibration.probability(float(logit)) for logit in logits])
-
-
 def calibrate(films: Films, options: FitOptions) -> Fitted:
     """Fit to all films, and measure each with what was fitted to the films of other folds."""
     calibration, points = _fit_all(films.logits, films.labels, options)
@@ -251,7 +246,7 @@ def _fit_all(
 ) -> tuple[Calibration, tuple[OperatingPoint, ...]]:
     calibration = fit(logits, labels)
     points = choose_operating_points(
-        probabilities(logits, calibration),
+        calibration.probabilities(logits),
         labels,
         sensitivity=options.sensitivity,
         specificity=options.specificity,
@@ -270,7 +265,7 @@ def _cross_validated(films: Films, options: FitOptions) -> tuple[FloatArray, NDA
     folds = kind(n_splits=FOLDS, shuffle=True, random_state=SEED)
     for others, fold in folds.split(films.logits, films.labels, films.patients):
         calibration, points = _fit_all(films.logits[others], films.labels[others], options)
-        held_out[fold] = probabilities(films.logits[fold], calibration)
+        held_out[fold] = calibration.probabilities(films.logits[fold])
         for row, point in zip(called, points, strict=True):
             row[fold] = held_out[fold] >= point.threshold
     return held_out, called

@@ -56,7 +56,7 @@ def calibrate(scores: tuple[Path, ...], out: Path, **asked: Any) -> None:
     \b
         cxr calibrate scores.parquet --label label --out site.json
         cxr score more.csv --calibration site.json --out more.parquet
-    """  # noqa: D301  click needs the \b itself
+    """
     options = FitOptions(**asked)
     with one_line_errors():
         films = open_films(scores, options)

@@ -1,4 +1,4 @@
-"""Options of the commands that list a dataset: which columns of its table hold what."""
+"""Options that name columns: what those of a dataset hold, and which ones make strata."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -21,6 +21,14 @@ def meanings_of(text: str) -> dict[str, int | None]:
                 "pneumonia=1,normal=0,unclear="
             )
     return {label.strip(): MEANINGS[meaning.strip()] for label, _, meaning in entries}
+
+
+def with_strata(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add ``--by``, which makes strata of columns; its help begins with ``what``."""
+    return click.option(
+        "--by", multiple=True, metavar="COLUMN[,COLUMN]",
+        help=f"{what} this column, or by all combinations of several; repeatable.",
+    )  # fmt: skip
 
 
 def with_columns(command: Callable[..., None]) -> Callable[..., None]:

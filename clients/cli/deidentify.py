@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from clients.cli.terminal import READABLE, READABLE_FILE, WRITABLE_FOLDER, extra
+from clients.cli.terminal import INCOMPLETE, READABLE, READABLE_FILE, WRITABLE_FOLDER, extra
 from service.files import write_new
 
-SOME_LEFT_OUT = 3
 KEY_BYTES = 32
 
 
@@ -36,9 +35,9 @@ def deidentify(source: Path, out: Path, key: Path | None) -> None:
     \b
         cxr deidentify films/ shared/
         cxr deidentify film.dcm shared/ --key secret.key
-    """  # noqa: D301  click needs the \b itself
+    """
     with extra("dicom"):
-        from clients.dicom.deidentify import (  # noqa: PLC0415  needs the extra
+        from clients.dicom.deidentify import (  # needs the extra
             DeidentificationError,
             Deidentifier,
         )
@@ -68,7 +67,7 @@ def deidentify(source: Path, out: Path, key: Path | None) -> None:
             click.echo(f"Warning: {target}: {warning}", err=True)
         click.echo(target)
     if left_out:
-        sys.exit(SOME_LEFT_OUT)
+        sys.exit(INCOMPLETE)
 
 
 def _files(source: Path) -> list[Path]:

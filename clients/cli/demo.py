@@ -39,7 +39,7 @@ def demo(port: int) -> None:
     \b
         cxr demo
         cxr demo --port 8080
-    """  # noqa: D301  click needs the \b itself
+    """
     click.echo(NOTICE, err=True)
     _check(port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
@@ -58,7 +58,7 @@ def demo(port: int) -> None:
 def _check(port: int) -> None:
     """Raise ClickException where something listens there: it would be taken for the service."""
     # Only here is BentoML's supervisor needed.
-    from service.supervisor import check_address  # noqa: PLC0415
+    from service.supervisor import check_address
 
     try:
         check_address(HOST, port)

@@ -8,7 +8,7 @@ import click
 import pandas as pd
 
 from clients.api import evaluate_scored
-from clients.cli.columns import with_columns
+from clients.cli.columns import with_columns, with_strata
 from clients.cli.terminal import (
     READABLE,
     READABLE_FILE,
@@ -22,15 +22,12 @@ from clients.datasets.boxes import open_boxes
 from clients.datasets.open import Columns, open_dataset
 from clients.metrics.evaluate import REPLICATES, Method, to_json
 from clients.metrics.pointing import point
+from clients.metrics.strata import columns_of
 from clients.reports.tables import operating_table, to_table, too_few
 from clients.scoring.scored import open_scores
 from service.files import replace_file
 from service.settings import Settings
 
-BY = click.option(
-    "--by", multiple=True, metavar="COLUMN[,COLUMN]",
-    help="Also by this column, or by all combinations of several; repeatable.",
-)  # fmt: skip
 PATIENT = click.option(
     "--patient", metavar="COLUMN",
     help="Column that names the patient: the bootstrap draws patients, not images.",
@@ -47,7 +44,7 @@ REPLICATES_OPTION = click.option(
 
 @click.command()
 @click.argument("scores", type=READABLE_FILE)
-@BY
+@with_strata("Also by")
 @click.option("--json", "json_file", type=WRITABLE_FILE, help="Also write the numbers as JSON.")
 @click.option(
     "--report", type=WRITABLE_FILE, help="Also write one HTML file with plots and tables."
@@ -107,7 +104,7 @@ def evaluate(
         cxr evaluate scores.parquet --by source --json measures.json
         cxr evaluate scores.parquet --by view --prevalence 0.05 --report report.html
         cxr evaluate scores.parquet --weights rsna_mix --within dataset_view
-    """  # noqa: D301  click needs the \b itself
+    """
     with one_line_errors():
         scored = open_scores(scores)
         measures, method = evaluate_scored(scored, by, Method(**options), model)
@@ -123,7 +120,7 @@ def evaluate(
         replace_file(json_file, json.dumps(to_json(measures), indent=2) + "\n")
     if report is not None:
         with extra("figures"):
-            from clients.reports.report import evaluation_page  # noqa: PLC0415  an extra; a second to load
+            from clients.reports.report import evaluation_page  # an extra; a second to load
         replace_file(report, evaluation_page(scored, measures, method, pointing))
 
 
@@ -143,7 +140,7 @@ def evaluate(
     help="Table of marked boxes (path, x, y, width, height; or RSNA's stage_2_train_labels.csv): "
     "do heatmaps point there?",
 )  # fmt: skip
-@BY
+@with_strata("Also by")
 @PATIENT
 @WEIGHTS
 @click.option(
@@ -189,7 +186,7 @@ def compare(  # noqa: PLR0913  one argument an option
     \b
         cxr compare a.parquet b.parquet --out comparison --by source
         cxr compare default untrained=models/random/1 --data labels.csv --out comparison
-    """  # noqa: D301  click needs the \b itself
+    """
     method = Method(**options)
     if method.weights is not None and boxes is not None:
         raise click.UsageError(
@@ -201,12 +198,11 @@ def compare(  # noqa: PLR0913  one argument an option
         shown = None if samples is None else open_dataset(samples)
         with extra("figures"):
             # onnxruntime and matplotlib: not needed by the other commands.
-            from clients.comparison.models import match, open_models  # noqa: PLC0415
-            from clients.comparison.report import Pictures, write_comparison  # noqa: PLC0415
-            from clients.comparison.table import comparison_text  # noqa: PLC0415
-        strata = [name for joined in by for name in joined.split(",")]
+            from clients.comparison.models import match, open_models
+            from clients.comparison.report import Pictures, write_comparison
+            from clients.comparison.table import comparison_text
         opened = open_models(models, dataset, Settings.from_env())
-        matched = match(opened, strata + ([method.patient] if method.patient else []))
+        matched = match(opened, columns_of(by) + ([method.patient] if method.patient else []))
         marked = None
         if boxes is not None:
             tables = pd.concat([model.table for model in matched.models])

@@ -21,13 +21,14 @@ from tqdm import tqdm
 from clients.api import score_to
 from clients.calibration.adjusted import add_adjusted
 from clients.cli.calibrate import calibrate
-from clients.cli.columns import with_columns
+from clients.cli.columns import with_columns, with_strata
 from clients.cli.deidentify import deidentify
 from clients.cli.demo import demo
 from clients.cli.evaluate import compare, evaluate
 from clients.cli.node import node
 from clients.cli.report import report
 from clients.cli.terminal import (
+    INCOMPLETE,
     NOTICE,
     READABLE,
     READABLE_FILE,
@@ -39,6 +40,7 @@ from clients.cli.terminal import (
 )
 from clients.cli.version import show_version
 from clients.datasets.open import LAYOUTS, Columns, Dataset, Layout, layout_of, open_dataset
+from clients.metrics.strata import columns_of
 from clients.reports.problems import counted, problem_text
 from clients.scoring.engines import EngineOptions
 from clients.scoring.score import Advance, Score, done_names, parts_folder
@@ -46,8 +48,6 @@ from clients.scoring.scored import open_scores
 from clients.sdk.client import ChestXrayClient
 from service.files import replace_file, replacing
 from service.settings import Settings
-
-SOME_IMAGES_FAILED = 3
 
 
 @click.group(epilog=NOTICE)
@@ -62,7 +62,7 @@ def cli() -> None:
 
     \b
         cxr predict chest.dcm --explain heatmap.png
-    """  # noqa: D301  click needs the \b itself
+    """
 
 
 @cli.command()
@@ -78,7 +78,7 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
 
     \b
         cxr predict chest.dcm --explain heatmap.png
-    """  # noqa: D301  click needs the \b itself
+    """
     click.echo(NOTICE, err=True)
     with one_line_errors(), ChestXrayClient(url) as client:
         image = file.read_bytes()
@@ -152,7 +152,7 @@ def score(
         cxr score labels.csv --out scores.parquet --url http://localhost:3000
         cxr score labels.csv --out scores.parquet --ray-address auto
         cxr score films/ --out scores.parquet --calibration site.json --prior em
-    """  # noqa: D301  click needs the \b itself
+    """
     all_classes, prior = options.pop("all_classes"), options.pop("prior")
     try:
         engine = EngineOptions(**options)
@@ -175,7 +175,7 @@ def score(
             click.echo(estimate)
             _warn(estimate.warnings)
     if summary.errors:
-        sys.exit(SOME_IMAGES_FAILED)
+        sys.exit(INCOMPLETE)
 
 
 @cli.command()
@@ -189,7 +189,7 @@ def problems(scores: Path) -> None:
 
     \b
         cxr problems scores.parquet
-    """  # noqa: D301  click needs the \b itself
+    """
     with one_line_errors():
         table = open_scores(scores).table
     click.echo(problem_text(table))
@@ -198,9 +198,9 @@ def problems(scores: Path) -> None:
 @cli.command()
 @click.argument("scores", type=READABLE_FILE)
 @click.argument("dataset", type=READABLE)
-@click.option("--by", metavar="COLUMN", help="Each value of this column on its own.")
+@with_strata("By")
 @with_columns
-def baselines(scores: Path, dataset: Path, by: str | None, columns: Columns) -> None:
+def baselines(scores: Path, dataset: Path, by: tuple[str, ...], columns: Columns) -> None:
     """Compare SCORES with two hand-made features of the images of DATASET.
 
     The features are the brightness of the brighter lung and the smoothness of both. Each line has
@@ -210,9 +210,9 @@ def baselines(scores: Path, dataset: Path, by: str | None, columns: Columns) -> 
 
     \b
         cxr baselines scores.parquet labels.csv --by source
-    """  # noqa: D301  click needs the \b itself
+    """
     # Only here are pydicom and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.metrics.baselines import compare as compare_features  # noqa: PLC0415
+    from clients.metrics.baselines import compare as compare_features
 
     table = _rows(scores, by)
     with one_line_errors():
@@ -228,7 +228,7 @@ def baselines(scores: Path, dataset: Path, by: str | None, columns: Columns) -> 
     "--model", type=READABLE_FOLDER,
     help="Folder of the model that gave the scores [default: CXR_MODEL, or the one of nanocxr].",
 )  # fmt: skip
-@click.option("--by", metavar="COLUMN", help="Rows of their own for each value of this column.")
+@with_strata("Rows by")
 @click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
 @with_columns
 def worst(  # noqa: PLR0913  one argument an option
@@ -237,7 +237,7 @@ def worst(  # noqa: PLR0913  one argument an option
     dataset: Path,
     out: Path,
     model: Path | None,
-    by: str | None,
+    by: tuple[str, ...],
     count: int,
     columns: Columns,
 ) -> None:
@@ -251,10 +251,10 @@ def worst(  # noqa: PLR0913  one argument an option
 
     \b
         cxr worst scores.parquet labels.csv --by source --out worst.png
-    """  # noqa: D301  click needs the \b itself
+    """
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from clients.reports.misread import draw, listing, misread  # noqa: PLC0415
-    from service.model.reader import Reader  # noqa: PLC0415
+    from clients.reports.misread import draw, listing, misread
+    from service.model.reader import Reader
 
     table = _rows(scores, by)
     with one_line_errors():
@@ -288,9 +288,9 @@ def doctor(model: Path | None) -> None:
     \b
         cxr doctor
         cxr doctor --model models/mine/1
-    """  # noqa: D301  click needs the \b itself
+    """
     # Only here are onnxruntime and Pillow needed; `cxr predict` runs where they are not installed.
-    from service.doctor import run  # noqa: PLC0415
+    from service.doctor import run
 
     sys.exit(run(model))
 
@@ -326,11 +326,12 @@ def _bar(images: int, done: int) -> Iterator[Advance]:
         yield advance
 
 
-def _rows(scores: Path, by: str | None) -> pd.DataFrame:
+def _rows(scores: Path, by: Sequence[str]) -> pd.DataFrame:
     with one_line_errors():
         table = open_scores(scores).table
-    if by is not None and by not in table.columns:
-        raise click.UsageError(f"{scores.name} has no column {by!r}.")
+    for name in columns_of(by):
+        if name not in table.columns:
+            raise click.UsageError(f"{scores.name} has no column {name!r}.")
     return table
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clients.cli.terminal import NOTICE, READABLE_FILE, extra, one_line_errors
+from clients.cli.terminal import INCOMPLETE, NOTICE, READABLE_FILE, extra, one_line_errors
 
 if TYPE_CHECKING:
     from clients.dicom.node.spool import Spool
@@ -35,14 +35,14 @@ def node(context: click.Context, config: Path | None) -> None:
 
     \b
         cxr node --config node.toml
-    """  # noqa: D301  click needs the \b itself
+    """
     if context.invoked_subcommand is not None:
         return
     if config is None:
         raise click.UsageError("Missing option '--config'.")
     with extra("dicom"):
-        from clients.dicom.node.command import run  # noqa: PLC0415
-        from clients.dicom.node.config import load  # noqa: PLC0415
+        from clients.dicom.node.command import run
+        from clients.dicom.node.config import load
     click.echo(NOTICE, err=True)
     with one_line_errors():
         run(load(config), config)
@@ -63,8 +63,8 @@ def status(config: Path) -> None:
 
     \b
         cxr node status --config node.toml
-    """  # noqa: D301  click needs the \b itself
-    from clients.dicom.node import upkeep  # noqa: PLC0415
+    """
+    from clients.dicom.node import upkeep
 
     with one_line_errors(), _spool(config) as spool:
         counts = upkeep.counts(spool)
@@ -76,7 +76,7 @@ def status(config: Path) -> None:
     for letter in letters:
         click.echo(f"{letter.key} {letter.what} {letter.state} {letter.tries} {letter.code}")
     if any(state == "dead" and count for (_, state), count in counts.items()):
-        raise SystemExit(3)
+        raise SystemExit(INCOMPLETE)
 
 
 @node.command()
@@ -89,8 +89,8 @@ def retry(config: Path, film: str | None) -> None:
 
     \b
         cxr node retry --config node.toml
-    """  # noqa: D301  click needs the \b itself
-    from clients.dicom.node import upkeep  # noqa: PLC0415
+    """
+    from clients.dicom.node import upkeep
 
     with one_line_errors(), _spool(config) as spool:
         click.echo(f"{upkeep.retry(spool, film)} tried again")
@@ -110,8 +110,8 @@ def purge(config: Path, film: str | None) -> None:
 
     \b
         cxr node purge --config node.toml 0123456789abcdef
-    """  # noqa: D301  click needs the \b itself
-    from clients.dicom.node import upkeep  # noqa: PLC0415
+    """
+    from clients.dicom.node import upkeep
 
     with one_line_errors(), _spool(config) as spool:
         click.echo(f"{upkeep.purge(spool, film)} removed")
@@ -119,8 +119,8 @@ def purge(config: Path, film: str | None) -> None:
 
 @contextmanager
 def _spool(config: Path) -> Iterator["Spool"]:
-    from clients.dicom.node.config import ConfigError, load  # noqa: PLC0415
-    from clients.dicom.node.spool import Spool  # noqa: PLC0415
+    from clients.dicom.node.config import ConfigError, load
+    from clients.dicom.node.spool import Spool
 
     folder = load(config).spool
     if not (folder / "node.db").exists():

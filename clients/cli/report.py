@@ -7,6 +7,7 @@ import click
 
 from clients import ChestXrayClient
 from clients.cli.terminal import (
+    INCOMPLETE,
     NOTICE,
     READABLE_FILE,
     URL,
@@ -14,8 +15,6 @@ from clients.cli.terminal import (
     extra,
     one_line_errors,
 )
-
-SOME_FILMS_REFUSED = 3
 
 
 @click.command()
@@ -46,10 +45,10 @@ def report(films: tuple[Path, ...], out: Path, url: str, *, refusals: bool, **wa
     \b
         cxr report film.dcm --out results/
         cxr report *.dcm --out results/ --no-gsps --seg
-    """  # noqa: D301  click needs the \b itself
+    """
     with extra("dicom"):
-        from clients.dicom import KINDS  # noqa: PLC0415  needs the extra
-        from clients.dicom.folder import report_file  # noqa: PLC0415
+        from clients.dicom import KINDS  # needs the extra
+        from clients.dicom.folder import report_file
     chosen = frozenset(kind for kind in KINDS if wanted[kind])
     if not chosen:
         raise click.UsageError("No kind of object is left.")
@@ -65,4 +64,4 @@ def report(films: tuple[Path, ...], out: Path, url: str, *, refusals: bool, **wa
                 click.echo(f"{path}: {done.refusal}", err=True)
                 refused += 1
     if refused:
-        sys.exit(SOME_FILMS_REFUSED)
+        sys.exit(INCOMPLETE)

@@ -17,6 +17,7 @@ from service.errors import ReadingError
 from service.settings import SettingError
 
 NOTICE = "Research software, not a medical device."
+INCOMPLETE = 3  # exit status: done, but for some that were refused or given up
 
 READABLE = click.Path(exists=True, path_type=Path)
 READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -44,7 +44,7 @@ def _model(settings: Settings) -> str:
 
 def _runtime(settings: Settings) -> str:
     # Only here is onnxruntime imported; the other options of `cxr` do without.
-    from service.model.session import runtime  # noqa: PLC0415
+    from service.model.session import runtime
 
     found = runtime(settings.provider)
     return f"{found.version}, {found.provider}"

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from clients.comparison.localisation import Localisation
 from clients.comparison.models import ComparedModel, Dropped, Matched
-from clients.metrics.evaluate import Measures, Method, measure, resampling_of, strata
+from clients.metrics.evaluate import Measures, Method, measure, resampling_of
 from clients.metrics.features import Separation, separate
 from clients.metrics.few import ENOUGH, class_sizes
 from clients.metrics.intervals import (
@@ -26,6 +26,7 @@ from clients.metrics.intervals import (
     normal_p_value,
     percentile_interval,
 )
+from clients.metrics.strata import Stratum, strata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,7 @@ def compare(
 
 
 def _group(
-    models: Sequence[ComparedModel], stratum: dict[str, str], chosen: IntArray, method: Method
+    models: Sequence[ComparedModel], stratum: Stratum, chosen: IntArray, method: Method
 ) -> Group:
     first = models[0].table.loc[chosen]
     labels = first["label"].to_numpy(np.int64)

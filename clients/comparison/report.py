@@ -26,9 +26,10 @@ from clients.comparison.localisation import localise
 from clients.comparison.models import Matched
 from clients.comparison.table import LEFT_OUT, untested
 from clients.datasets.items import Dataset, Item
-from clients.metrics.evaluate import Method, strata
+from clients.metrics.evaluate import Method
 from clients.metrics.intervals import Resampling
 from clients.metrics.pointing import boxes_of
+from clients.metrics.strata import strata
 from clients.reports.figures import inline_png, styled, to_png
 from clients.reports.report import Drawing, drawing, method_note, render, words
 from clients.scoring.scored import EvaluationError

@@ -27,7 +27,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from clients.dicom.objects.uids import ROOT
+from clients.dicom.marks import UID_ROOT
 from service.imaging.dicom.file import is_dicom
 from service.imaging.dicom.header import MALFORMED
 from service.version import VERSION
@@ -146,7 +146,7 @@ class Deidentifier:
 
     def _uid(self, old: str) -> UID:
         digest = hmac.digest(self._key, str(old).encode(), "sha256")
-        return UID(ROOT + str(int.from_bytes(digest[: UUID_BITS // 8], "big")))
+        return UID(UID_ROOT + str(int.from_bytes(digest[: UUID_BITS // 8], "big")))
 
 
 def _is_closed(element: DataElement) -> bool:

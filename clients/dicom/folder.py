@@ -8,7 +8,8 @@ from pathlib import Path
 
 from clients import ChestXrayClient, Problem
 from clients.dicom.film import FilmError
-from clients.dicom.objects import Kind, report
+from clients.dicom.marks import Kind
+from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
 from clients.dicom.reading import read
 from service.files import write_new

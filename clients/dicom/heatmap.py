@@ -8,7 +8,6 @@ of a strong map runs where it is cut off.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from typing import Self
 
 import numpy as np
@@ -59,15 +58,6 @@ class Heatmap:
         )
         levels = levels_of(np.array(told.values, np.float32), told.full_scale)
         return cls(levels=levels, frame=frame, overlay=told.picture)
-
-    @classmethod
-    def drawn(cls, picture: bytes, overlay: bytes | None = None) -> Self:
-        """Take what ``/explain`` draws: ``client.explain(film, bare=True).picture``, a grey PNG."""
-        with Image.open(BytesIO(picture)) as opened:
-            levels = np.asarray(opened.convert("L"))
-        rows, columns = levels.shape
-        frame = Geometry(rows=rows, columns=columns, left=0, top=0, width=columns, height=rows)
-        return cls(levels=levels, frame=frame, overlay=overlay)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -26,7 +26,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from clients import ChestXrayClient, ChestXrayError, Problem
-from clients.dicom.objects import FilmError, Kind, report
+from clients.dicom.marks import Kind
+from clients.dicom.objects import FilmError, report
 from clients.dicom.objects.common import encoded
 from clients.dicom.reading import read
 

@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 from clients import ChestXrayClient, ImageRefused, Prediction, Problem
 from clients.dicom.heatmap import Heatmap
+from clients.dicom.marks import KINDS, Kind
 from clients.dicom.minimal import minimal
-from clients.dicom.objects.common import KINDS, Kind
 from service.errors import MalformedBody, ReadingError
 
 # Another address, or a slow line: the film may be as good as any.

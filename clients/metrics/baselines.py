@@ -10,6 +10,7 @@ smoothness: minus the mean absolute difference of pixels above one another, acro
 lung boxes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from clients.datasets.items import Dataset
-from clients.metrics.evaluate import ALL, REPLICATES, SEED, stratum_name
+from clients.metrics.evaluate import REPLICATES, SEED
 from clients.metrics.intervals import (
     FloatArray,
     IntArray,
@@ -26,6 +27,7 @@ from clients.metrics.intervals import (
     bootstrap,
     percentile_interval,
 )
+from clients.metrics.strata import parts, stratum_title
 from clients.scoring.scored import EvaluationError
 from service.imaging.decode import Limits, decode
 from service.imaging.standardise import InputSpec, standardise
@@ -66,7 +68,7 @@ def measure_features(content: bytes) -> dict[str, float]:
     }
 
 
-def compare(scores: pd.DataFrame, dataset: Dataset, *, by: str | None) -> list[Comparison]:
+def compare(scores: pd.DataFrame, dataset: Dataset, *, by: Sequence[str] = ()) -> list[Comparison]:
     """Compare the model with each feature, in all images or in each group that has both classes.
 
     Parameters
@@ -77,7 +79,7 @@ def compare(scores: pd.DataFrame, dataset: Dataset, *, by: str | None) -> list[C
     dataset
         The images that were scored.
     by
-        A column of ``scores`` whose values, and having none, are the groups; None: no groups.
+        Groups, as for :func:`clients.metrics.evaluate.evaluate`; empty: all images together.
 
     Raises
     ------
@@ -90,13 +92,12 @@ def compare(scores: pd.DataFrame, dataset: Dataset, *, by: str | None) -> list[C
         raise EvaluationError("the scores are not of this dataset, or hold no labelled reading")
     measured = pd.DataFrame([measure_features(files[name].read_bytes()) for name in read["path"]])
     table = read.join(measured)
-    strata = [(ALL, table)] if by is None else list(table.groupby(by, sort=True, dropna=False))
-    both = [(value, rows) for value, rows in strata if rows["label"].nunique() == 2]
+    both = [(group, rows) for group, rows in parts(table, by) if rows["label"].nunique() == 2]
     if not both:
         raise EvaluationError("no group has images with and without pneumonia to compare")
     return [
-        _compare(str(value) if by is None else f"{by}={stratum_name(value)}", rows, feature)
-        for value, rows in both
+        _compare(stratum_title(group), rows, feature)
+        for group, rows in both
         for feature in FEATURES
     ]
 

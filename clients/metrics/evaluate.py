@@ -5,7 +5,7 @@ scores.parquet -> [evaluate] -> table, JSON or HTML report
 score and ECE are better when lower.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from clients.metrics.intervals import (
 from clients.metrics.operating import OperatingMeasures, measure_calls
 from clients.metrics.proportions import effective_size
 from clients.metrics.reliability import Bin, reliability
+from clients.metrics.strata import Stratum, columns_of, strata, stratum_title
 from clients.metrics.weighting import sampling_weights
 from clients.metrics.within import area_within
 from clients.scoring.scored import EvaluationError
@@ -39,7 +40,6 @@ from service.findings.calibration import OperatingPoint, expected_calibration_er
 REPLICATES = 2000
 SEED = 20_251_124
 REQUIRED = ("label", "probability", "call", "error")
-ALL = "all"  # name of the group that holds every image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class Measures:
         Expected calibration error over the bins of ``reliability``.
     """
 
-    stratum: dict[str, str]
+    stratum: Stratum
     images: int
     patients: int | None
     refused: int
@@ -138,7 +138,7 @@ class Measures:
     @property
     def title(self) -> str:
         """The stratum in words, ``all`` for every image."""
-        return ", ".join(f"{column}={value}" for column, value in self.stratum.items()) or ALL
+        return stratum_title(self.stratum)
 
 
 def evaluate(
@@ -163,7 +163,7 @@ def evaluate(
         If an image that is measured has no positive finite weight.
     """
     method = method or Method()
-    columns = [name for joined in by for name in joined.split(",")]
+    columns = columns_of(by)
     columns += [name for name in (method.patient, method.within) if name is not None]
     labelled = labelled_rows(scores, columns)
     return [measure(rows, stratum, method) for stratum, rows in strata(labelled, by)]
@@ -187,23 +187,6 @@ def labelled_rows(scores: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return labelled.sort_values("path", kind="stable") if "path" in labelled else labelled
 
 
-def strata(
-    scores: pd.DataFrame, by: Sequence[str]
-) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """Yield all rows, then those of every value of each column, or combination of columns."""
-    yield {}, scores
-    for joined in by:
-        columns = joined.split(",")
-        for values, rows in scores.groupby(columns, sort=True, dropna=False):
-            named = zip(columns, values, strict=True)
-            yield {name: stratum_name(value) for name, value in named}, rows
-
-
-def stratum_name(value: object) -> str:
-    """A value of a column in words; images without one are a stratum too."""
-    return "(none)" if pd.isna(value) else str(value)
-
-
 def patient_numbers(rows: pd.DataFrame, patient: str | None) -> IntArray | None:
     """Number the patients of rows, shape (n,); an image without a patient is one of its own."""
     if patient is None:
@@ -225,7 +208,7 @@ def resampling_of(rows: pd.DataFrame, method: Method) -> Resampling:
     )
 
 
-def measure(rows: pd.DataFrame, stratum: dict[str, str], method: Method) -> Measures:
+def measure(rows: pd.DataFrame, stratum: Stratum, method: Method) -> Measures:
     """Measure one group of labelled rows."""
     read = rows[rows["error"].isna()]
     labels = read["label"].to_numpy(dtype=np.int64)

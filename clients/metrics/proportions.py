@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from clients.metrics.intervals import LEVEL, BoolArray, FloatArray, Interval, Z
+from clients.metrics.intervals import BoolArray, FloatArray, Interval, Z
 
 
 def proportion_interval(hits: int, total: int) -> Interval:
     """Wilson's score interval of ``hits`` out of ``total`` (at least 1)."""
-    from scipy.stats import binomtest  # noqa: PLC0415  half a second to load, with the commands
-
-    ends = binomtest(hits, total).proportion_ci(confidence_level=LEVEL, method="wilson")
-    return Interval(value=hits / total, low=float(ends.low), high=float(ends.high))
+    return wilson_interval(hits / total, total)
 
 
 def effective_size(weights: FloatArray) -> float:
@@ -21,8 +18,7 @@ def effective_size(weights: FloatArray) -> float:
 def share_interval(hits: BoolArray, weights: FloatArray | None = None) -> Interval:
     """Share of ``hits`` (shape (n,), n at least 1) with Wilson's score interval.
 
-    With weights the share is theirs, and Wilson's interval that of Kish's effective size, which
-    need not be whole as the counts of a library must.
+    With weights the share is theirs, and Wilson's interval that of Kish's effective size.
     """
     if weights is None:
         return proportion_interval(int(hits.sum()), hits.size)
@@ -30,7 +26,12 @@ def share_interval(hits: BoolArray, weights: FloatArray | None = None) -> Interv
 
 
 def wilson_interval(share: float, size: float) -> Interval:
-    """Wilson's score interval of a share of ``size`` things (more than 0, not always whole)."""
+    """Wilson's score interval of a share of ``size`` things (more than 0).
+
+    An effective size need not be whole, as the counts of scipy's ``binomtest`` must.
+    """
     centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
     reach = Z / (1 + Z**2 / size) * (share * (1 - share) / size + Z**2 / (4 * size**2)) ** 0.5
-    return Interval(value=share, low=max(0.0, centre - reach), high=min(1.0, centre + reach))
+    # An end that is 0 or 1 is so only up to rounding.
+    low, high = min(share, centre - reach), max(share, centre + reach)
+    return Interval(value=share, low=max(0.0, low), high=min(1.0, high))

@@ -4,6 +4,7 @@ score -> [misread] -> a PNG sheet, a table of its files
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from clients.datasets.items import Dataset
-from clients.metrics.evaluate import ALL, stratum_name
+from clients.metrics.strata import ALL, parts
 from clients.reports.tables import aligned
 from clients.scoring.scored import EvaluationError
 from service.imaging.overlay import GreyImage, draw_heatmap
@@ -44,7 +45,7 @@ class MisreadGroup:
         return "pneumonia" if self.label else "no pneumonia"
 
 
-def misread(scores: pd.DataFrame, *, by: str | None, count: int) -> list[MisreadGroup]:
+def misread(scores: pd.DataFrame, *, by: Sequence[str] = (), count: int) -> list[MisreadGroup]:
     """Choose the positives with the lowest and the negatives with the highest probability.
 
     Parameters
@@ -53,23 +54,23 @@ def misread(scores: pd.DataFrame, *, by: str | None, count: int) -> list[Misread
         As :func:`clients.scoring.score.score` writes them; rows without label or probability are
         left out.
     by
-        Column whose values, and having none, get rows of their own; None: all images together.
+        Strata that get rows of their own, as for :func:`clients.metrics.evaluate.evaluate`; empty:
+        all images together.
     count
         Images in a row at most.
     """
     read = scores.dropna(subset=["label", "probability"])
     if read.empty:
         raise NothingToShow("no image has both a label and a reading")
-    strata = [(ALL, read)] if by is None else list(read.groupby(by, sort=True, dropna=False))
     rows = []
-    for title, stratum in strata:
+    for named, stratum in parts(read, by):
         for label in (1, 0):
             of_class = stratum[stratum["label"] == label]
             order = of_class.sort_values("probability", ascending=bool(label)).head(count)
             if len(order):
                 rows.append(
                     MisreadGroup(
-                        title=stratum_name(title),
+                        title=", ".join(named.values()) or ALL,  # a caption is short
                         label=label,
                         names=tuple(order["path"]),
                         probabilities=tuple(order["probability"]),

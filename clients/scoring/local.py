@@ -19,7 +19,7 @@ from clients.scoring.score import ITSELF, Score
 from service.errors import UnfamiliarImage
 from service.model.bundle import Bundle
 from service.model.reader import Outcome, Reader
-from service.model.session import cores
+from service.processor import cores
 from service.settings import Settings
 
 BATCH = 8  # images that are decoded and inferred together

@@ -19,8 +19,8 @@ from service.imaging.decode import Limits
 from service.inference.async_reader import AsyncReader
 from service.memory import Budget, shared_out
 from service.model.reader import Reader
-from service.model.session import cores
 from service.observe.stages import stage
+from service.processor import cores
 from service.settings import Settings
 
 # Enough to keep all cores busy, few enough that the last one is answered soon.

@@ -33,9 +33,9 @@ from service.inference.readings import note_reading, note_refusal
 from service.inference.worker_pool import Pool
 from service.memory import Budget, Lease
 from service.model.reader import Reader, Reading
-from service.model.session import cores
 from service.observe.metrics import QUEUE_LENGTH
 from service.observe.stages import stage
+from service.processor import cores
 
 # Waiting for a decoding process, and for memory. The bound on requests turns others away long
 # before, unless files take very long to decode.

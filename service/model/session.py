@@ -5,11 +5,8 @@ The only module that imports onnxruntime.
 """
 
 import base64
-import math
-import os
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidManifest, ModelUnavailable
 from service.imaging.radiograph import FloatImage
+from service.processor import cores
 
 try:
     import onnxruntime
@@ -38,7 +36,6 @@ NO_RUNTIME = (
     "onnxruntime is not installed. Install nanocxr[cpu], or nanocxr[gpu] on a machine with CUDA; "
     "never both."
 )
-CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 
 # kOrtSessionOptionsAvx2PrecisionMode: weights beyond [-64, 64] become uint8, for exact kernels.
 EXACT_INT8 = "session.x64quantprecision"
@@ -66,31 +63,6 @@ class Outputs:
     logit: NDArray[np.float32]
     heatmap: NDArray[np.float32]
     embedding: NDArray[np.float32]
-
-
-def cores(cgroup: Path = CGROUP) -> int:
-    """Cores this process may use, which in a container can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        shown = len(os.sched_getaffinity(0))
-    else:
-        shown = os.cpu_count() or 1
-    return max(1, math.ceil(min(shown, _quota(cgroup))))
-
-
-def _quota(cgroup: Path) -> float:
-    """Cores' worth of time that a container's limit grants; it does not show in their number.
-
-    Without a limit infinity: "max" in version 2 of Linux's control groups, -1 in version 1.
-    """
-    files = (
-        (cgroup / "cpu.max",),
-        (cgroup / "cpu/cpu.cfs_quota_us", cgroup / "cpu/cpu.cfs_period_us"),
-    )
-    for version in files:
-        if all(file.is_file() for file in version):
-            quota, period = " ".join(file.read_text() for file in version).split()
-            return math.inf if quota in ("max", "-1") else int(quota) / int(period)
-    return math.inf
 
 
 class Session:

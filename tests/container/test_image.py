@@ -282,7 +282,7 @@ def test_large_films_at_once_are_read_or_refused_within_the_limit_of_memory(
 
 
 def test_a_limit_of_time_counts_as_cores(engine: Engine) -> None:
-    script = "from service.model.session import cores; print(cores())"
+    script = "from service.processor import cores; print(cores())"
     limited = ["--rm", "--cpus=1", "--no-healthcheck", "--entrypoint=python3", IMAGE]
     assert run(engine, "run", *limited, "-c", script).strip() == "1"
 

@@ -123,6 +123,12 @@ def test_commands_cost_no_network_and_no_figures_until_they_need_them() -> None:
     assert not loaded & slow
 
 
+def test_deidentifying_and_receiving_cost_no_building_of_objects() -> None:
+    loaded = modules_after("import clients.dicom.deidentify, clients.dicom.node.receive")
+    assert {"dicomanonymizer", "pynetdicom"} <= loaded
+    assert not loaded & {"highdicom", "contourpy", "onnxruntime"}
+
+
 def test_serving_never_imports_torch_training_or_clients() -> None:
     start = (
         "from service.app import service; from starlette.testclient import TestClient; "

@@ -1,15 +1,14 @@
 """docs/operations.md names every metric, stage and field of the log, and none that is not there."""
 
 import re
-from pathlib import Path
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from service.observe import metrics, middleware, stages
 from service.observe.request import RequestFacts
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 DEFINED = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
 METRICS = [metric for metric in DEFINED if not metric._name.startswith("bentoml_")]

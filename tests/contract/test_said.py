@@ -12,11 +12,12 @@ from starlette.testclient import TestClient
 
 from service.model.golden import TOLERANCE
 from service.model.manifest import Manifest
+from service.model.shipped import default_model
 from service.version import VERSION
 from tests.serving import serving
 from tests.sources import ROOT
 
-MODEL = ROOT / "models" / "default" / "1"
+MODEL = default_model()
 # A command that is to run as it is written, and the reply below it.
 SHOWN = re.compile(
     r"curl -F image=@(examples/\S+) http://localhost:3000/predict\n.*?(^\{.+?^\}$)", re.M | re.S

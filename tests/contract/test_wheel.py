@@ -17,10 +17,11 @@ from service.doctor import AGREES
 from service.model.bundle import GOLDEN, Bundle
 from service.model.golden import TOLERANCE
 from service.model.session import NO_RUNTIME, runtime
+from service.model.shipped import default_model
 from service.version import VERSION
 from tests.sources import ROOT, files
 
-SHIPPED = ROOT / "models" / "default" / "1"
+SHIPPED = default_model()
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 PACKAGES = "service", "clients", "training"
 ORIGINS = (

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from deploy.inventory import Inventory
+from service.model.shipped import default_model
 
-SHIPPED = Path(__file__).resolve().parents[2] / "models" / "default" / "1"
+SHIPPED = default_model()
 STATUS = """\
 Package: libc6
 Status: install ok installed

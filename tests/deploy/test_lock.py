@@ -1,11 +1,12 @@
 """The image installs what requirements/serve.txt pins, and checks every file by its hash."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
+from tests.sources import ROOT
+
+REQUIREMENTS = ROOT / "requirements"
 REMEDY = "run `make lock` after a change of requirements/serve.txt"
 
 

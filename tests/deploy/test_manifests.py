@@ -9,8 +9,8 @@ import yaml
 from compose_spec import PyCompose
 
 from service.version import VERSION
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 KUBERNETES = ROOT / "deploy" / "kubernetes.yaml"
 CONTAINERFILE = (ROOT / "deploy" / "Containerfile").read_text()

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, Response, expect, sync_playwright
 
+from tests.sources import ROOT
+
 # A slow machine must not fail a test that only has to wait longer.
 expect.set_options(timeout=30_000)
 
-SHOTS = Path(__file__).resolve().parents[2] / "build" / "ui"
+SHOTS = ROOT / "build" / "ui"
 REQUIRE = "NANOCXR_REQUIRE_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # No sandbox: it needs rights that a container rarely gives. The rest keeps Chromium from asking

@@ -18,11 +18,12 @@ import pytest
 from playwright.sync_api import Browser
 from pydicom.data import get_testdata_file
 
+from service.model.shipped import default_model
 from tests.e2e.browser import Screen, chromium, screen
 from tests.ports import free_port
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / "models" / "default" / "1"
+SHIPPED = default_model()
 SERVE = (str(Path(sys.executable).with_name("bentoml")), "serve", "service.app:ChestXray")
 START_SECONDS = 120.0
 # The command `bentoml` in forks of a process that has imported what it would import.

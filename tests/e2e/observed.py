@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.conftest import ROOT, wait_until_ready
+from tests.e2e.conftest import wait_until_ready
 from tests.e2e.otlp import Receiver, receiving
 from tests.ports import free_port
+from tests.sources import ROOT
 
 TRACING = """\
 services:

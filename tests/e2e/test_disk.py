@@ -12,10 +12,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import ROOT, SERVE, SHIPPED, Server, running
+from tests.e2e.conftest import SERVE, SHIPPED, Server, running
 from tests.factories import png_bytes
 from tests.ports import free_port
 from tests.processes import descendants, serving_process, wait_until, wait_until_gone
+from tests.sources import ROOT
 
 pytestmark = [
     pytest.mark.e2e,

@@ -13,10 +13,11 @@ import pytest
 
 from clients import AccessDenied, ChestXrayClient
 from service.auth.keys import add_key
-from tests.e2e.conftest import ROOT, Command, Server, running
+from tests.e2e.conftest import Command, Server, running
 from tests.factories import png_bytes
 from tests.ports import free_port
 from tests.serving import problem
+from tests.sources import ROOT
 
 pytestmark = pytest.mark.e2e
 

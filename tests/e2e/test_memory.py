@@ -14,9 +14,10 @@ from service.imaging.claim import MIB
 from service.imaging.decode import Limits
 from service.memory import needed
 from tests.cgroups import MemoryGroup, memory_group
-from tests.e2e.conftest import ROOT, Server, running
+from tests.e2e.conftest import Server, running
 from tests.factories import largest_film
 from tests.processes import decoders_of, descendants
+from tests.sources import ROOT
 
 pytestmark = pytest.mark.e2e
 

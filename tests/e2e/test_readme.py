@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Server
+from tests.e2e.conftest import Server
+from tests.sources import ROOT
 
 pytestmark = [
     pytest.mark.e2e,

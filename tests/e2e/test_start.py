@@ -14,10 +14,11 @@ import httpx
 import pytest
 
 from service.settings import MOST
-from tests.e2e.conftest import ROOT, Command, Server, running, started, wait_until_ready
+from tests.e2e.conftest import Command, Server, running, started, wait_until_ready
 from tests.e2e.test_guard import SECONDS, environment
 from tests.factories import png_bytes
 from tests.ports import free_port
+from tests.sources import ROOT
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,11 @@ from service.imaging.decode import Limits
 from service.imaging.prepare import Prepared, prepare
 from service.imaging.radiograph import Radiograph
 from service.model.reader import Reader, Reading
+from service.model.shipped import default_model
 
 Film = NDArray[np.uint8]
 
-DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "models" / "default" / "1"
+DEFAULT_MODEL = default_model()
 SIDE = 512
 MARGIN = 24
 BATCH = 8

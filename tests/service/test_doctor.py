@@ -12,13 +12,12 @@ import pytest
 
 from service.doctor import AGREES, DISAGREES, PACKAGES, run
 from service.model.bundle import Bundle
-from service.model.session import cores
-from service.processor import this_processor
+from service.processor import cores, this_processor
 from service.schemas import INTENDED_USE
 from service.version import VERSION
+from tests.sources import ROOT
 from tests.tiny_model import write_golden, write_manifest
 
-ROOT = Path(__file__).resolve().parents[2]
 MODULES = "; ".join(
     (
         "import sys; from service.doctor import run; status = run(None)",

@@ -1,9 +1,10 @@
+import os
 import platform
 from pathlib import Path
 
 import pytest
 
-from service.processor import CPUINFO, this_processor
+from service.processor import CPUINFO, cores, this_processor
 
 CORE = """processor\t: {core}
 model name\t: Some Processor @ 2.50GHz
@@ -44,3 +45,29 @@ def test_this_machine_is_described() -> None:
     found = this_processor()
     assert found.name
     assert (found.features is not None) == (platform.machine() == "x86_64")
+
+
+def test_at_least_one_core() -> None:
+    assert cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 64),
+        ({"cpu.max": "max 100000"}, 64),
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"cpu.max": "20000 100000"}, 1),
+        ({"cpu.max": "9900000 100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+    ],
+)
+def test_a_limit_of_time_counts_as_cores(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content + "\n")
+    assert cores(tmp_path) == expected

@@ -5,8 +5,8 @@ import pytest
 
 from service.model.shipped import default_model
 from service.settings import KNOWN, MOST, SettingError, Settings, unknown_variables
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PLACES = (
     "service", "clients", "training", "deploy", "benchmarks", "docs", "Makefile", "README.md",
     "CHANGELOG.md", "CONTRIBUTING.md",

@@ -19,6 +19,7 @@ import torch
 
 from service.files import sha256
 from service.model.manifest import Manifest
+from service.model.shipped import default_model
 from tests.sources import ROOT
 from tests.training.generate.test_commands import squares
 from tests.training.model_run import write_dataset
@@ -161,7 +162,7 @@ class TestRecord:
 
 
 class TestModel:
-    @pytest.mark.parametrize("folder", [EARLIER, ROOT / "models" / "default" / "1"])
+    @pytest.mark.parametrize("folder", [EARLIER, default_model()])
     def test_its_card_can_be_written_anew(self, folder: Path) -> None:
         manifest = Manifest.load(folder / "manifest.json")
         card = model_card(manifest, NO_REMARKS)

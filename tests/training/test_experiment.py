@@ -1,4 +1,4 @@
-"""`cxr-train study`: three arms from data set to comparison report, on tiny sets."""
+"""`cxr-train experiment`: arms from data set to comparison report, on tiny sets."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from training.config import Config, InvalidConfig
 from training.experiment import ExperimentMismatch, compare, parse_arms, train_arms
 
 ABLATIONS = ROOT / "training" / "configs" / "ablations"
-ARMS = ("roentgen-v2", "phantom", "shorter")
+ARMS = ("tiny", "roentgen-v2")
 
 
 def write_data_sets(root: Path) -> None:
@@ -38,23 +38,25 @@ def invoke(root: Path, config: Path, arms: list[Path]) -> Result:
     options = ["--data", root / "labels.csv", "--out", root / "comparison", "--by", "site"]
     options += ["--runs", root / "runs", "--models", root / "models"]
     named = [word for arm in arms for word in ("--arm", f"{arm.stem}={arm}")]
-    return CliRunner().invoke(cli, ["study", str(config), *named, *map(str, options)])
+    return CliRunner().invoke(cli, ["experiment", str(config), *named, *map(str, options)])
 
 
-def test_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -> None:
-    """Two data sets of one recipe, and a configuration that differs from it."""
+def test_an_arm_that_is_missing_is_made_and_all_end_in_one_report(
+    tmp_path: Path, packaged: Run
+) -> None:
+    """A configuration whose model is there, and a data set for the common recipe."""
     write_data_sets(tmp_path)
     config = write_config(tmp_path)
-    shorter = tmp_path / "shorter.toml"
-    shorter.write_text(f'base = "{config.name}"\n\n[fit]\nsteps = 1\n')
-    arms = [tmp_path / "roentgen-v2", tmp_path / "phantom", shorter]
-    table = pd.read_parquet(tmp_path / "phantom" / "manifest.parquet").head(24)
+    models = [tmp_path / "models" / name / "1" for name in ARMS]
+    shutil.copytree(packaged.model, models[0])
+    before = {path: path.stat().st_mtime_ns for path in files(models[0])}
+    # Too few images for a map of features, which costs more than a model here.
+    table = pd.read_parquet(tmp_path / "phantom" / "manifest.parquet").head(8)
     labels = table[["label"]].assign(path="phantom/" + table["path"], site="A")
     labels.to_csv(tmp_path / "labels.csv", index=False)
 
-    done = invoke(tmp_path, config, arms)
+    done = invoke(tmp_path, config, [packaged.toml, tmp_path / "roentgen-v2"])
     assert done.exit_code == 0, done.output
-    models = [tmp_path / "models" / name / "1" for name in ARMS]
     report = tmp_path / "comparison" / "report.html"
     assert done.stdout.splitlines() == [str(path) for path in [*models, report]]
     page = report.read_text()
@@ -62,21 +64,12 @@ def test_arms_end_in_one_report_and_are_not_trained_twice(tmp_path: Path) -> Non
     for name in ARMS:
         assert name in page
         assert name in numbers
-    facts = [json.loads((model / "manifest.json").read_text())["provenance"] for model in models]
-    images = [list(fact["dataset"]["images"]) for fact in facts]
-    assert images == [["roentgen-v2"], ["noise"], ["noise"]]
-    assert [fact["weights"]["step"] for fact in facts] == [2, 2, 1]
-    assert [fact["config"]["fit"]["batch"] for fact in facts] == [8, 8, 8]
-    assert [fact["config"]["name"] for fact in facts] == list(ARMS)
-
-    # One arm is lost: it alone is made again.
-    shutil.rmtree(models[1])
-    times = {path: path.stat().st_mtime_ns for model in models for path in model.glob("*")}
-    named = parse_arms([f"{arm.stem}={arm}" for arm in arms])
-    again = train_arms(Config.load(config), named, tmp_path / "runs", tmp_path / "models", "1")
-    assert list(again.values()) == models
-    assert (models[1] / "manifest.json").exists()
-    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert {path: path.stat().st_mtime_ns for path in files(models[0])} == before
+    facts = json.loads((models[1] / "manifest.json").read_text())["provenance"]
+    assert list(facts["dataset"]["images"]) == ["roentgen-v2"]
+    assert facts["weights"]["step"] == 2
+    assert facts["config"]["fit"]["architecture"] == "lite0"
+    assert facts["config"]["name"] == "roentgen-v2"
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +122,15 @@ class TestRefusals:
         ):
             with pytest.raises(ExperimentMismatch, match=message):
                 parse_arms(texts)
+
+    def test_the_old_name_says_the_new_one(self, root: Path, tmp_path: Path) -> None:
+        config = write_config(tmp_path)
+        options = ["--arm", f"one={root / 'phantom'}", "--data", str(root), "--out", str(tmp_path)]
+        result = CliRunner().invoke(cli, ["study", str(config), *options])
+        assert result.exit_code == 1
+        assert "It is called `cxr-train experiment` now." in result.stderr
+        assert "at least two arms" in result.stderr
+        assert "study" not in CliRunner().invoke(cli, ["--help"]).stdout
 
     def test_a_comparison_that_fails_says_so(self, tmp_path: Path, packaged: Run) -> None:
         (tmp_path / "labels.csv").write_text("path\nabsent.png\n")

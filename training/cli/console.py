@@ -37,7 +37,7 @@ def with_config_and_run(command: Callable[..., None]) -> Callable[..., None]:
 
 def open_run(config: Path, run: Path | None) -> "tuple[Config, Path]":
     """Configuration and run folder that a command was given."""
-    from training.config import Config  # noqa: PLC0415  # torch
+    from training.config import Config  # torch
 
     loaded = Config.load(config)
     return loaded, Path("runs", loaded.name) if run is None else run

@@ -29,8 +29,8 @@ def import_images(source: Path, into: Path, **options: Any) -> None:
     \b
         cxr-train import downloads/sick --label pneumonia --generator sana --into data/sana
         cxr-train import downloads/well --label normal --generator sana --into data/sana
-    """  # noqa: D301  click needs the \b itself
-    from training.generate.imported import import_folder  # noqa: PLC0415
+    """
+    from training.generate.imported import import_folder
 
     click.echo(import_folder(source, into, **options))
 
@@ -48,8 +48,8 @@ def join_datasets(folder: Path, parts: tuple[Path, ...]) -> None:
 
     \b
         cxr-train join data/default data/phantom data/ct
-    """  # noqa: D301  click needs the \b itself
-    from training.generate.joined import join  # noqa: PLC0415
+    """
+    from training.generate.joined import join
 
     click.echo(join(folder, parts))
 
@@ -66,8 +66,8 @@ def sheet(source: Path, out: Path, rows: int, columns: int) -> None:
 
     \b
         cxr-train sheet data/default sheet.png
-    """  # noqa: D301  click needs the \b itself
-    from training.generate.sheet import contact_sheet  # noqa: PLC0415
+    """
+    from training.generate.sheet import contact_sheet
 
     click.echo(contact_sheet(source, out, rows=rows, columns=columns))
 
@@ -86,8 +86,8 @@ def realism(data: Path, films: Path) -> None:
 
     \b
         cxr-train realism data/default films
-    """  # noqa: D301  click needs the \b itself
-    from training.curate.realism import compare  # noqa: PLC0415
+    """
+    from training.curate.realism import compare
 
     click.echo(compare(data, films).to_string(index=False, float_format="{:.3f}".format))
 
@@ -115,8 +115,8 @@ def curate(source: Path, out: Path, model: Path | None) -> None:
     \b
         cxr-train curate data/banana data/banana-cropped
         cxr-train curate data/banana data/banana-cropped --model models/untrained/1
-    """  # noqa: D301  click needs the \b itself
-    from training.curate.run import curate as write_cropped  # noqa: PLC0415
+    """
+    from training.curate.run import curate as write_cropped
 
     done = write_cropped(source, out, model=model)
     click.echo(f"{done.kept} kept, {done.rejected} rejected: {done.report}", err=True)

@@ -3,13 +3,13 @@
 Nothing slow is imported before a command runs, so that `--help` answers at once.
 """
 
-import os
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.processor import cores
 from training.cli.console import EXISTING_FOLDER, FILE, FOLDER
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any
         cxr-train generate data/banana --generator nano-banana --pairs 500 --dry-run
         cxr-train generate data/banana --generator nano-banana --pairs 500 --batch --max-cost 20
         cxr-train generate data/roentgen --generator roentgen-v2 --pairs 500 --device cuda
-    """  # noqa: D301  click needs the \b itself
+    """
     given = {name: value for name, value in options.items() if value is not None}
     for name in sorted(given):
         if generator not in _taken_by[name].split(", "):
@@ -147,26 +147,26 @@ def generate(folder: Path, generator: str, pairs: int, seed: int, **options: Any
 
 
 def _write(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
-    from training.generate.store import generate as write_dataset  # noqa: PLC0415
+    from training.generate.store import generate as write_dataset
 
-    workers = {"workers": os.cpu_count() or 1}
+    workers = {"workers": cores()}
     click.echo(write_dataset(folder, pairs=pairs, seed=seed, **workers | given))
 
 
 def _ct(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
-    from training.generate.ct.render import Ct  # noqa: PLC0415
+    from training.generate.ct.render import Ct
 
     if "volumes" not in given:
         raise click.UsageError("ct needs --volumes, a folder of chest CT series")
     volumes, device = given.pop("volumes"), given.pop("device", "cpu")
-    workers = given.get("workers", os.cpu_count() or 1)
+    workers = given.get("workers") or cores()
     generator = Ct.open(volumes, folder / "volumes", device=device, workers=workers)
     _write(folder, pairs, seed, given | {"generator": generator, "sources": generator.sources})
 
 
 def _nano_banana(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
-    from training.generate.nanobanana.run import generate as ask  # noqa: PLC0415
-    from training.generate.nanobanana.settings import NanoBananaSettings  # noqa: PLC0415
+    from training.generate.nanobanana.run import generate as ask
+    from training.generate.nanobanana.settings import NanoBananaSettings
 
     dry_run = given.pop("dry_run", False)
     settings = NanoBananaSettings(**given)
@@ -184,7 +184,7 @@ def _nano_banana(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> 
 
 def _cost(settings: "NanoBananaSettings", images: int) -> str:
     """Say what images cost together and each if none is refused, and whose price that is."""
-    from training.generate.nanobanana.settings import PRICES_SOURCE  # noqa: PLC0415
+    from training.generate.nanobanana.settings import PRICES_SOURCE
 
     each = settings.cost
     if each is None:
@@ -196,7 +196,7 @@ def _cost(settings: "NanoBananaSettings", images: int) -> str:
 
 def _roentgen(folder: Path, pairs: int, seed: int, given: dict[str, Any]) -> None:
     try:
-        from training.generate.roentgen import RoentgenSettings, draw  # noqa: PLC0415
+        from training.generate.roentgen import RoentgenSettings, draw
     except ModuleNotFoundError as error:
         raise click.ClickException(f'{error.name} is missing: install ".[roentgen]"') from None
 

@@ -1,9 +1,10 @@
-"""`cxr-train fit, study`: train one network, or several to compare them.
+"""`cxr-train fit, experiment`: train one network, or several to compare them.
 
 What is slow is imported by the commands, so that `--help` answers at once.
 """
 
 import dataclasses
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def fit(config: Path, run: Path | None, init: str | None) -> None:
     \b
         cxr-train fit training/configs/default.toml --run runs/default
         torchrun --nproc-per-node 8 --no-python -- cxr-train fit training/configs/default.toml
-    """  # noqa: D301  click needs the \b itself
-    from training.fit.train import fit as fit_network  # noqa: PLC0415
+    """
+    from training.fit.train import fit as fit_network
 
     loaded, folder = open_run(config, run)
     if init is not None:
@@ -39,7 +40,7 @@ def fit(config: Path, run: Path | None, init: str | None) -> None:
     click.echo(folder)
 
 
-@click.command("study")
+@click.command()
 @click.argument("config", type=FILE)
 @click.option(
     "--arm", "arms", multiple=True, required=True, metavar="NAME=FOLDER|CONFIG",
@@ -67,13 +68,13 @@ def experiment(config: Path, arms: tuple[str, ...], runs: Path | None, **options
     Example:
 
     \b
-        cxr-train study study.toml --arm nano-banana-cropped=data/banana-cropped \\
+        cxr-train experiment experiment.toml --arm nano-banana-cropped=data/banana-cropped \\
             --arm nano-banana-raw=data/banana --arm roentgen-v2=data/roentgen \\
             --arm phantom=data/default --data labels.csv --out comparison
-        cxr-train study base.toml --arm base=base.toml --arm edges=edges.toml \\
+        cxr-train experiment base.toml --arm base=base.toml --arm edges=edges.toml \\
             --data labels.csv --out ablations
-    """  # noqa: D301  click needs the \b itself
-    from training.experiment import compare, parse_arms, train_arms  # noqa: PLC0415
+    """
+    from training.experiment import compare, parse_arms, train_arms
 
     loaded, folder = open_run(config, runs)
     named = parse_arms(arms)
@@ -81,3 +82,8 @@ def experiment(config: Path, arms: tuple[str, ...], runs: Path | None, **options
     for model in trained.values():
         click.echo(model)
     click.echo(compare(trained, options["data"], options["out"], options["by"]))
+
+
+study = copy(experiment)  # its name of old: a study is a thing of DICOM
+study.name, study.hidden = "study", True
+study.deprecated = "It is called `cxr-train experiment` now."

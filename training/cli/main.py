@@ -23,7 +23,7 @@ def cli() -> None:
 for command in (
     generate,
     *(data.import_images, data.join_datasets, data.sheet, data.realism, data.curate),
-    *(learn.fit, learn.experiment),
+    *(learn.fit, learn.experiment, learn.study),
     *(release.export, release.package, release.gate, release.card, release.verify, release.sign),
 ):
     cli.add_command(command)

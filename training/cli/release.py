@@ -20,8 +20,8 @@ def export(config: Path, run: Path | None) -> None:
 
     \b
         cxr-train export training/configs/default.toml --run runs/default
-    """  # noqa: D301  click needs the \b itself
-    from training.release.export import export as export_graphs  # noqa: PLC0415
+    """
+    from training.release.export import export as export_graphs
 
     for graph in export_graphs(*open_run(config, run)):
         click.echo(f"{graph}  {graph.stat().st_size / 1e6:.1f} MB")
@@ -51,9 +51,9 @@ def package(
 
     \b
         cxr-train package training/configs/default.toml --run runs/default --version 1
-    """  # noqa: D301  click needs the \b itself
-    from training.release.package import package as write_model  # noqa: PLC0415
-    from training.release.package import save_in_store  # noqa: PLC0415
+    """
+    from training.release.package import package as write_model
+    from training.release.package import save_in_store
 
     overwrite = options.pop("replace")
     loaded, folder = open_run(config, run)
@@ -84,9 +84,9 @@ def gate(config: Path, model: Path, *, workers: int, **recipe: int) -> None:
 
     \b
         cxr-train gate training/configs/default.toml models/default/1
-    """  # noqa: D301  click needs the \b itself
-    from training.config import Config  # noqa: PLC0415
-    from training.gate.fit import Recipe, add_gate  # noqa: PLC0415
+    """
+    from training.config import Config
+    from training.gate.fit import Recipe, add_gate
 
     record = add_gate(Config.load(config), model, Recipe(**recipe), workers)
     for kind, count in record["held_out"].items():
@@ -108,9 +108,9 @@ def card(model: Path, measures: Path | None, failures: Path | None) -> None:
         cxr score labels.csv --out scores.parquet --model models/default/1
         cxr evaluate scores.parquet --by source --json measures.json
         cxr-train card models/default/1 --measures measures.json --failures docs/failures.md
-    """  # noqa: D301  click needs the \b itself
-    from training.release.card import Remarks  # noqa: PLC0415
-    from training.release.package import rewrite_card  # noqa: PLC0415
+    """
+    from training.release.card import Remarks
+    from training.release.package import rewrite_card
 
     click.echo(rewrite_card(model, Remarks.read(measures, failures)))
 
@@ -125,9 +125,9 @@ def verify(config: Path, run: Path | None, model: Path) -> None:
 
     \b
         cxr-train verify training/configs/default.toml models/default/1 --run runs/default
-    """  # noqa: D301  click needs the \b itself
-    from training.release.verify import table  # noqa: PLC0415
-    from training.release.verify import verify as measure  # noqa: PLC0415
+    """
+    from training.release.verify import table
+    from training.release.verify import verify as measure
 
     checks = measure(*open_run(config, run), model)
     click.echo(table(checks))
@@ -150,7 +150,7 @@ def sign(model: Path, key: Path) -> None:
         openssl pkey -in key.pem -pubout -out key.pub
         cxr-train sign models/mine/1 --key key.pem
         CXR_MODEL=models/mine/1 CXR_MODEL_KEY=key.pub bentoml serve service.app:ChestXray
-    """  # noqa: D301  click needs the \b itself
-    from training.release.sign import sign as write_signature  # noqa: PLC0415
+    """
+    from training.release.sign import sign as write_signature
 
     click.echo(write_signature(model, key))

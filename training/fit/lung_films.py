@@ -5,11 +5,10 @@ generate -> [lung_films] -> fit_lungs
 A module without torch: each process that draws would take seconds to import it.
 """
 
-import os
-
 import numpy as np
 
 from service.imaging.radiograph import FloatImage
+from service.processor import cores
 from training.generate.phantom.render import draw_pair
 from training.generate.store import in_processes
 
@@ -20,7 +19,7 @@ FILM_SIDE = 160  # pixels
 def draw_films(phantoms: int) -> tuple[FloatImage, FloatImage]:
     """Films (2 P, side, side) and lung coverage, both in [0, 1]: each patient well and ill."""
     seeds = range(FIRST_SEED, FIRST_SEED + phantoms)
-    pairs = list(in_processes(_films, seeds, os.cpu_count() or 1, chunk=8))
+    pairs = list(in_processes(_films, seeds, cores(), chunk=8))
     films = np.concatenate([pair[0] for pair in pairs])
     return films, np.concatenate([pair[1] for pair in pairs])
 

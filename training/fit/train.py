@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from service.files import replacing, sha256
-from service.model.session import cores
+from service.processor import cores
 from training.config import Config
 from training.fit.dataset import PairedBatches, TrainingImages, drawn_by, load_splits, load_tensors
 from training.fit.distributed import Rank, join

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from service.findings.calibration import Calibration, Floats, Ints, OperatingPoint
@@ -47,12 +46,12 @@ def fit_to_splits(config: Config, graph: bytes, splits: dict[str, pd.DataFrame])
     outputs = run_graph(graph, images)
     logits = outputs.logit
     calibration = fit_temperature(logits, labels)
-    points = choose_operating_points(probabilities(logits, calibration), labels)
+    points = choose_operating_points(calibration.probabilities(logits), labels)
 
     held_out = splits["validation"]
     images, truth = load_tensors(held_out, folder, spec)
     read = run_graph(graph, images)
-    scores = probabilities(read.logit, calibration)
+    scores = calibration.probabilities(read.logit)
     measures = summarise(truth, scores, held_out["group"].to_numpy(), points[0], config.seed)
     called = ((held_out["mask"] != "") & (scores >= points[0].threshold)).to_numpy()
     if called.any():
@@ -74,11 +73,6 @@ def peak_scale(heatmaps: FloatImage) -> float:
     """Median over positives of the peak of their (N, h, w) heatmaps, as a local logit."""
     cells = heatmaps.shape[1] * heatmaps.shape[2]
     return float(np.median(heatmaps.max(axis=(1, 2))) * cells)
-
-
-def probabilities(logits: Floats, calibration: Calibration) -> NDArray[np.float64]:
-    """Calibrated probabilities of shape (N,) for logits of shape (N,)."""
-    return np.array([calibration.probability(float(logit)) for logit in logits])
 
 
 def fit_temperature(logits: Floats, labels: Ints) -> Calibration:

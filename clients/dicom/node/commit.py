@@ -117,8 +117,8 @@ class Requests:
         )
 
 
-class Desk:
-    """Takes requests, of those who have an address to be told at."""
+class CommitmentProvider:
+    """Takes requests, of those who have an address to be told at: the SCP of PS3.4 J.3."""
 
     def __init__(self, spool: Spool, senders: tuple[Commitment, ...]) -> None:
         self._requests = Requests(spool)

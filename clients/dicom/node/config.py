@@ -8,14 +8,12 @@ import ipaddress
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from clients.dicom.marks import Kind
 from service.settings import SettingError
-
-Kind = Literal["sr", "sc", "gsps", "seg"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # PS3.5 6.2: an AE title has 16 characters, no backslash, no control characters.
 Title = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]

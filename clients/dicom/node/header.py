@@ -37,8 +37,6 @@ TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*KEYWORDS.values(), *D
 LAST = Tag("SeriesInstanceUID")
 META = 0x0002  # group of the file meta information
 PREFIX_BYTES = 1 << 20  # of a deflated data set; what is looked at comes first
-# The mark of own results, as clients.dicom.objects writes it; importing that costs highdicom.
-OWN_MAKER, OWN_SERIES = "nanocxr", "nanocxr RESEARCH"
 UID_TEXT = re.compile(r"[0-9][0-9.]{0,63}")
 
 

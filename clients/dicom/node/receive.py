@@ -13,6 +13,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 from clients.dicom.film import CLASSES, RAW_CLASSES
+from clients.dicom.marks import MANUFACTURER, SERIES
 from clients.dicom.node.classes import (
     COMMITMENT,
     ENCODINGS,
@@ -20,10 +21,10 @@ from clients.dicom.node.classes import (
     PLAIN_ENCODINGS,
     VERIFICATION,
 )
-from clients.dicom.node.commit import Desk
+from clients.dicom.node.commit import CommitmentProvider
 from clients.dicom.node.config import Config, Limits
 from clients.dicom.node.gate import Bounds, Gate, server_tls
-from clients.dicom.node.header import OWN_MAKER, OWN_SERIES, Header, HeaderError, read_header
+from clients.dicom.node.header import Header, HeaderError, read_header
 from clients.dicom.node.metrics import RECEIVED
 from clients.dicom.node.spool import Kept, Spool
 
@@ -133,7 +134,7 @@ class Inbox:
         said = (header.sop_class, header.sop)
         if announced not in (None, said) or study not in (None, header.study):
             raise Refused(NOT_OF_ITS_CLASS, "not_as_announced", header)
-        if header.manufacturer == OWN_MAKER and header.descriptions[0].startswith(OWN_SERIES):
+        if header.manufacturer == MANUFACTURER and header.descriptions[0].startswith(SERIES):
             raise Refused(NOT_AUTHORISED, "own_result", header)
         if header.sop_class not in self._classes:
             raise Refused(CLASS_NOT_SUPPORTED, "class_refused", header)
@@ -168,7 +169,9 @@ class Receiver:
         handlers.append((evt.EVT_C_STORE, self._store))
         if config.commitment:
             self._entity.add_supported_context(COMMITMENT, list(PLAIN_ENCODINGS))
-            handlers.append((evt.EVT_N_ACTION, Desk(inbox.spool, config.commitment).take))
+            handlers.append(
+                (evt.EVT_N_ACTION, CommitmentProvider(inbox.spool, config.commitment).take)
+            )
         self._server: Gate = self._entity.make_server(  # type: ignore[assignment]  # so it says
             (settings.address, settings.port),
             ssl_context=None if settings.tls is None else server_tls(settings.tls),

@@ -3,6 +3,5 @@
 from clients.dicom.film import FilmError
 from clients.dicom.heatmap import Heatmap
 from clients.dicom.objects.build import report
-from clients.dicom.objects.common import KINDS, Kind
 
-__all__ = ["KINDS", "FilmError", "Heatmap", "Kind", "report"]
+__all__ = ["FilmError", "Heatmap", "report"]

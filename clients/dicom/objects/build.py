@@ -7,7 +7,8 @@ from pydicom.dataset import Dataset
 from clients import Prediction, Problem
 from clients.dicom.film import Film
 from clients.dicom.heatmap import Heatmap
-from clients.dicom.objects.common import Device, Kind
+from clients.dicom.marks import Kind
+from clients.dicom.objects.common import Device
 from clients.dicom.objects.gsps import presentation_state
 from clients.dicom.objects.sc import secondary_capture
 from clients.dicom.objects.seg import segmentation

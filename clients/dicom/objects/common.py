@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from io import BytesIO
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from highdicom.sr import CodedConcept
 from pydicom.charset import convert_encodings, default_encoding
@@ -20,14 +20,10 @@ from pydicom.uid import UID
 
 from clients import Prediction, Problem
 from clients.dicom.film import EQUIPMENT, PATIENT, STUDY, TYPE_2, Film
+from clients.dicom.marks import MANUFACTURER, SERIES, Kind
 from clients.dicom.objects.uids import DEVICE, TRACKING, derived_uid
 from service.version import VERSION
 
-Kind = Literal["sr", "sc", "gsps", "seg"]
-KINDS: frozenset[Kind] = frozenset({"sr", "sc", "gsps", "seg"})
-
-MANUFACTURER = "nanocxr"
-SERIES = "nanocxr RESEARCH"  # what Series Description starts with
 NOTICE = "RESEARCH USE ONLY - not a medical device"
 SERIES_NUMBERS: dict[Kind, int] = {"sr": 9901, "sc": 9903, "seg": 9904, "gsps": 9905}
 DESCRIPTIONS: dict[Kind, str] = {

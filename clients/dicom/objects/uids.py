@@ -7,7 +7,8 @@ that they know, and keep the old one.
 
 import hashlib
 
-ROOT = "2.25."  # PS3.5 B.2: a UUID as one integer
+from clients.dicom.marks import UID_ROOT
+
 SEPARATOR = "\x1f"
 TRACKING = "tracking"
 DEVICE = "device"
@@ -23,4 +24,4 @@ def derived_uid(*parts: str) -> str:
     digest = bytearray(hashlib.sha256(SEPARATOR.join(parts).encode()).digest()[:16])
     digest[6] = (digest[6] & 0x0F) | 0x80
     digest[8] = (digest[8] & 0x3F) | 0x80
-    return ROOT + str(int.from_bytes(digest, "big"))
+    return UID_ROOT + str(int.from_bytes(digest, "big"))

@@ -1,13 +1,14 @@
 """Every command explains itself, and docs/cli.md is what the commands say."""
 
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import click
 import pytest
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
+from tests.sources import ROOT
+
+DOCS = ROOT / "docs"
 
 
 def generator() -> ModuleType:

@@ -6,15 +6,19 @@ FILMS["japanese"]                one of those that result objects must be right 
 
 from collections.abc import Callable
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 
 from clients import Prediction
 from clients.dicom import Heatmap
 from service import schemas
+from service.imaging.standardise import Geometry
 from service.model.reader import Reader
 from tests.factories import Pixels, chest, dicom_bytes
 
@@ -64,9 +68,18 @@ FILMS: dict[str, Callable[[], bytes]] = {
 }
 
 
+def drawn(picture: bytes, overlay: bytes | None = None) -> Heatmap:
+    """What ``/explain`` draws, a grey PNG, as a heatmap of one level for each pixel."""
+    with Image.open(BytesIO(picture)) as opened:
+        levels = np.asarray(opened.convert("L"))
+    rows, columns = levels.shape
+    frame = Geometry(rows=rows, columns=columns, left=0, top=0, width=columns, height=rows)
+    return Heatmap(levels=levels, frame=frame, overlay=overlay)
+
+
 def read_by(reader: Reader, data: bytes) -> tuple[Prediction, Heatmap]:
     """What a client gets of a service with this model."""
     reading, levels = reader.explain(data, bare=True)
     _, overlay = reader.explain(data, bare=False)
     answer = schemas.Prediction.from_reading(reading).model_dump_json()
-    return Prediction.model_validate_json(answer), Heatmap.drawn(levels, overlay)
+    return Prediction.model_validate_json(answer), drawn(levels, overlay)

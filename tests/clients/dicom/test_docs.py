@@ -1,7 +1,6 @@
 """docs/hospital.md says what the objects hold, and its sample runs."""
 
 import re
-from pathlib import Path
 
 from pydicom.dataset import Dataset
 
@@ -10,8 +9,9 @@ from clients.dicom.objects.common import SERIES_NUMBERS
 from service.model.reader import Reader
 from tests.clients.dicom.films import DX, film, read_by
 from tests.clients.dicom.objects.objects import REFUSAL
+from tests.sources import ROOT
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "hospital.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "hospital.md").read_text(encoding="utf-8")
 OF_THE_IMAGE_LIBRARY = {"126200"}
 
 

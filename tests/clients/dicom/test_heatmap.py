@@ -5,12 +5,12 @@ import pytest
 
 from clients.dicom import Heatmap
 from service.model.reader import Reader
-from tests.clients.dicom.films import film, read_by
+from tests.clients.dicom.films import drawn, film, read_by
 from tests.factories import Pixels, png_bytes
 
 
 def of(levels: Pixels) -> Heatmap:
-    return Heatmap.drawn(png_bytes(levels))
+    return drawn(png_bytes(levels))
 
 
 def blob(rows: int, columns: int, y: float, x: float, width: float = 40) -> Pixels:

@@ -14,15 +14,16 @@ from click.testing import CliRunner, Result
 from clients import ChestXrayClient, Prediction, Problem, ServiceUnreachable
 from clients.cli.main import cli
 from clients.cli.terminal import NOTICE
-from clients.dicom import KINDS, Heatmap, Kind, read, report
+from clients.dicom import KINDS, Kind, read, report
 from clients.dicom.minimal import minimal
 from service.model.reader import Reader
-from tests.clients.dicom.films import DX, film, read_by
+from tests.clients.dicom.films import DX, drawn, film, read_by
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.e2e.conftest import running
 from tests.e2e.marked import NEEDLES, marked
 from tests.factories import png_bytes
+from tests.sources import ROOT
 
 FILM = film(**DX)
 LATERAL = film(view="LL")
@@ -63,7 +64,7 @@ class TestRead:
         assert heatmap is not None
         sent = minimal(FILM)
         assert heatmap.overlay == client.explain(sent, form="jpeg").picture
-        bare = Heatmap.drawn(client.explain(sent, bare=True).picture)
+        bare = drawn(client.explain(sent, bare=True).picture)
         np.testing.assert_array_equal(heatmap.grid, bare.grid)
 
     def test_without_a_capture_the_service_draws_nothing(self, client: ChestXrayClient) -> None:
@@ -122,7 +123,7 @@ class TestRead:
 def test_sample_in_the_documentation_runs(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = Path(__file__).resolve().parents[3] / "docs" / "hospital.md"
+    page = ROOT / "docs" / "hospital.md"
     (sample,) = re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "film.dcm").write_bytes(FILM)
     monkeypatch.chdir(tmp_path)

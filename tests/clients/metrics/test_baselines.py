@@ -45,7 +45,7 @@ def test_whitened_lung_is_brighter_and_smoother() -> None:
 
 
 def test_model_that_knows_nothing_trails_a_feature_that_knows(dataset: Dataset) -> None:
-    lines = compare(scores(dataset), dataset, by=None)
+    lines = compare(scores(dataset), dataset)
     assert [line.feature for line in lines] == ["brightness", "smoothness"]
     assert lines[0].auroc.low > 0.5
     assert lines[0].lead.high < 0
@@ -57,7 +57,7 @@ def test_score_that_equals_the_feature_has_no_lead_at_all(dataset: Dataset) -> N
     table["probability"] = [
         measure_features(files[name].read_bytes())["brightness"] for name in table["path"]
     ]
-    lead = compare(table, dataset, by=None)[0].lead
+    lead = compare(table, dataset)[0].lead
     assert (lead.low, lead.value, lead.high) == (0, 0, 0)
 
 
@@ -71,10 +71,19 @@ def test_each_stratum_has_its_own_lines(dataset: Dataset, tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
+def test_combinations_of_columns_are_groups_of_their_own(dataset: Dataset) -> None:
+    table = scores(dataset).assign(view="PA")
+    table.loc[table["source"] == "a", "view"] = "AP"
+    lines = compare(table, dataset, by=["source,view", "view"])
+    assert [line.stratum for line in lines[::2]] == [
+        "source=a, view=AP", "source=b, view=PA", "view=AP", "view=PA"
+    ]  # fmt: skip
+
+
 def test_images_without_a_value_are_a_stratum(dataset: Dataset) -> None:
     table = scores(dataset)
     table["view"] = table["source"].replace("a", None)
-    lines = compare(table, dataset, by="view")
+    lines = compare(table, dataset, by=["view"])
     assert [(line.stratum, line.images) for line in lines[::2]] == [
         ("view=b", 10),
         ("view=(none)", 10),
@@ -83,9 +92,9 @@ def test_images_without_a_value_are_a_stratum(dataset: Dataset) -> None:
 
 def test_groups_of_one_class_are_refused(dataset: Dataset) -> None:
     with pytest.raises(EvaluationError, match="with and without pneumonia"):
-        compare(scores(dataset).assign(site=lambda t: t["label"]), dataset, by="site")
+        compare(scores(dataset).assign(site=lambda t: t["label"]), dataset, by=["site"])
 
 
 def test_scores_of_another_dataset_are_refused(dataset: Dataset) -> None:
     with pytest.raises(EvaluationError, match="not of this dataset"):
-        compare(scores(dataset).assign(path="elsewhere.png"), dataset, by=None)
+        compare(scores(dataset).assign(path="elsewhere.png"), dataset)

@@ -14,8 +14,9 @@ from clients.metrics.evaluate import Method, evaluate
 from clients.scoring.score import METADATA
 from clients.scoring.scored import open_scores
 from tests.clients.samples import frame, two_normals
+from tests.sources import ROOT
 
-TEXT = (Path(__file__).parents[3] / "docs/evaluation.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
 RUN = b'{"model": {"name": "m", "version": "1", "sha256": "0", "operating_point": "balanced"}}'
 
 

@@ -23,22 +23,26 @@ SCORES = pd.DataFrame(
 
 class TestChoice:
     def test_worst_comes_first_and_images_without_label_or_reading_never(self) -> None:
-        positives, negatives = misread(SCORES, by=None, count=2)
+        positives, negatives = misread(SCORES, count=2)
         assert (positives.label, positives.names) == (1, ("b", "a"))
         assert (negatives.label, negatives.names) == (0, ("c", "d"))
         assert positives.probabilities == (0.2, 0.9)
 
     def test_each_stratum_has_its_own_rows(self) -> None:
-        rows = misread(SCORES, by="source", count=1)
+        rows = misread(SCORES, by=["source"], count=1)
         assert [(row.title, row.label, row.names) for row in rows] == [
             ("x", 1, ("b",)),
             ("x", 0, ("c",)),
             ("y", 0, ("d",)),
         ]
 
+    def test_combinations_of_columns_have_rows_of_their_own(self) -> None:
+        rows = misread(SCORES.assign(view="PA"), by=["source,view"], count=1)
+        assert [row.title for row in rows] == ["x, PA", "x, PA", "y, PA"]
+
     def test_images_without_a_value_are_a_stratum(self) -> None:
         table = SCORES.assign(source=["x", None, None, None, None, None])
-        rows = misread(table, by="source", count=1)
+        rows = misread(table, by=["source"], count=1)
         assert [(row.title, row.names) for row in rows] == [
             ("x", ("a",)),
             ("(none)", ("b",)),
@@ -47,7 +51,7 @@ class TestChoice:
 
     def test_scores_without_labels_are_refused(self) -> None:
         with pytest.raises(NothingToShow):
-            misread(SCORES.assign(label=None), by=None, count=1)
+            misread(SCORES.assign(label=None), count=1)
 
 
 class TestCommand:

@@ -12,8 +12,7 @@ import pytest
 
 from service.auth import keys
 from service.auth.keys import KeyFile, add_key
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.sources import ROOT
 
 
 @pytest.fixture(autouse=True)

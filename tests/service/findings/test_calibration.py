@@ -32,6 +32,16 @@ class TestCalibration:
         low, high = sorted((one, other))
         assert calibration.probability(low) <= calibration.probability(high)
 
+    @pytest.mark.parametrize("precision", [np.float32, np.float64])
+    def test_many_logits_have_the_very_probability_of_each(
+        self, precision: type[np.floating]
+    ) -> None:
+        calibration = Calibration(temperature=1.7, bias=-0.3)
+        logits = np.random.default_rng(1).normal(0, 5, 2000).astype(precision)
+        found = calibration.probabilities(logits)
+        assert found.dtype == np.float64
+        assert found.tolist() == [calibration.probability(float(logit)) for logit in logits]
+
     @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
     def test_temperature_must_be_positive_and_finite(self, temperature: float) -> None:
         with pytest.raises(InvalidManifest, match="temperature"):

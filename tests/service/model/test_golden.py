@@ -11,9 +11,10 @@ from service.imaging.decode import Limits
 from service.model.bundle import Bundle
 from service.model.golden import TOLERANCE, Agreement, golden_readings, replay
 from service.model.reader import Reader
+from service.model.shipped import default_model
 from tests.tiny_model import UNFAMILIAR
 
-SHIPPED = Path(__file__).resolve().parents[3] / "models" / "default" / "1"
+SHIPPED = default_model()
 
 
 def opened(bundle: Bundle) -> Reader:

@@ -15,10 +15,10 @@ from service.model.session import (
     PRODUCT,
     GateSession,
     Session,
-    cores,
     saturates,
     session_options,
 )
+from service.model.shipped import default_model
 from service.settings import PROVIDERS
 from tests.tiny_model import SPEC
 
@@ -27,7 +27,7 @@ IMAGES = np.random.default_rng(0).random((3, 1, SPEC.size, SPEC.size), dtype=np.
 
 @pytest.fixture(scope="module")
 def shipped() -> Path:
-    return Path(__file__).resolve().parents[3] / "models" / "default" / "1"
+    return default_model()
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +103,6 @@ class TestOpening:
             assert name in offered
             assert session.provider == name
 
-    def test_at_least_one_core(self) -> None:
-        assert cores() >= 1
-
     def test_bytes_that_are_no_graph_are_refused(self) -> None:
         with pytest.raises(InvalidManifest, match="cannot load the graph"):
             Session(b"not a graph", threads=1)
@@ -172,28 +169,6 @@ class TestExactKernels:
         graph = (shipped / "model.onnx").read_bytes()
         plain, exact = (logits_of(graph, exact=exact) for exact in (False, True))
         assert (np.abs(plain - exact).max() > 1e-3) == saturates()
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, 64),
-        ({"cpu.max": "max 100000"}, 64),
-        ({"cpu.max": "250000 100000"}, 3),
-        ({"cpu.max": "20000 100000"}, 1),
-        ({"cpu.max": "9900000 100000"}, 64),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
-        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
-    ],
-)
-def test_a_limit_of_time_counts_as_cores(
-    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content + "\n")
-    assert cores(tmp_path) == expected
 
 
 def test_onnxruntime_keeps_no_identifier_to_report_with(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Networks that teach the first one."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tests.training.model_run import TOML, interrupted, write_config, write_dataset
 from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
 from training.fit.distributed import Rank
+from training.fit.fit_lungs import FILE as LUNGS
 from training.fit.optimisation import Training, new_network
 from training.fit.teaching import SPREAD, Lesson, Teacher, Teaching
 from training.fit.train import fit, load_network
@@ -20,6 +22,7 @@ MEMBER = MemberConfig(
     generators=(), channels=("ranks",), drop_channel=0.0, steps=2, learning_rate=1e-3,
     probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.9,
 )  # fmt: skip
+MEMBER_RUN = "companion-1"  # the folder in a run
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     tiny = write_config(root / "tiny.toml", root / "data")
     recipe = dataclasses.replace(tiny.fit, architecture="lite0", blocks=6, taught_by=(2,))
     return dataclasses.replace(tiny, fit=recipe, members=(MEMBER,), lung_detail=DETAIL)
+
+
+def new_run(folder: Path) -> Path:
+    """A run whose lungs are found already: drawing films for them costs more than both networks."""
+    folder.mkdir()
+    (folder / LUNGS).touch()
+    return folder
 
 
 def teacher(config: Config, seed: int) -> Teacher:
@@ -85,13 +95,13 @@ class TestLoss:
 class TestTraining:
     def test_a_pupil_comes_to_say_what_its_teacher_says(self, config: Config) -> None:
         torch.manual_seed(3)
-        shown = torch.randn(32, 1, 64, 64) * torch.rand(32, 1, 1, 1) + torch.randn(32, 1, 1, 1)
-        longer = dataclasses.replace(config, fit=dataclasses.replace(config.fit, steps=40))
+        shown = torch.randn(8, 1, 64, 64) * torch.rand(8, 1, 1, 1) + torch.randn(8, 1, 1, 1)
+        longer = dataclasses.replace(config, fit=dataclasses.replace(config.fit, steps=20))
         training = of_pupil(longer, [teacher(config, 1)], shown)
         assert training.teaching is not None
         said = training.teaching.lesson(shown, 4).cells.mean(dim=(1, 2))
-        label, mask = torch.full((32,), 0.5), torch.full((32, 4, 4), torch.nan)
-        losses = [training.advance(shown, label, mask) for _ in range(40)]
+        label, mask = torch.full((8,), 0.5), torch.full((8, 4, 4), torch.nan)
+        losses = [training.advance(shown, label, mask) for _ in range(20)]
         assert losses[-1] < 0.8 * losses[0]
         assert "teaching" in training.state()
         assert set(training.final()["model"]) == set(training.network.state_dict())
@@ -104,18 +114,19 @@ class TestTraining:
     def test_the_first_network_learns_last_and_goes_on_where_it_stopped(
         self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fit(config, tmp_path / "whole", torch.float32)
         with interrupted(lambda training: training.teaching and training.step == 4, monkeypatch):
-            fit(config, tmp_path / "cut", torch.float32)
-        assert (tmp_path / "cut" / "companion-1" / "weights.pt").exists()
+            fit(config, new_run(tmp_path / "cut"), torch.float32)
+        assert (tmp_path / "cut" / MEMBER_RUN / "weights.pt").exists()
         fit(config, tmp_path / "cut", torch.float32)
+        shutil.copytree(tmp_path / "cut" / MEMBER_RUN, new_run(tmp_path / "whole") / MEMBER_RUN)
+        fit(config, tmp_path / "whole", torch.float32)
         (own, _), _ = config.networks(tmp_path)
         whole, cut = (load_network(tmp_path / run, own).state_dict() for run in ("whole", "cut"))
         for name, value in whole.items():
             torch.testing.assert_close(cut[name], value, rtol=1e-4, atol=1e-5)
 
         untaught = dataclasses.replace(config.fit, taught_by=())
-        (tmp_path / "alone").mkdir()
+        shutil.copytree(tmp_path / "cut" / MEMBER_RUN, new_run(tmp_path / "alone") / MEMBER_RUN)
         fit(dataclasses.replace(config, fit=untaught), tmp_path / "alone", torch.float32)
         alone = load_network(tmp_path / "alone", own).state_dict()
         assert not torch.equal(alone["backbone.fc.weight"], whole["backbone.fc.weight"])
@@ -123,9 +134,9 @@ class TestTraining:
             fit(config, tmp_path / "alone", torch.float32)
 
         fit(config, tmp_path / "whole", torch.float32)  # nothing is left to do
-        kept = torch.load(tmp_path / "whole" / "companion-1" / "weights.pt", weights_only=True)
+        kept = torch.load(tmp_path / "whole" / MEMBER_RUN / "weights.pt", weights_only=True)
         kept["model"]["backbone.fc.bias"] += 1
-        torch.save(kept, tmp_path / "whole" / "companion-1" / "weights.pt")
+        torch.save(kept, tmp_path / "whole" / MEMBER_RUN / "weights.pt")
         with pytest.raises(ValueError, match="whole has other teachers"):
             fit(config, tmp_path / "whole", torch.float32)
         (tmp_path / "whole" / "weights.pt").unlink()

@@ -19,6 +19,7 @@ from service.imaging.standardise import InputSpec
 from service.model.manifest import Manifest
 from service.model.reader import Reader
 from service.model.session import GateSession
+from service.model.shipped import default_model
 from tests.factories import png_bytes
 from tests.training.model_run import Run
 from training.cli.main import cli
@@ -32,7 +33,7 @@ from training.generate.phantom.render import draw_pair, source_digest
 from training.release.card import REFUSALS
 from training.release.card_text import BY_HEADER
 
-DEFAULT = Path(__file__).resolve().parents[3] / "models/default/1"
+DEFAULT = default_model()
 SPEC = InputSpec(size=64, crop=0.9, equalise=True, mean=0.5, std=0.29)
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from service.imaging.standardise import equalise as equalise_served
+from tests.sources import ROOT
 from tests.training.model_run import write_config, write_dataset
 from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
 from training.fit.dataset import TrainingImages, load_splits
@@ -148,8 +149,7 @@ class TestConfig:
             )
 
     def test_the_default_has_its_members(self, tmp_path: Path) -> None:
-        root = Path(__file__).resolve().parents[3]
-        default = Config.load(root / "training" / "configs" / "default.toml")
+        default = Config.load(ROOT / "training" / "configs" / "default.toml")
         (first, run), (second, beside), *others = default.networks(tmp_path)
         assert (run, beside) == (tmp_path, tmp_path / "companion-1")
         assert others[-1][1] == tmp_path / "companion-3"
@@ -174,7 +174,6 @@ class TestConfig:
     def test_a_place_in_the_sum_that_makes_no_sense_is_refused(
         self, wrong: dict[str, float], said: str
     ) -> None:
-        root = Path(__file__).resolve().parents[3]
-        default = Config.load(root / "training" / "configs" / "default.toml")
+        default = Config.load(ROOT / "training" / "configs" / "default.toml")
         with pytest.raises(InvalidConfig, match=said):
             dataclasses.replace(default.members[0], **wrong)  # type: ignore[arg-type]

@@ -5,11 +5,7 @@ import pytest
 from scipy.special import expit
 
 from service.findings.calibration import Calibration
-from training.release.calibrate import (
-    fit_temperature,
-    negative_log_likelihood,
-    probabilities,
-)
+from training.release.calibrate import fit_temperature, negative_log_likelihood
 
 GENERATOR = np.random.default_rng(3)
 
@@ -48,13 +44,6 @@ class TestFitTemperature:
     ) -> None:
         with pytest.raises(ValueError, match=message):
             fit_temperature(np.array(logits), np.array(labels))
-
-
-def test_probabilities_are_those_of_the_service() -> None:
-    calibration = Calibration(temperature=2.0)
-    np.testing.assert_allclose(
-        probabilities(np.array([-4.0, 0.0, 4.0]), calibration), expit([-2.0, 0.0, 2.0])
-    )
 
 
 def test_likelihood_of_a_confident_mistake_is_finite_in_float32() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from service.files import sha256
 from service.model.session import Session, session_options
+from tests.sources import ROOT
 from tests.training.model_run import Run, write_weights
 from training.fit.train import load_network
 from training.release.export import (
@@ -131,7 +132,7 @@ def test_graph_tells_nothing_about_this_computer(packaged: Run, precision: str) 
     for weights in model.graph.initializer:  # among so many bytes any word comes up by chance
         weights.ClearField("raw_data")
     data = model.SerializeToString()
-    root = str(Path(__file__).resolve().parents[3]).encode()
+    root = str(ROOT).encode()
     for trace in (root, b"site-packages", b".py", b"stack_trace", str(packaged.folder).encode()):
         assert trace not in data
 

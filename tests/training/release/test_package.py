@@ -15,6 +15,7 @@ from service.model.bundle import Bundle
 from service.model.golden import golden_readings, replay
 from service.model.manifest import Manifest
 from service.model.reader import Reader
+from service.model.shipped import default_model
 from service.model.signature import SIGNATURE
 from tests.sources import ROOT
 from tests.training.model_run import Run
@@ -89,7 +90,7 @@ class TestFolder:
         alone = Manifest.load(packaged.model / "manifest.json")
         architecture = packaged.config.fit.architecture
         assert f"\nA {architecture} with one output" in model_card(alone, NO_REMARKS)
-        shipped = Manifest.load(ROOT / "models" / "default" / "1" / "manifest.json")
+        shipped = Manifest.load(default_model() / "manifest.json")
         assert "\nAn ensemble of 4 networks with one output" in model_card(shipped, NO_REMARKS)
 
     def test_card_names_the_scans_that_images_were_projected_from(self, packaged: Run) -> None:
@@ -204,7 +205,7 @@ print(sorted(path.name for path in Path(stored.path).iterdir()))
     done = subprocess.run(
         [sys.executable, "-c", script, str(packaged.model)],
         env={**os.environ, "BENTOML_HOME": str(tmp_path)},
-        cwd=Path(__file__).parents[3],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

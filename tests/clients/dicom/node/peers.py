@@ -25,10 +25,10 @@ from pynetdicom import AE
 from clients.cli.main import cli
 from clients.dicom.node.classes import VERIFICATION
 from tests.clients.dicom.tools import tool
-from tests.e2e.conftest import ROOT
 from tests.factories import Pixels, chest, dicom_bytes
 from tests.ports import free_port
 from tests.processes import PATIENCE, wait_until
+from tests.sources import ROOT
 
 # Orthanc listens on every address; what comes from other computers is refused by it.
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

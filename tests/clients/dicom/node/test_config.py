@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.dicom.node.config import KINDS, Config, ConfigError, load, secret
-from clients.dicom.objects import KINDS as MADE
+from clients.dicom.node.config import Config, ConfigError, load, secret
 
 LEAST = """
 spool = "/var/lib/nanocxr-node"
@@ -29,10 +28,6 @@ def test_least_file_listens_on_loopback_alone(tmp_path: Path) -> None:
     assert config == Config(spool=Path("/var/lib/nanocxr-node"), destination=config.destination)
     assert config.receive.address == config.http.address == "127.0.0.1"
     assert config.destination[0].archive == ("PACS", "10.0.0.1", 104)
-
-
-def test_kinds_are_those_that_are_made() -> None:
-    assert set(KINDS) == set(MADE)
 
 
 @pytest.mark.parametrize(

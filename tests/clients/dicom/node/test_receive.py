@@ -29,11 +29,12 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from clients.dicom.film import CLASSES
+from clients.dicom.marks import MANUFACTURER, SERIES
 from clients.dicom.node import upkeep
 from clients.dicom.node.classes import VERIFICATION
 from clients.dicom.node.config import Config, Destination, Limits, Receive, Tls
 from clients.dicom.node.gate import MAX_WAITING, allowed, client_tls
-from clients.dicom.node.header import OWN_MAKER, OWN_SERIES, HeaderError, read_header
+from clients.dicom.node.header import HeaderError, read_header
 from clients.dicom.node.metrics import REGISTRY
 from clients.dicom.node.receive import (
     CLASS_NOT_SUPPORTED,
@@ -46,7 +47,7 @@ from clients.dicom.node.receive import (
     Refused,
 )
 from clients.dicom.node.spool import Kept, Spool
-from clients.dicom.objects.common import MANUFACTURER, SERIES, encoded
+from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import echo, film, send
 from tests.clients.dicom.node.streams import closed, damaged, request_unit, sent, store_units
 from tests.ports import free_port
@@ -133,9 +134,6 @@ class TestStore:
         own = film(Manufacturer=MANUFACTURER, SeriesDescription=f"{SERIES} heatmap")
         assert send(listen(), own, film(1)) == [NOT_AUTHORISED, 0]
         assert waiting(spool) == 1
-
-    def test_mark_of_own_results_is_theirs(self) -> None:
-        assert (OWN_MAKER, OWN_SERIES) == (MANUFACTURER, SERIES)
 
     def test_film_without_a_study_is_not_understood(self, listen: Callable[..., int]) -> None:
         assert send(listen(), film(StudyInstanceUID=None)) == [NOT_UNDERSTOOD]

@@ -18,9 +18,9 @@ from clients.dicom.node.disk import SpoolError, only_one
 from clients.dicom.node.spool import Film, Kept, Spool, State
 from tests.clients.dicom.node.peers import film, send
 from tests.clients.dicom.tools import tool
-from tests.e2e.conftest import ROOT
 from tests.ports import free_port
 from tests.processes import wait_until
+from tests.sources import ROOT
 
 UID = "2.25.1"
 RECEIVE = """

@@ -15,7 +15,7 @@ from clients import Prediction
 from clients.dicom import Heatmap, Kind
 from clients.dicom.objects.common import encoded
 from service.model.reader import Reader
-from tests.clients.dicom.films import DX, FILM, film, read_by
+from tests.clients.dicom.films import DX, FILM, drawn, film, read_by
 from tests.clients.dicom.objects.objects import by_kind
 from tests.clients.dicom.tools import verified
 from tests.factories import chest
@@ -98,7 +98,7 @@ class TestPresentationState:
     def test_without_heat_has_text_alone(self, read: Read) -> None:
         buffer = BytesIO()
         Image.new("L", (240, 256)).save(buffer, "PNG")
-        empty = Heatmap.drawn(buffer.getvalue(), read[1].overlay)
+        empty = drawn(buffer.getvalue(), read[1].overlay)
         (note,) = by_kind(NAMED, read[0], empty)["gsps"].GraphicAnnotationSequence
         assert "GraphicObjectSequence" not in note
         assert note.TextObjectSequence

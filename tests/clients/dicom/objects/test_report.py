@@ -17,7 +17,7 @@ from clients.dicom.film import PATIENT, STUDY, TYPE_2
 from clients.dicom.objects.common import encoded
 from clients.dicom.objects.uids import derived_uid
 from service.model.reader import Reader
-from tests.clients.dicom.films import DX, FILM, FILMS, film, read_by
+from tests.clients.dicom.films import DX, FILM, FILMS, drawn, film, read_by
 from tests.clients.dicom.objects.objects import REFUSAL, by_kind, texts
 from tests.factories import chest, png_bytes
 
@@ -216,7 +216,7 @@ class TestWhatThereIs:
         assert by_kind(NAMED, read[0]).keys() == {"sr"}
 
     def test_without_any_heat_no_segmentation(self, read: Read) -> None:
-        empty = Heatmap.drawn(png_bytes(np.zeros((256, 240), np.uint8)), read[1].overlay)
+        empty = drawn(png_bytes(np.zeros((256, 240), np.uint8)), read[1].overlay)
         assert by_kind(NAMED, read[0], empty).keys() == {"sr", "sc", "gsps"}
 
     def test_heatmap_of_another_size_is_not_drawn_on_the_film(self, read: Read) -> None:
