@@ -13,6 +13,7 @@ from clients.metrics.weighting import WeightError
 from clients.scoring.score import OtherRun, ScoringError
 from clients.scoring.scored import EvaluationError
 from clients.sdk.errors import ChestXrayError
+from clients.sdk.key import MalformedKey
 from service.errors import ReadingError
 from service.settings import SettingError
 
@@ -79,7 +80,7 @@ def one_line_errors() -> Iterator[None]:
     except WeightError as error:
         raise click.BadParameter(str(error), param_hint="--weights") from error
     except (
-        ChestXrayError, EvaluationError, ReadingError, ScoringError, SettingError
+        ChestXrayError, EvaluationError, MalformedKey, ReadingError, ScoringError, SettingError
     ) as error:  # fmt: skip
         raise click.ClickException(str(error)) from error
 

@@ -30,6 +30,7 @@ from clients.dicom.marks import Kind
 from clients.dicom.objects import FilmError, report
 from clients.dicom.objects.common import encoded
 from clients.dicom.reading import read
+from clients.sdk.key import MalformedKey
 
 READ, UNREPORTABLE = "read", "unreportable"
 
@@ -127,7 +128,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     except KeyError as missing:
         print(f"Error: the variable {missing} is not set.", file=sys.stderr)  # noqa: T201
         return 1
-    except MercureError as error:
+    except (MercureError, MalformedKey) as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return 1
     print(json.dumps(outcomes))  # noqa: T201  mercure keeps it as the module's log

@@ -13,7 +13,6 @@ exponential backoff and jitter, or as long as ``Retry-After`` asks for. Nothing 
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -23,6 +22,7 @@ import httpx
 
 from clients.sdk import calls
 from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat, Reading
+from clients.sdk.key import key_of
 from clients.sdk.pictures import Image
 from clients.sdk.retry import RetryPolicy
 from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHeatmap
@@ -50,7 +50,7 @@ class ChestXrayClient:
     Raises
     ------
     ValueError
-        If ``retries`` is negative.
+        If ``retries`` is negative, or the key holds what is not printable ASCII.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class AsyncChestXrayClient:
 
 def _options(url: str, timeout: float, api_key: str | None) -> dict[str, Any]:
     """What both kinds of ``httpx`` client are made with."""
-    key = os.environ.get("CXR_API_KEY", "") if api_key is None else api_key
+    key = key_of(api_key)
     return {
         "base_url": url,
         "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),

@@ -53,9 +53,11 @@ class ServiceFailed(_ErrorAnswer):
 
 def unreachable(error: httpx.HTTPError, address: httpx.URL) -> ServiceUnreachable:
     """Tell of a request without an answer."""
-    # The message of asyncio's time-out is empty.
-    timed_out = isinstance(error, httpx.TimeoutException)
-    reason = "timed out" if timed_out else str(error) or type(error).__name__
+    reason = str(error) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):  # asyncio's has no message
+        reason = "timed out"
+    elif isinstance(error, httpx.LocalProtocolError):  # quotes headers, and so the API key
+        reason = "the request cannot be sent"
     return ServiceUnreachable(f"No answer from {address}: {reason}. Is the service running there?")
 
 

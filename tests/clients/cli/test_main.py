@@ -86,6 +86,15 @@ class TestPredict:
         server.on("/predict", Answer.json(bodies.reading()))
         assert run("predict", png(tmp_path)).exit_code == 0
 
+    def test_key_that_is_none_is_one_line_without_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CXR_API_KEY", "cxr_\u201cabc")
+        result = run("predict", png(tmp_path))
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[1].startswith("Error: CXR_API_KEY is no API key: its ch")
+        assert "abc" not in result.stderr
+
     def test_explain_writes_the_picture(self, server: Server, tmp_path: Path) -> None:
         server.on("/predict", Answer.json(bodies.reading()))
         server.on("/explain", Answer(body=b"PICTURE", headers={PROBABILITY_HEADER: "0.75"}))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import httpx
 import pytest
 
 from clients import (
@@ -28,6 +29,7 @@ from clients import (
     ServiceUnreachable,
 )
 from clients.sdk.calls import PROBABILITY_HEADER
+from clients.sdk.errors import unreachable
 from service.model.reader import Reader
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
@@ -179,6 +181,9 @@ class TestKey:
             (None, "cxr_env", "Bearer cxr_env"),
             ("cxr_given", "cxr_env", "Bearer cxr_given"),
             ("", "cxr_env", None),
+            (None, " cxr_env\n", "Bearer cxr_env"),
+            ("cxr_given\r\n", None, "Bearer cxr_given"),
+            ("\n", None, None),
         ],
     )
     def test_argument_comes_before_the_environment(
@@ -197,6 +202,23 @@ class TestKey:
         with connect(server.url, api_key=argument) as client:
             client.predict(b"x")
         assert server.asked[0].authorization == sent
+
+    @pytest.mark.parametrize("key", ["cxr_a\nb", "cxr_a\x7fb", "cxr_a\u201db", "cxr_a\ud800b"])
+    def test_one_that_no_header_can_hold_is_refused_and_not_quoted(
+        self, monkeypatch: pytest.MonkeyPatch, key: str, connect: Connect
+    ) -> None:
+        with pytest.raises(ValueError, match=r"^api_key is no API key: its character 6 of 7") as told:
+            connect("http://127.0.0.1", api_key=key)
+        assert "cxr_" not in str(told.value)
+        monkeypatch.setattr("os.environ", {"CXR_API_KEY": key})
+        with pytest.raises(ValueError, match="^CXR_API_KEY is"):
+            connect("http://127.0.0.1")
+
+    def test_is_in_no_message_of_a_request_that_cannot_be_sent(self, server: Server) -> None:
+        with pytest.raises(httpx.LocalProtocolError, match="cxr_") as raised:
+            httpx.get(server.url, headers={"Authorization": "Bearer cxr_a\n"}, trust_env=False)
+        told = unreachable(raised.value, httpx.URL(server.url))
+        assert str(told).startswith(f"No answer from {server.url}: the request cannot be sent.")
 
     @pytest.mark.parametrize(
         "answer",
