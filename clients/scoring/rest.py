@@ -14,7 +14,7 @@ from clients.sdk.errors import ImageRefused, ServiceFailed
 from service.files import sha256
 
 CONCURRENCY = 4  # requests under way
-RETRIES = 8  # of a busy or restarting service: two minutes, or as long as it asks for
+RETRIES = 9  # of a busy or restarting service: two minutes, give or take what is random
 
 
 class RestEngine:

@@ -8,14 +8,15 @@ Research software, not a medical device.
     async with AsyncChestXrayClient("http://localhost:3000") as client:
         print((await client.predict("chest.dcm")).probability)
 
-Both raise what is in :mod:`clients.sdk.errors`. Retried are 429, 503 and failed connections, with
-exponential backoff and jitter, or as long as ``Retry-After`` asks for. Nothing else is sent twice.
+Both raise what is in :mod:`clients.sdk.errors`. Retried are 429, 503 of a busy service and failed
+connections, with exponential backoff and jitter on top of what ``Retry-After`` asks for. Nothing
+else is sent twice.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, islice
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 import httpx
@@ -28,6 +29,8 @@ from clients.sdk.retry import RetryPolicy
 from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHeatmap
 
 CONNECT_SECONDS = 5.0
+BATCH = 8  # images of a request: of the largest, a service may have no memory for more
+AT_ONCE = 8  # requests of an AsyncChestXrayClient; a service takes at least 16, of all clients
 T = TypeVar("T")
 P = ParamSpec("P")
 Outcome = httpx.Response | httpx.HTTPError
@@ -96,15 +99,20 @@ class ChestXrayClient:
         """
         return self._send(calls.predict(image, heatmap))
 
-    def predict_batch(self, images: Sequence[Image]) -> list[BatchResult]:
-        """Read several radiographs in one request; entry i is a reading or the problem of image i.
+    def predict_batch(self, images: Iterable[Image]) -> list[BatchResult]:
+        """Read any number of radiographs; entry i is a reading or the problem of image i.
+
+        They are taken and sent eight at a time, one request after the other.
 
         Raises
         ------
         ChestXrayError
-            If the whole request failed, e.g. for more images than the service takes at once.
+            If a whole request failed, e.g. since the service is busy; there are no results then.
         """
-        return self._send(calls.predict_batch(images)) if images else []
+        results: list[BatchResult] = []
+        for some in _batches(images):
+            results += self._send(calls.predict_batch(some))
+        return results
 
     def explain(
         self, image: Image, *, bare: bool = False, form: PictureFormat = "png"
@@ -140,13 +148,17 @@ class ChestXrayClient:
 
 
 class AsyncChestXrayClient:
-    """A :class:`ChestXrayClient` for asyncio: the same parameters, methods and errors."""
+    """A :class:`ChestXrayClient` for asyncio: the same parameters, methods and errors.
+
+    However many calls wait, eight are under way; the files of the others are not read yet.
+    """
 
     def __init__(
         self, url: str, *, timeout: float = 60.0, retries: int = 3, api_key: str | None = None
     ) -> None:
         self._policy = RetryPolicy(retries)
         self._http = httpx.AsyncClient(**_options(url, timeout, api_key))
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -168,9 +180,12 @@ class AsyncChestXrayClient:
         """Do as :meth:`ChestXrayClient.predict`."""
         return await self._send(calls.predict, image, heatmap)
 
-    async def predict_batch(self, images: Sequence[Image]) -> list[BatchResult]:
+    async def predict_batch(self, images: Iterable[Image]) -> list[BatchResult]:
         """Do as :meth:`ChestXrayClient.predict_batch`."""
-        return await self._send(calls.predict_batch, images) if images else []
+        results: list[BatchResult] = []
+        for some in _batches(images):
+            results += await self._send(calls.predict_batch, some)
+        return results
 
     async def explain(
         self, image: Image, *, bare: bool = False, form: PictureFormat = "png"
@@ -190,18 +205,28 @@ class AsyncChestXrayClient:
             return False
 
     async def _send(self, ask: Callable[P, Call[T]], *args: P.args, **options: P.kwargs) -> T:
-        # A file is read in a thread: its disk may be slow.
-        call = await asyncio.to_thread(ask, *args, **options)
-        for attempt in count():
-            try:
-                outcome: Outcome = await self._http.request(call.method, call.path, **call.content)
-            except httpx.HTTPError as error:
-                outcome = error
-            wait = self._policy.wait(attempt, outcome)
-            if wait is None:
-                break
-            await asyncio.sleep(wait)
+        async with self._places:
+            # A file is read in a thread: its disk may be slow.
+            call = await asyncio.to_thread(ask, *args, **options)
+            for attempt in count():
+                try:
+                    outcome: Outcome = await self._http.request(
+                        call.method, call.path, **call.content
+                    )
+                except httpx.HTTPError as error:
+                    outcome = error
+                wait = self._policy.wait(attempt, outcome)
+                if wait is None:
+                    break
+                await asyncio.sleep(wait)
         return call.result(outcome, self._http.base_url)
+
+
+def _batches(images: Iterable[Image]) -> Iterator[list[Image]]:
+    """Cut images into lists for one request each."""
+    left = iter(images)
+    while some := list(islice(left, BATCH)):
+        yield some
 
 
 def _options(url: str, timeout: float, api_key: str | None) -> dict[str, Any]:

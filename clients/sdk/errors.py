@@ -2,17 +2,23 @@
 
 ChestXrayError
 ├── ServiceUnreachable    no connection, or no answer in time
-├── ServiceBusy           429 or 503, still so after the last retry
+├── ServiceBusy           429, or 503 of a busy service, still so after the last retry
 ├── AccessDenied          401 or 403: the API key is missing or not valid
 ├── ImageRefused          4xx: ``status``, stable ``code``, ``detail``; the image must change
-└── ServiceFailed         5xx, or an answer that is not this service's; ``status``, ``code``
+└── ServiceFailed         5xx, a service without a usable model among them, or an answer that is
+                          not this service's; ``status``, ``code``
 """
 
 import httpx
 
 from clients.sdk.problems import describe
+from service.errors import ModelUnavailable
 
 BUSY = (429, 503)
+# Until somebody mends the service: to ask again is of no use.
+NO_MODEL = frozenset(
+    kind.code for kind in (ModelUnavailable, *ModelUnavailable.__subclasses__())
+)
 DENIED = (401, 403)
 ABOUT_THE_IMAGE = (413, 415, 422)  # whoever in front of the service says so
 
@@ -36,7 +42,7 @@ class _ErrorAnswer(ChestXrayError):
 
 
 class ServiceBusy(_ErrorAnswer):
-    """429 or 503 after the last retry."""
+    """429, or 503 of a busy service, after the last retry."""
 
 
 class AccessDenied(_ErrorAnswer):
@@ -71,6 +77,11 @@ def foreign(answer: httpx.Response, fact: str) -> ServiceFailed:
     )
 
 
+def is_busy(answer: httpx.Response) -> bool:
+    """Whether the same request may succeed later; also what a proxy in front says counts."""
+    return answer.status_code in BUSY and describe(answer.content)[0] not in NO_MODEL
+
+
 def refusal(answer: httpx.Response) -> ChestXrayError:
     """Tell of an answer that is an error, whoever gave it."""
     status = answer.status_code
@@ -78,7 +89,7 @@ def refusal(answer: httpx.Response) -> ChestXrayError:
     code = known or f"http_{status}"
     kind: type[_ErrorAnswer] = ServiceFailed
     message = f"{code}: {detail}"
-    if status in BUSY:
+    if is_busy(answer):
         kind, message = ServiceBusy, f"The service is busy ({status}): {detail}"
     elif status in DENIED:
         kind = AccessDenied

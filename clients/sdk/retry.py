@@ -1,4 +1,4 @@
-"""When a request is sent again: 429, 503 and failed connections. Nothing else is sent twice."""
+"""When a request is sent again: 429, 503 of a busy service, and failed connections. No other is."""
 
 import random
 from contextlib import suppress
@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from clients.sdk.errors import BUSY
+from clients.sdk.errors import is_busy
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
@@ -35,24 +35,34 @@ class RetryPolicy:
         if attempt >= self.retries:
             return None
         if isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout):
-            return wait_seconds(attempt, None)
-        if isinstance(outcome, httpx.HTTPError) or outcome.status_code not in BUSY:
+            return wait_seconds(attempt)
+        if isinstance(outcome, httpx.HTTPError) or not is_busy(outcome):
             return None
-        seconds = wait_seconds(attempt, outcome.headers.get("Retry-After"))
-        return seconds if seconds <= LONGEST_WAIT_SECONDS else None
+        asked = asked_seconds(outcome.headers.get("Retry-After"))
+        return wait_seconds(attempt, asked) if asked <= LONGEST_WAIT_SECONDS else None
 
 
-def wait_seconds(attempt: int, retry_after: str | None) -> float:
-    """Seconds to wait after the given attempt (0 is the first).
+def wait_seconds(attempt: int, asked: float = 0.0) -> float:
+    """Seconds to wait after the given attempt (0 is the first), at most 60.
 
-    ``retry_after`` is the header's value, seconds or an HTTP date (RFC 9110, 10.2.3); without a
-    usable one the wait doubles from 0.5 s, cut to 60 s, of which a random part is taken off.
+    They double from 0.5 s, less a random part, on top of the seconds that the service asked for:
+    many that it turned away at once must not come back at once.
     """
-    if retry_after is not None:
-        if retry_after.strip().isdecimal():
-            return float(retry_after)
-        with suppress(ValueError):
-            when = parsedate_to_datetime(retry_after)
-            return max(0.0, (when.astimezone(UTC) - datetime.now(UTC)).total_seconds())
-    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**attempt)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311  spreads clients, hides nothing
+    doubled = FIRST_WAIT_SECONDS * 2.0**attempt
+    spread = doubled * random.uniform(0.5, 1.0)  # noqa: S311  spreads clients, hides nothing
+    return min(LONGEST_WAIT_SECONDS, asked + spread)
+
+
+def asked_seconds(retry_after: str | None) -> float:
+    """Seconds that a Retry-After asks for, a number or an HTTP date (RFC 9110, 10.2.3).
+
+    0 where there is none, or none that can be understood.
+    """
+    if retry_after is None:
+        return 0.0
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    with suppress(ValueError):
+        when = parsedate_to_datetime(retry_after)
+        return max(0.0, (when.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    return 0.0

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal, Self
 
 import httpx
@@ -35,6 +36,7 @@ from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.factories import png_bytes
 from tests.ports import free_port
+from tests.processes import PATIENCE, wait_until
 
 
 class Awaited:
@@ -311,11 +313,21 @@ class TestRetries:
     def test_gives_up_after_the_last_retry_and_says_why(
         self, server: Server, connect: Connect
     ) -> None:
-        server.on("/predict", Answer.problem(503, "model_unavailable", "No model."))
+        server.on("/predict", Answer.problem(503, "service_busy", "Too many requests."))
         with connect(server.url, retries=2) as client, pytest.raises(ServiceBusy) as caught:
             client.predict(b"x")
-        assert (caught.value.code, len(server.asked)) == ("model_unavailable", 3)
-        assert "No model." in str(caught.value)
+        assert (caught.value.code, len(server.asked)) == ("service_busy", 3)
+        assert "Too many requests." in str(caught.value)
+
+    @pytest.mark.parametrize("code", ["model_unavailable", "model_corrupt", "calibration_mismatch"])
+    def test_service_without_a_model_is_broken_and_asked_once(
+        self, server: Server, code: str, connect: Connect
+    ) -> None:
+        server.on("/predict", Answer.problem(503, code, "Set CXR_MODEL."))
+        with connect(server.url) as client, pytest.raises(ServiceFailed) as caught:
+            client.predict(b"x")
+        assert (caught.value.status, caught.value.code, len(server.asked)) == (503, code, 1)
+        assert "Set CXR_MODEL." in str(caught.value)
 
     def test_longer_wait_than_a_minute_is_not_waited(
         self, server: Server, connect: Connect
@@ -364,10 +376,46 @@ class TestBatch:
         ):
             client.predict_batch([b"one", b"two"])
 
+    def test_more_than_one_request_takes_are_sent_in_several(
+        self, server: Server, connect: Connect
+    ) -> None:
+        answers = [[bodies.reading(n / 100) for n in some] for some in (range(8), range(8, 10))]
+        server.on("/predict_batch", *map(Answer.json, answers))
+        with connect(server.url) as client:
+            results = client.predict_batch(b"%d" % n for n in range(10))
+        assert [result.probability for result in results] == [n / 100 for n in range(10)]
+        sent = [[part.content for part in asked.parts] for asked in server.asked]
+        assert sent == [[b"%d" % n for n in range(8)], [b"8", b"9"]]
+
     def test_no_images_ask_nothing(self, server: Server, connect: Connect) -> None:
         with connect(server.url) as client:
             assert client.predict_batch([]) == []
         assert server.asked == []
+
+
+class TestManyAtOnce:
+    def test_eight_are_under_way_and_the_files_of_the_others_are_unread(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        films = [tmp_path / str(number) for number in range(12)]
+        for film in films:
+            film.write_bytes(b"old")
+        opened = Event()
+        body = json.dumps(bodies.reading()).encode()
+        server.on("/predict", Answer(body=body, when=lambda: opened.wait(PATIENCE)))
+
+        async def read() -> None:
+            async with AsyncChestXrayClient(server.url, timeout=PATIENCE) as client:
+                asked = asyncio.gather(*(client.predict(film) for film in films))
+                await asyncio.to_thread(wait_until, lambda: len(server.asked) >= 8)
+                for film in films:
+                    film.write_bytes(b"new")
+                opened.set()
+                await asked
+
+        asyncio.run(read())
+        sent = sorted(asked.parts[0].content for asked in server.asked)
+        assert sent == [b"new"] * 4 + [b"old"] * 8
 
 
 class TestExplain:
