@@ -30,16 +30,20 @@ def test_file_is_sent_byte_by_byte(tmp_path: Path, server: Server) -> None:
     file = tmp_path / "chest.png"
     file.write_bytes(png_bytes())
     with ChestXrayClient(server.url) as client:
-        for image in (file, str(file), file.read_bytes()):
+        content = file.read_bytes()
+        for image in (file, str(file), content, bytearray(content), memoryview(content)):
             client.predict(image)
-    assert [asked.parts[0].content for asked in server.asked] == [file.read_bytes()] * 3
+    assert [asked.parts[0].content for asked in server.asked] == [content] * 5
 
 
-@pytest.mark.parametrize("array", [GREY, DEEP, np.asfortranarray(GREY), GREY[::2, ::-1]])
+@pytest.mark.parametrize(
+    "array", [GREY, DEEP, DEEP.astype(">u2"), np.asfortranarray(GREY), GREY[::2, ::-1]]
+)
 def test_array_keeps_every_grey_value(array: np.ndarray) -> None:
     white = 255 if array.dtype == np.uint8 else 4095
     np.testing.assert_allclose(read(array), array / white, atol=1e-6)
-    np.testing.assert_array_equal(read(Image.fromarray(np.ascontiguousarray(array))), read(array))
+    alike = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    np.testing.assert_array_equal(read(Image.fromarray(alike)), read(array))
 
 
 def test_colour_is_sent_as_colour() -> None:
