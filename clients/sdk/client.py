@@ -42,7 +42,8 @@ class ChestXrayClient:
     Parameters
     ----------
     url
-        Address of the service, e.g. ``http://localhost:3000``.
+        Address of the service, e.g. ``http://localhost:3000``; reached directly, through no proxy
+        that the environment names.
     timeout
         Seconds to wait for each answer; connecting has 5 of its own.
     retries
@@ -234,6 +235,10 @@ def _options(url: str, timeout: float, api_key: str | None) -> dict[str, Any]:
     key = key_of(api_key)
     return {
         "base_url": url,
+        # Films go where the address says, through no proxy of the environment ...
+        "trust_env": False,
+        # ... but SSL_CERT_FILE and SSL_CERT_DIR, which httpx would no longer look at, still count.
+        "verify": httpx.create_ssl_context(),
         "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         "headers": {"Accept": "application/json, application/problem+json, image/png"}
         | ({"Authorization": f"Bearer {key}"} if key else {}),

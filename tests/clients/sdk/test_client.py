@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,7 +35,7 @@ from clients.sdk.calls import PROBABILITY_HEADER
 from clients.sdk.errors import unreachable
 from service.model.reader import Reader
 from tests.clients.sdk import bodies
-from tests.clients.sdk.http_server import Answer, Server
+from tests.clients.sdk.http_server import Answer, Server, running_server
 from tests.factories import png_bytes
 from tests.ports import free_port
 from tests.processes import PATIENCE, wait_until
@@ -174,6 +176,39 @@ class TestPredictWithHeatmap:
         assert sent.heatmap.picture == picture
 
 
+class TestWay:
+    def test_no_proxy_of_the_environment_gets_films(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, connect: Connect
+    ) -> None:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        server.on("/predict", Answer.json(bodies.reading()))
+        with connect(server.url, retries=0) as client:
+            assert client.predict(b"x").probability == 0.75
+
+    @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+    def test_authorities_of_the_environment_are_trusted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect: Connect
+    ) -> None:
+        key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+        make = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x"
+        )
+        names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate)
+        subprocess.run([*make.split(), *names], check=True, capture_output=True)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        with running_server(context) as server:
+            server.on("/predict", Answer.json(bodies.reading()))
+            with connect(server.url, retries=0) as client, pytest.raises(ServiceUnreachable):
+                client.predict(b"x")
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            with connect(server.url) as client:
+                assert client.predict(b"x").probability == 0.75
+
+
 class TestKey:
     @pytest.mark.parametrize(
         ("argument", "variable", "sent"),
@@ -209,7 +244,9 @@ class TestKey:
     def test_one_that_no_header_can_hold_is_refused_and_not_quoted(
         self, monkeypatch: pytest.MonkeyPatch, key: str, connect: Connect
     ) -> None:
-        with pytest.raises(ValueError, match=r"^api_key is no API key: its character 6 of 7") as told:
+        with pytest.raises(
+            ValueError, match=r"^api_key is no API key: its character 6 of 7"
+        ) as told:
             connect("http://127.0.0.1", api_key=key)
         assert "cxr_" not in str(told.value)
         monkeypatch.setattr("os.environ", {"CXR_API_KEY": key})
