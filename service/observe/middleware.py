@@ -33,7 +33,8 @@ logger = logging.getLogger("nanocxr.access")
 UNMATCHED = "unmatched"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 PROBES = {"/livez", "/healthz", "/readyz", "/metrics"}
-TRACEPARENT = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+){3}")
+# As of request ids, digits alone could be a patient's number; one trace in 3 million has no letter.
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?=[0-9]*[a-f])[0-9a-f]+(-[0-9a-f]+){2}")
 
 
 class ObserveMiddleware:
@@ -145,8 +146,9 @@ class ObserveMiddleware:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            if span.is_recording():
-                facts.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+            known = span.get_span_context()
+            if known.trace_flags.sampled:  # BentoML records every span, also those it drops
+                facts.trace_id = trace.format_trace_id(known.trace_id)
             try:
                 yield
             finally:

@@ -250,7 +250,7 @@ class TestKey:
             connect("http://127.0.0.1", api_key=key)
         assert "cxr_" not in str(told.value)
         monkeypatch.setattr("os.environ", {"CXR_API_KEY": key})
-        with pytest.raises(ValueError, match="^CXR_API_KEY is"):
+        with pytest.raises(ValueError, match=r"^CXR_API_KEY is"):
             connect("http://127.0.0.1")
 
     def test_is_in_no_message_of_a_request_that_cannot_be_sent(self, server: Server) -> None:

@@ -7,6 +7,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, StaticSampler
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util.http import ExcludeList
 from prometheus_client import REGISTRY, generate_latest
@@ -236,7 +237,30 @@ class TestSpans:
         assert parent is not None
         assert (f"{parent.trace_id:x}", f"{parent.span_id:x}") == ("ab" * 16, "cd" * 8)
 
-    @pytest.mark.parametrize("header", [NAME, f"00-{NAME}-{'cd' * 8}-01", ""])
+    @pytest.mark.parametrize("decision", list(Decision))
+    def test_line_names_the_trace_only_where_it_is_sent(self, decision: Decision) -> None:
+        provider = TracerProvider(sampler=StaticSampler(decision))
+        told: list[str | None] = []
+
+        async def note(_: Request) -> Response:
+            told.append(current().trace_id)
+            return Response()
+
+        app = Starlette(routes=[Route("/", note)])
+        app.add_middleware(
+            ObserveMiddleware,
+            tracer_provider=provider,
+            excluded=lambda _: False,
+            service=("", "", ""),
+        )
+        with TestClient(app) as client:
+            client.get("/", headers={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"})
+        assert told == ["ab" * 16 if decision is Decision.RECORD_AND_SAMPLE else None]
+
+    @pytest.mark.parametrize(
+        "header",
+        [NAME, f"00-{NAME}-{'cd' * 8}-01", f"00-{'12' * 16}-{'cd' * 8}-01", ""],
+    )
     def test_malformed_trace_of_the_caller_is_none(self, client: TestClient, header: str) -> None:
         client.post("/echo", headers={"traceparent": header})
         assert server_span().parent is None
