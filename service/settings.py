@@ -132,11 +132,11 @@ class Settings:
             decode_seconds=_positive(environ, "CXR_DECODE_SECONDS", DECODE_SECONDS),
             threads=_positive(environ, "CXR_THREADS", 0, least=0),
             provider=_provider(environ),
-            api_keys=_path(environ, "CXR_API_KEYS"),
+            api_keys=_file(environ, "CXR_API_KEYS"),
             allow_anonymous=_flag(environ, "CXR_ALLOW_ANONYMOUS"),
             cors_origins=_origins(environ, "CXR_CORS_ORIGINS"),
-            model_key=_path(environ, "CXR_MODEL_KEY"),
-            calibration=_path(environ, "CXR_CALIBRATION"),
+            model_key=_file(environ, "CXR_MODEL_KEY"),
+            calibration=_file(environ, "CXR_CALIBRATION"),
         )
 
 
@@ -179,8 +179,11 @@ def _folder(environ: Mapping[str, str], name: str, default: Path) -> Path:
     return default if text is None else Path(text)
 
 
-def _path(environ: Mapping[str, str], name: str) -> Path | None:
-    return Path(environ[name]) if environ.get(name) else None
+def _file(environ: Mapping[str, str], name: str) -> Path | None:
+    text = environ.get(name)
+    if text == "":  # most likely of a variable that was not set; to serve without would be silent
+        raise _malformed(name, text, "no file")
+    return None if text is None else Path(text)
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

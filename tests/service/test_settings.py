@@ -74,6 +74,11 @@ class TestFromEnv:
         with pytest.raises(SettingError, match="CXR_MODEL=''"):
             Settings.from_env({"CXR_MODEL": ""})
 
+    @pytest.mark.parametrize("name", ["CXR_API_KEYS", "CXR_MODEL_KEY", "CXR_CALIBRATION"])
+    def test_empty_file_takes_no_protection_away(self, name: str) -> None:
+        with pytest.raises(SettingError, match=f"{name}='' is no file"):
+            Settings.from_env({name: ""})
+
     @pytest.mark.parametrize("text", ["", "CPU", "gpu", "CUDAExecutionProvider"])
     def test_unknown_provider_names_the_variable(self, text: str) -> None:
         with pytest.raises(ValueError, match="CXR_PROVIDER"):
