@@ -48,9 +48,11 @@ HEADERS = {
 }
 # To pages of other origins; browsers hide all that are not named.
 EXPOSED = [
-    "ETag", "Retry-After", "X-Call", "X-Columns", "X-Model-Sha256", "X-Probability", "X-Request-Id",
-    "X-Rows",
+    "ETag", "Retry-After", "X-Call", "X-Columns", "X-Intended-Use", "X-Model-Sha256",
+    "X-Probability", "X-Request-Id", "X-Rows",
 ]  # fmt: skip
+# From them, besides what a form could send.
+TAKEN = ["Authorization", "If-None-Match", "X-Request-Id", "traceparent"]
 # Of pages: everything from this service, and no page around them. Swagger UI has styles inline.
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
@@ -179,7 +181,7 @@ class GuardMiddleware:
                 admitted,
                 allow_origins=guard.origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization"],
+                allow_headers=TAKEN,
                 expose_headers=EXPOSED,
             )
         await app(scope, receive, finish)

@@ -204,7 +204,9 @@ class TestCrossOrigin:
         key = add_key(keys, "a", None)
         question = {
             "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization",
+            "Access-Control-Request-Headers": (
+                "authorization, content-type, if-none-match, traceparent, x-request-id"
+            ),
         }
         origins = f"https://a.example, {ORIGIN}"
         with serving(tiny_model, CXR_API_KEYS=keys, CXR_CORS_ORIGINS=origins) as client:
@@ -218,6 +220,7 @@ class TestCrossOrigin:
             assert answer.headers["access-control-allow-origin"] == ORIGIN
             shown = set(answer.headers["access-control-expose-headers"].split(", "))
             assert {"X-Rows", "X-Columns", "X-Request-Id", "X-Probability", "ETag"} <= shown
+            assert "X-Intended-Use" in shown
             refused = predict(client, Origin=ORIGIN)
             assert problem(refused) == (401, "unauthorized")
             assert refused.headers["access-control-allow-origin"] == ORIGIN
