@@ -23,6 +23,7 @@ logger = logging.getLogger("nanocxr")
 
 PREFIX = "cxr_"  # so that scanners of source code find a key that was committed
 KEY_BYTES = 32
+MOST_DAYS = 36_500  # a century; for longer, name no last day
 MAX_FILE_BYTES = 1024 * 1024
 LOOK_AGAIN_SECONDS = 1.0
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -150,8 +151,10 @@ def add_key(path: Path, name: str, days: int | None) -> str:
     Raises
     ------
     ValueError
-        If the file is malformed, or the name is malformed or taken.
+        If the file is malformed, the name is malformed or taken, or ``days`` is not 1 to 36,500.
     """
+    if days is not None and not 1 <= days <= MOST_DAYS:
+        raise ValueError(f"a key can be valid for 1 to {MOST_DAYS} days, not {days}")
     entries = _read(path) if path.exists() else ()
     if not NAME.fullmatch(name) or name in {entry.name for entry in entries}:
         raise ValueError(f"{name!r} is taken, or not 1 to 64 letters, digits, '.', '_' and '-'")
@@ -171,7 +174,7 @@ def main() -> None:
     new = parser.add_subparsers(required=True).add_parser("new", help="make a key")
     new.add_argument("name", help="who gets it; letters, digits, '.', '_' and '-'")
     new.add_argument("--file", type=Path, required=True, help="what CXR_API_KEYS names")
-    new.add_argument("--days", type=int, help="how long it is valid [default: for ever]")
+    new.add_argument("--days", type=int, help="1 to 36500 that it is valid [default: for ever]")
     arguments = parser.parse_args()
     try:
         print(add_key(arguments.file, arguments.name, arguments.days))  # noqa: T201

@@ -6,12 +6,13 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from service.auth import keys
-from service.auth.keys import KeyFile, add_key
+from service.auth.keys import KeyFile, add_key, hash_of
 from tests.sources import ROOT
 
 
@@ -49,6 +50,12 @@ class TestAddKey:
         with pytest.raises(ValueError, match="taken"):
             add_key(path, name, None)
 
+    @pytest.mark.parametrize("days", [-5, 0, 36_501, 99_999_999])
+    def test_time_that_is_over_or_never_ends_is_refused(self, path: Path, days: int) -> None:
+        with pytest.raises(ValueError, match=f"1 to 36500 days, not {days}"):
+            add_key(path, "a", days)
+        assert not path.exists()
+
     def test_command_prints_the_key_once(self, path: Path) -> None:
         command = [sys.executable, "-m", "service.auth.keys", "new", "ward-3", "--file", str(path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -66,9 +73,11 @@ class TestKeyFile:
             assert KeyFile(path).owner(other) is None
 
     def test_last_day_is_valid_and_the_next_is_not(self, path: Path) -> None:
-        today, over = add_key(path, "today", 0), add_key(path, "over", -1)
-        assert KeyFile(path).owner(today) == "today"
-        assert KeyFile(path).owner(over) is None
+        today = datetime.now(UTC).date()
+        days = {"today": today, "over": today - timedelta(days=1)}
+        path.write_text("".join(f"{name} {hash_of(name)} {day}\n" for name, day in days.items()))
+        assert KeyFile(path).owner("today") == "today"
+        assert KeyFile(path).owner("over") is None
 
     def test_new_key_is_valid_without_restart_and_a_deleted_one_is_not(self, path: Path) -> None:
         first = add_key(path, "first", None)
