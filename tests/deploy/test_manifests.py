@@ -133,6 +133,12 @@ class TestCompose:
     def test_is_not_reachable_from_other_machines(self, composed: dict[str, Any]) -> None:
         assert [port.split(":")[0] for port in composed["ports"]] == ["127.0.0.1"]
 
+    @pytest.mark.parametrize("path", [COMPOSE, COMPOSE.parent / "hospital" / "compose.yaml"])
+    def test_keys_are_those_that_the_page_makes(self, path: Path) -> None:
+        (keys,) = re.findall(r"^ +- (\S+):/etc/nanocxr:ro", path.read_text(), re.MULTILINE)
+        assert (path.parent / keys).resolve() == ROOT / "keys"
+        assert "\nmkdir keys " in (ROOT / "docs" / "deploy.md").read_text()
+
     def test_keys_are_mounted_with_their_folder_so_that_a_new_file_is_seen(
         self, composed: dict[str, Any], container: dict[str, Any]
     ) -> None:
