@@ -112,7 +112,8 @@ class ChestXrayClient:
         """
         results: list[BatchResult] = []
         for some in _batches(images):
-            results += self._send(calls.predict_batch(some))
+            answered = self._send(calls.predict_batch(some))
+            results += answered
         return results
 
     def explain(
@@ -185,7 +186,8 @@ class AsyncChestXrayClient:
         """Do as :meth:`ChestXrayClient.predict_batch`."""
         results: list[BatchResult] = []
         for some in _batches(images):
-            results += await self._send(calls.predict_batch, some)
+            answered = await self._send(calls.predict_batch, some)
+            results += answered
         return results
 
     async def explain(

@@ -16,7 +16,9 @@ from service.errors import ModelUnavailable
 
 BUSY = (429, 503)
 # Until somebody mends the service: to ask again is of no use.
-NO_MODEL = frozenset(kind.code for kind in (ModelUnavailable, *ModelUnavailable.__subclasses__()))
+NO_MODEL = frozenset(
+    {ModelUnavailable.code, *(kind.code for kind in ModelUnavailable.__subclasses__())}
+)
 DENIED = (401, 403)
 ABOUT_THE_IMAGE = (413, 415, 422)  # whoever in front of the service says so
 

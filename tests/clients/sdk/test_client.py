@@ -420,7 +420,7 @@ class TestBatch:
         server.on("/predict_batch", *map(Answer.json, answers))
         with connect(server.url) as client:
             results = client.predict_batch(b"%d" % n for n in range(10))
-        assert [result.probability for result in results] == [n / 100 for n in range(10)]
+        assert results == [Prediction(**bodies.reading(n / 100)) for n in range(10)]
         sent = [[part.content for part in asked.parts] for asked in server.asked]
         assert sent == [[b"%d" % n for n in range(8)], [b"8", b"9"]]
 
