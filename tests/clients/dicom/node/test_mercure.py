@@ -79,6 +79,17 @@ def test_task_that_cannot_be_done_ends_with_1(
     assert sentence in line
 
 
+def test_key_that_is_none_ends_with_1_and_is_not_printed(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXR_API_KEY", "cxr_\u201cabc")
+    task(folders)
+    assert main(folders) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: CXR_API_KEY is no API key")
+    assert "abc" not in line
+
+
 def test_no_film_or_no_variable_ends_with_1(
     folders: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
