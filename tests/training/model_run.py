@@ -18,6 +18,7 @@ import torch
 
 from training.config import Config
 from training.fit.optimisation import Training, new_network
+from training.fit.weights import made_by
 
 PAIRS = 40
 SIDE = 96
@@ -150,10 +151,12 @@ def write_weights(run: Path, config: Config, seed: int = 0) -> None:
         for _ in range(4):
             network(torch.rand(16, 1, config.input.size, config.input.size))
     run.mkdir(exist_ok=True)
-    state = {
+    state = made_by(config) | {
         "model": network.state_dict(),
         "architecture": config.fit.architecture,
         "start": {"name": "random"},
         "step": 0,
+        "precision": "float32",
+        "trainings": 1,
     }
     torch.save(state, run / "weights.pt")

@@ -23,9 +23,9 @@ from training.config import Config, FitConfig
 from training.fit.distributed import Rank
 from training.fit.precision import autocast, choose_precision, name_of
 from training.fit.teaching import Teacher, Teaching
+from training.fit.weights import made_by, mismatch
 from training.networks.pneumonia import PneumoniaNet
 from training.networks.start import initialise
-from training.stored import recorded_text
 
 WARM_UP = 0.05  # of the steps of a phase
 PROBE_RATE = 1e-3  # of the linear layer alone: it is small, and nothing else moves
@@ -154,11 +154,11 @@ class Training:
         """Everything that :meth:`resume` needs."""
         taught = {"teaching": self.teaching.state_dict()} if self.teaching else {}
         return (
-            self._teachers()
+            made_by(self.whole)
+            | self._teachers()
             | taught
             | {
                 "step": self.step,
-                "config": recorded_text(self.whole),
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -177,10 +177,9 @@ class Training:
         if not checkpoint.exists():
             return
         state = torch.load(checkpoint, weights_only=True, map_location=self.rank.device)
-        if state["config"] != recorded_text(self.whole):
-            raise ValueError(
-                f"{checkpoint} was made by another configuration; take another run folder"
-            )
+        found = mismatch(state, self.whole)
+        if found:
+            raise ValueError(f"{checkpoint} was made {found}; take another run folder")
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -194,15 +193,18 @@ class Training:
 
     def final(self) -> dict[str, Any]:
         """What ``weights.pt`` holds: the average of weights, blended with their start."""
-        return self._teachers() | {
-            "model": self._blended(),
-            "architecture": self.config.architecture,
-            "start": self.origin,
-            "step": self.step,
-            "precision": name_of(self.precision),
-            "config": recorded_text(self.whole),
-            "trainings": 1,
-        }
+        return (
+            made_by(self.whole)
+            | self._teachers()
+            | {
+                "model": self._blended(),
+                "architecture": self.config.architecture,
+                "start": self.origin,
+                "step": self.step,
+                "precision": name_of(self.precision),
+                "trainings": 1,
+            }
+        )
 
     def _teachers(self) -> dict[str, Any]:
         """SHA-256 of the weights of those that teach, where there are any."""

@@ -23,10 +23,10 @@ from training.fit.fit_lungs import fit_lungs
 from training.fit.optimisation import Training, new_network
 from training.fit.precision import name_of
 from training.fit.teaching import Teacher
+from training.fit.weights import load_weights, mismatch
 from training.generate.manifest import append_line
 from training.networks.channels import to_channels
 from training.networks.pneumonia import PneumoniaNet
-from training.stored import recorded_text
 
 LOADERS = 2  # processes that make batches, where the network itself takes the other cores
 
@@ -95,7 +95,7 @@ def _fit_network(
         if not _finished(own, folder, taught_by):
             _fit(own, folder, rank, precision, taught_by)
     if rank.first:
-        mean = mean_of([_load(folder) for _, folder in trainings])
+        mean = mean_of([load_weights(folder) for _, folder in trainings])
         _save(run / "weights.pt", mean | {"trainings": len(trainings)})
 
 
@@ -103,11 +103,10 @@ def _finished(config: Config, run: Path, taught_by: Networks) -> bool:
     """Whether a run has its weights; a ValueError where another configuration made them."""
     if not (run / "weights.pt").exists():
         return False
-    state = _load(run)
-    own = {"config": recorded_text(config), "trainings": config.fit.trainings}
-    # Files from before a key was kept do not have it, and are taken for what they should be.
-    if any(state.get(key, value) != value for key, value in own.items()):
-        raise ValueError(f"{run} was made by another configuration; take another run folder")
+    state = load_weights(run)
+    found = mismatch(state, config)
+    if found:
+        raise ValueError(f"{run} was made {found}; take another run folder")
     digests = [sha256(path / "weights.pt") for _, path in taught_by]
     if state.get("teachers", digests) != digests:
         raise ValueError(f"{run} has other teachers; take another run folder")
@@ -176,13 +175,8 @@ def loaders(rank: Rank) -> int:
 def load_network(run: Path, config: Config) -> PneumoniaNet:
     """The trained network of a run in evaluation mode."""
     network = new_network(config)
-    network.load_state_dict(_load(run)["model"])
+    network.load_state_dict(load_weights(run)["model"])
     return network.eval()
-
-
-def _load(run: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(run / "weights.pt", weights_only=True, map_location="cpu")
-    return state
 
 
 @torch.no_grad()

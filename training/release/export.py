@@ -30,6 +30,7 @@ from service.imaging.radiograph import FloatImage
 from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
 from training.fit.train import load_network
+from training.fit.weights import as_trained
 
 OPSET = 20
 OUTPUTS = ("logit", "heatmap", "embedding")
@@ -63,7 +64,13 @@ def export(config: Config, run: Path) -> list[Path]:
     -------
     list
         The files.
+
+    Raises
+    ------
+    ValueError
+        If another configuration trained a network.
     """
+    config = as_trained(config, run)
     return [graph for own, folder in config.networks(run) for graph in _export(own, folder)]
 
 

@@ -21,6 +21,7 @@ from service.model.signature import SIGNATURE
 from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
 from training.fit.fit_lungs import load_lungs
+from training.fit.weights import as_trained
 from training.release.age import fit_age, some_of
 from training.release.calibrate import fit_to_splits
 from training.release.card import NO_REMARKS, Remarks, model_card
@@ -69,6 +70,8 @@ def package(
     ------
     ModelExistsError
         If the version exists and ``overwrite`` is false.
+    ValueError
+        If another configuration trained a network.
     """
     if target.exists() and not overwrite:
         raise ModelExistsError(
@@ -93,6 +96,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def _fill(folder: Path, config: Config, run: Path, precision: str) -> None:
+    config = as_trained(config, run)
     splits = load_splits(config)
     scales = write_model_graph(config, run, precision, folder / GRAPH, splits)
     fitted = fit_to_splits(config, (folder / GRAPH).read_bytes(), splits)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from service.files import sha256
 from training.config import Config
 from training.fit.fit_lungs import FILE as LUNGS_FILE
+from training.fit.weights import load_weights
 from training.generate.manifest import MANIFEST, generations
 from training.release.age import FILE as AGE_FILE
 from training.release.calibrate import Fitted
@@ -72,7 +72,7 @@ def ensemble_facts(config: Config, run: Path, scales: Scales | None) -> dict[str
 
 
 def _weights(run: Path) -> dict[str, Any]:
-    state = torch.load(run / "weights.pt", map_location="cpu", weights_only=True)
+    state = load_weights(run)
     if "start" not in state:
         raise ValueError(
             f"{run / 'weights.pt'} was trained by an earlier version; train in another run folder"

@@ -30,6 +30,7 @@ from training.config import Config
 from training.fit.dataset import load_splits, load_tensors
 from training.fit.fit_lungs import load_lungs
 from training.fit.train import load_network
+from training.fit.weights import as_trained
 from training.networks.pneumonia import PneumoniaNet
 from training.release.age import AgeSign
 from training.release.ensemble import Scales, detail_of, members
@@ -76,7 +77,10 @@ def verify(config: Config, run: Path, model: Path) -> list[Check]:
     ------
     ReadingError
         If a packaged file is not the one the manifest names.
+    ValueError
+        If another configuration trained a network.
     """
+    config = as_trained(config, run)
     return [
         *(check for own, folder in config.networks(run) for check in check_network(own, folder)),
         check_identity(run, model)
