@@ -4,6 +4,7 @@ A TOML file may have either name. Checkpoints, arms and manifests keep the earli
 and models from before a key was renamed are recognised.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,8 @@ def recorded_text(config: object) -> str:
     for name, earlier in EARLIER.items():
         text = text.replace(f" {name}=", f" {earlier}=")
     return text.replace(", taught_by=()", "")  # as it was before that key
+
+
+def without_folder(text: str) -> str:
+    """A recorded text but for where the data set lay, which may have moved since."""
+    return re.sub(r"\(folder=.*?, validation=", "(validation=", text, count=1)

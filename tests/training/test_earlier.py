@@ -102,8 +102,10 @@ class TestRun:
         return Config.load(CONFIG)
 
     def test_a_checkpoint_is_resumed_by_its_configuration_and_no_other(
-        self, tmp_path: Path
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.chdir(tmp_path)  # the configuration's data set is a relative path
+        write_dataset(tmp_path / "data")
         (alone, _), _ = self.config().networks(tmp_path)
         training = Training(alone, ALONE)
         now = training.state() | {"step": 3, "config": STORED["checkpoint.pt"]["config"]}

@@ -57,6 +57,7 @@ class Training:
     ) -> None:
         torch.manual_seed(config.fit.seed)
         self.whole, self.config, self.rank = config, config.fit, rank
+        self.made = made_by(config)  # now: the data set may be another one when this is done
         self.step = 0
         network = new_network(config)
         self.origin = initialise(network, config.fit)
@@ -154,7 +155,7 @@ class Training:
         """Everything that :meth:`resume` needs."""
         taught = {"teaching": self.teaching.state_dict()} if self.teaching else {}
         return (
-            made_by(self.whole)
+            self.made
             | self._teachers()
             | taught
             | {
@@ -172,7 +173,8 @@ class Training:
         Raises
         ------
         ValueError
-            If the checkpoint was made by another configuration, or has other teachers.
+            If the checkpoint was made by another configuration, with another data set, or has
+            other teachers.
         """
         if not checkpoint.exists():
             return
@@ -194,7 +196,7 @@ class Training:
     def final(self) -> dict[str, Any]:
         """What ``weights.pt`` holds: the average of weights, blended with their start."""
         return (
-            made_by(self.whole)
+            self.made
             | self._teachers()
             | {
                 "model": self._blended(),

@@ -50,8 +50,8 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
     Raises
     ------
     ValueError
-        If ``run`` holds weights or a checkpoint of another configuration or with other teachers, or
-        the data set has no image by a generator that a network learns from.
+        If ``run`` holds weights or a checkpoint of another configuration, another data set or with
+        other teachers, or the data set has no image by a generator that a network learns from.
     FileNotFoundError
         If a network starts from a file that is not there.
     """
@@ -100,7 +100,7 @@ def _fit_network(
 
 
 def _finished(config: Config, run: Path, taught_by: Networks) -> bool:
-    """Whether a run has its weights; a ValueError where another configuration made them."""
+    """Whether a run has its weights; a ValueError where they were made otherwise."""
     if not (run / "weights.pt").exists():
         return False
     state = load_weights(run)

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from service.files import sha256
 from training.config import Config
-from training.stored import recorded_text
+from training.generate.manifest import manifest_of
+from training.stored import recorded_text, without_folder
 
 FILE = "weights.pt"
 
@@ -23,18 +25,33 @@ def load_weights(run: Path) -> dict[str, Any]:
 
 
 def made_by(config: Config) -> dict[str, Any]:
-    """What checkpoint and weights keep of ``config``: all of it, and what may be given instead."""
-    return {"config": recorded_text(config), "init": config.fit.init}
+    """What checkpoint and weights keep: ``config``, start weights, and SHA-256 of the manifest."""
+    return {
+        "config": recorded_text(config),
+        "init": config.fit.init,
+        "manifest_sha256": _digest(config),
+    }
+
+
+def _digest(config: Config) -> str:
+    return sha256(manifest_of(config.dataset.folder))
 
 
 def mismatch(state: Mapping[str, Any], config: Config) -> str | None:
     """How checkpoint or weights were made otherwise than by ``config``; None where they were not.
 
-    Files from before a key was kept do not have it, and are taken for what they should be.
+    Where the data set lies is no difference if its manifest's digest is kept. Files from before a
+    key was kept do not have it, and are taken for what they should be.
     """
-    own = {"config": recorded_text(config), "trainings": config.fit.trainings}
-    if any(state.get(key, value) != value for key, value in own.items()):
+    text = recorded_text(config)
+    kept = state.get("config", text)
+    digest = state.get("manifest_sha256")
+    if digest is not None:
+        kept, text = without_folder(kept), without_folder(text)
+    if kept != text or state.get("trainings", config.fit.trainings) != config.fit.trainings:
         return "by another configuration"
+    if digest is not None and digest != _digest(config):
+        return f"with another data set than {config.dataset.folder}"
     return None
 
 
@@ -52,13 +69,13 @@ def as_trained(config: Config, run: Path) -> Config:
     Raises
     ------
     ValueError
-        If another configuration trained a network: its splits, by which it would be calibrated and
-        measured, could hold images that the network has learned.
+        If another configuration or data set trained a network: the splits by which it would be
+        calibrated and measured could hold images that the network has learned.
     """
     init = load_weights(run).get("init", config.fit.init)
     trained = replace(config, fit=replace(config.fit, init=init))
     for own, folder in trained.networks(run):
         found = mismatch(load_weights(folder), own)
         if found:
-            raise ValueError(f"{folder / FILE} was made {found}; give the one that it was fit by")
+            raise ValueError(f"{folder / FILE} was made {found}; give what it was fit by")
     return trained

@@ -68,7 +68,7 @@ def export(config: Config, run: Path) -> list[Path]:
     Raises
     ------
     ValueError
-        If another configuration trained a network.
+        If another configuration or data set trained a network.
     """
     config = as_trained(config, run)
     return [graph for own, folder in config.networks(run) for graph in _export(own, folder)]

@@ -71,7 +71,7 @@ def package(
     ModelExistsError
         If the version exists and ``overwrite`` is false.
     ValueError
-        If another configuration trained a network.
+        If another configuration or data set trained a network.
     """
     if target.exists() and not overwrite:
         raise ModelExistsError(

@@ -78,7 +78,7 @@ def verify(config: Config, run: Path, model: Path) -> list[Check]:
     ReadingError
         If a packaged file is not the one the manifest names.
     ValueError
-        If another configuration trained a network.
+        If another configuration or data set trained a network.
     """
     config = as_trained(config, run)
     return [

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
@@ -13,12 +14,15 @@ from service.model.manifest import Manifest
 from tests.training.model_run import LIGHT_TOML, Run, write_config
 from training.cli.main import cli
 from training.config import Config, LungDetailConfig, MemberConfig
-from training.fit.optimisation import new_network
+from training.fit.distributed import Rank
+from training.fit.optimisation import Training, new_network
+from training.fit.train import fit
 from training.fit.weights import as_trained, load_weights, made_by
 from training.release.export import export
 from training.release.package import package
 from training.release.verify import verify
 
+ALONE = Rank(number=0, world=1, device=torch.device("cpu"))
 DETAIL = LungDetailConfig(crop=0.95, weight=1.0, children=False, phantoms=4, steps=2)
 MEMBER = MemberConfig(
     size=32, seed=2, architecture="resnet18", blocks=4, init="random",
@@ -31,27 +35,28 @@ def started_from(config: Config, init: str) -> Config:
     return dataclasses.replace(config, fit=dataclasses.replace(config.fit, init=init))
 
 
+Release = Callable[[Config, Path, Path], object]
+RELEASES: dict[str, Release] = {
+    "export": lambda config, run, _: export(config, run),
+    "package": package,
+    "verify": verify,
+}
+
+
+@pytest.fixture(params=RELEASES)
+def release(request: pytest.FixtureRequest) -> Release:
+    return RELEASES[request.param]
+
+
 class TestConfiguration:
-    @pytest.mark.parametrize(
-        "release",
-        [
-            export,
-            lambda *run: package(*run, run[1] / "tiny" / "1"),
-            lambda *run: verify(*run, run[1]),
-        ],
-        ids=["export", "package", "verify"],
-    )
-    @pytest.mark.parametrize("share", [None, 0.2])
     def test_another_seed_or_split_than_trained_is_refused(
-        self, packaged: Run, tmp_path: Path, release: Callable[..., object], share: float | None
+        self, packaged: Run, tmp_path: Path, release: Release
     ) -> None:
-        shutil.copytree(packaged.folder, tmp_path / "run")
-        config = dataclasses.replace(packaged.config, seed=8)
-        if share:
-            dataset = dataclasses.replace(packaged.config.dataset, validation=share)
-            config = dataclasses.replace(packaged.config, dataset=dataset)
-        with pytest.raises(ValueError, match=r"run/weights\.pt was made by another configuration"):
-            release(config, tmp_path / "run")
+        dataset = dataclasses.replace(packaged.config.dataset, validation=0.2)
+        for changed in ({"seed": 8}, {"dataset": dataset}):
+            config = dataclasses.replace(packaged.config, **changed)  # type: ignore[arg-type]
+            with pytest.raises(ValueError, match=r"weights\.pt was made by another configuration"):
+                release(config, packaged.folder, tmp_path / "tiny" / "1")
 
     def test_holds_for_every_network(self, packaged: Run, tmp_path: Path) -> None:
         config = dataclasses.replace(packaged.config, members=(MEMBER,), lung_detail=DETAIL)
@@ -61,8 +66,11 @@ class TestConfiguration:
         assert as_trained(config, tmp_path) == config
         weighed = dataclasses.replace(MEMBER, counts=2.0)  # of how they are joined
         as_trained(dataclasses.replace(config, members=(weighed,)), tmp_path)
-        for changed in ({"steps": 3}, {"trainings": 2, "init": "imagenet"}, {"init": "imagenet"}):
-            other = dataclasses.replace(MEMBER, **changed)
+        for other in (
+            dataclasses.replace(MEMBER, steps=3),
+            dataclasses.replace(MEMBER, init="imagenet"),
+            dataclasses.replace(MEMBER, init="imagenet", trainings=2),
+        ):
             with pytest.raises(ValueError, match=r"companion-1/weights\.pt was made by another"):
                 as_trained(dataclasses.replace(config, members=(other,)), tmp_path)
 
@@ -75,6 +83,50 @@ class TestConfiguration:
     def test_weights_from_before_it_was_kept_are_taken(self, packaged: Run, tmp_path: Path) -> None:
         torch.save({}, tmp_path / "weights.pt")
         assert as_trained(packaged.config, tmp_path) == packaged.config
+
+
+class TestDataSet:
+    def moved(self, run: Run, folder: Path) -> Config:
+        """The run's configuration with a copy of its data set."""
+        shutil.copytree(run.config.dataset.folder, folder)
+        dataset = dataclasses.replace(run.config.dataset, folder=folder)
+        return dataclasses.replace(run.config, dataset=dataset)
+
+    def test_that_was_moved_is_the_same(self, packaged: Run, tmp_path: Path) -> None:
+        config = self.moved(packaged, tmp_path / "moved")
+        assert as_trained(config, packaged.folder) == config
+        fit(config, packaged.folder)  # nothing is left to do
+        state = load_weights(packaged.folder)
+        del state["manifest_sha256"]  # then the folder is all that is known of it
+        torch.save(state, tmp_path / "weights.pt")
+        with pytest.raises(ValueError, match="another configuration"):
+            as_trained(config, tmp_path)
+
+    def test_that_is_another_one_is_refused(
+        self, packaged: Run, tmp_path: Path, release: Release
+    ) -> None:
+        config = self.moved(packaged, tmp_path / "data")
+        manifest = tmp_path / "data" / "manifest.parquet"
+        pd.read_parquet(manifest).iloc[2:].to_parquet(manifest)
+        with pytest.raises(
+            ValueError, match=r"weights\.pt was made with another data set than .*d"
+        ):
+            release(config, packaged.folder, tmp_path / "tiny" / "1")
+        with pytest.raises(ValueError, match="run was made with another data set"):
+            fit(config, packaged.folder)
+
+    def test_a_checkpoint_goes_on_with_its_own(self, packaged: Run, tmp_path: Path) -> None:
+        config = self.moved(packaged, tmp_path / "data")
+        manifest = tmp_path / "data" / "manifest.parquet"
+        begun = Training(config, ALONE, torch.float32)
+        whole = manifest.read_bytes()
+        pd.read_parquet(manifest).iloc[2:].to_parquet(manifest)
+        torch.save(begun.state() | {"step": 3}, tmp_path / "checkpoint.pt")
+        with pytest.raises(ValueError, match=r"checkpoint\.pt was made with another data set"):
+            Training(config, ALONE, torch.float32).resume(tmp_path / "checkpoint.pt")
+        manifest.write_bytes(whole)
+        begun.resume(tmp_path / "checkpoint.pt")
+        assert begun.step == 3
 
 
 class TestStartGivenInstead:
