@@ -84,7 +84,8 @@ class FitConfig:
         What the network is shown, of ``grey``, ``ranks`` and ``edges``; and with what probability
         each of them is left blank for a pair, so that none is relied on alone.
     steps, batch
-        Optimiser steps and images in each; both images of a pair are in the same step.
+        Optimiser steps and images in each; both images of a pair are in the same step, and of those
+        without a partner one of each class, as long as there are some.
     probe_steps
         Steps before those, in which the linear layer learns alone (Kumar et al. 2022).
     freeze

@@ -160,8 +160,11 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
 class PairedBatches(Sampler[list[tuple[int, int]]]):
     """Batches of whole groups for steps ``first`` to the last, the same whatever was resumed.
 
-    Of each batch, every one of ``world`` ranks gets the groups from its own number on, in steps
-    of ``world``: together they see what one process would.
+    An image that is a group of its own comes with another one, of the other class as long as there
+    are some: they are coupled anew in each pass, which leaves one out where their number is odd.
+
+    Of each batch, every one of ``world`` ranks gets the pairs from its own number on, in steps of
+    ``world``: together they see what one process would.
     """
 
     def __init__(
@@ -169,7 +172,12 @@ class PairedBatches(Sampler[list[tuple[int, int]]]):
     ) -> None:
         if fit.batch // 2 < rank.world:
             raise ValueError(f"batch {fit.batch} has fewer pairs than there are processes")
-        self._groups = list(frame.groupby("group", sort=True).indices.values())
+        groups = frame.groupby("group", sort=True).indices.values()
+        self._pairs = [rows for rows in groups if len(rows) > 1]
+        alone = np.array([rows[0] for rows in groups if len(rows) == 1], np.int64)
+        sick = frame["label"].to_numpy()[alone] == 1
+        self._alone = alone[~sick], alone[sick]
+        self._count = len(self._pairs) + len(alone) // 2
         self._per_step, self._steps = fit.batch // 2, fit.all_steps
         self._seed, self._first, self._rank = seed, first, rank
 
@@ -178,16 +186,27 @@ class PairedBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield one list of (draw, row) for each remaining step."""
-
-        @lru_cache(maxsize=2)
-        def order(draw: int) -> NDArray[np.int64]:
-            return np.random.default_rng((self._seed, draw)).permutation(len(self._groups))
-
-        count = len(self._groups)
+        one_pass = lru_cache(maxsize=2)(self._pass)
         for step in range(self._first, self._steps):
             start, stop = step * self._per_step, (step + 1) * self._per_step
             places = range(start + self._rank.number, stop, self._rank.world)
             chosen = [
-                (draw, order(draw)[index]) for draw, index in (divmod(p, count) for p in places)
+                (draw, one_pass(draw)[index])
+                for draw, index in (divmod(place, self._count) for place in places)
             ]
-            yield [(draw, int(row)) for draw, group in chosen for row in self._groups[group]]
+            yield [(draw, int(row)) for draw, pair in chosen for row in pair]
+
+    def _pass(self, draw: int) -> list[NDArray[np.int64]]:
+        """Rows of the pairs of one pass, in its order."""
+        rng = np.random.default_rng((self._seed, draw))
+        order = rng.permutation(self._count)
+        pairs = [*self._pairs, *self._couples(rng)]
+        return [pairs[index] for index in order]
+
+    def _couples(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Rows of images without a partner, by two, (N, 2)."""
+        healthy, sick = (rng.permutation(rows) for rows in self._alone)
+        both = min(len(healthy), len(sick))
+        left = np.concatenate([healthy[both:], sick[both:]])
+        alike = left[: len(left) // 2 * 2].reshape(-1, 2)
+        return np.concatenate([np.stack([healthy[:both], sick[:both]], axis=1), alike])

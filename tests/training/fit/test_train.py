@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -107,6 +108,48 @@ class TestPairedBatches:
         ]
         for batch, one, other in zip(whole, *shares, strict=True):
             assert sorted(batch) == sorted(one + other)
+
+    def test_of_pairs_are_what_they_always_were(self, config: Config) -> None:
+        frame = pd.DataFrame({"group": [f"pair-{n // 2}" for n in range(20)], "label": [0, 1] * 10})
+        fit = dataclasses.replace(config.fit, batch=6, steps=7)
+        batches = [list(batch) for batch in PairedBatches(frame, fit, 5, first=0, rank=ALONE)]
+        assert batches[0] == [(0, row) for row in (14, 15, 12, 13, 2, 3)]
+        digest = hashlib.sha256(json.dumps(batches).encode()).hexdigest()
+        assert digest == "b81f3acd822fd8e464e06d570aefb44c362206a7863494096e28f60aceacf29f"
+
+    def test_of_single_images_are_as_large_and_balanced(self, config: Config) -> None:
+        frame = pd.DataFrame({"group": [f"image-{n}" for n in range(24)], "label": [0, 1] * 12})
+        fit = dataclasses.replace(config.fit, batch=8, steps=6)
+        batches = list(PairedBatches(frame, fit, seed=1, first=0, rank=ALONE))
+        for batch in batches:
+            assert [row % 2 for _, row in batch] == [0, 1] * 4
+        for draw in (0, 1):
+            keys = [key for batch in batches[3 * draw : 3 * draw + 3] for key in batch]
+            assert sorted(keys) == [(draw, row) for row in range(24)]
+        partners = [dict(zip(b[::2], b[1::2], strict=True)) for b in batches]
+        first, second = (
+            {own[1]: other[1] for each in partners[n : n + 3] for own, other in each.items()}
+            for n in (0, 3)
+        )
+        assert first != second
+        rest = list(PairedBatches(frame, fit, seed=1, first=4, rank=ALONE))
+        assert batches[4:] == rest
+
+    def test_hold_what_has_no_partner_of_the_other_class(self, config: Config) -> None:
+        """Three pairs, and single images: two with pneumonia, seven without."""
+        groups = [*"aabbcc", *map(str, range(9))]
+        frame = pd.DataFrame({"group": groups, "label": [0, 1] * 3 + [1] * 2 + [0] * 7})
+        fit = dataclasses.replace(config.fit, batch=2, steps=7 * 20)
+        batches = list(PairedBatches(frame, fit, seed=1, first=0, rank=ALONE))
+        assert {len(batch) for batch in batches} == {2}
+        for one_pass in (batches[start : start + 7] for start in range(0, len(batches), 7)):
+            rows = [row for batch in one_pass for _, row in batch]
+            assert len(set(rows)) == len(rows) == 14
+            left_out = set(range(15)) - set(rows)
+            assert left_out <= set(range(8, 15))
+            labels = [sorted(frame["label"][[row for _, row in batch]]) for batch in one_pass]
+            assert sorted(labels) == [[0, 0]] * 2 + [[0, 1]] * 5
+        assert {row for batch in batches for _, row in batch} == set(range(15))
 
     def test_more_ranks_than_pairs_are_refused(self, config: Config) -> None:
         train = load_splits(config)["train"]

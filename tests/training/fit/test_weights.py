@@ -54,7 +54,7 @@ class TestConfiguration:
     ) -> None:
         dataset = dataclasses.replace(packaged.config.dataset, validation=0.2)
         for changed in ({"seed": 8}, {"dataset": dataset}):
-            config = dataclasses.replace(packaged.config, **changed)  # type: ignore[arg-type]
+            config = dataclasses.replace(packaged.config, **changed)
             with pytest.raises(ValueError, match=r"weights\.pt was made by another configuration"):
                 release(config, packaged.folder, tmp_path / "tiny" / "1")
 
