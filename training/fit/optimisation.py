@@ -160,6 +160,7 @@ class Training:
             | taught
             | {
                 "step": self.step,
+                "precision": name_of(self.precision),
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),

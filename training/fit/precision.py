@@ -2,13 +2,14 @@
 
 network, shape of a batch -> [precision] -> fit
 bfloat16 halves a step on processors that multiply it in hardware and makes it many times as slow
-on others, so both are measured.
+on others, so both are measured. A run ends in the one that it began in.
 """
 
 import copy
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import distributed
@@ -81,6 +82,15 @@ def measure(step: Step, clock: Callable[[], float]) -> list[float]:
 def faster(seconds: list[float]) -> torch.dtype:
     """The one of PRECISIONS that took fewer seconds."""
     return PRECISIONS[seconds.index(min(seconds))]
+
+
+def precision_of(checkpoint: Path) -> torch.dtype | None:
+    """The precision that a checkpoint was trained in; None where there is none that says it."""
+    if not checkpoint.exists():
+        return None
+    # Mapped into memory, so that the arrays beside it are not read.
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)
+    return {name_of(precision): precision for precision in PRECISIONS}.get(state.get("precision"))
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:

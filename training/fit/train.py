@@ -21,7 +21,7 @@ from training.fit.dataset import PairedBatches, TrainingImages, drawn_by, load_s
 from training.fit.distributed import Rank, join
 from training.fit.fit_lungs import fit_lungs
 from training.fit.optimisation import Training, new_network
-from training.fit.precision import name_of
+from training.fit.precision import name_of, precision_of
 from training.fit.teaching import Teacher
 from training.fit.weights import load_weights, mismatch
 from training.generate.manifest import append_line
@@ -45,7 +45,8 @@ def fit(config: Config, run: Path, precision: torch.dtype | None = None) -> None
         What to train, and where.
     precision
         Of forward and backward passes, bfloat16 or float32; None for the faster one, measured for
-        each network, and for float32 where there are fewer than 100 steps to save time on.
+        each network, and for float32 where there are fewer than 100 steps to save time on. A
+        network with a checkpoint goes on in that of the checkpoint.
 
     Raises
     ------
@@ -114,15 +115,19 @@ def _finished(config: Config, run: Path, taught_by: Networks) -> bool:
 
 
 def mean_of(trained: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Weights that started alike, averaged; what is said of them, and counters, as of the first."""
+    """Weights that started alike, averaged; what is said of them, and counters, as of the first.
+
+    The precisions of all are named: each was measured.
+    """
     first = trained[0]
+    precisions = sorted({own["precision"] for own in trained})
     model = {
         name: torch.stack([own["model"][name] for own in trained]).mean(dim=0)
         if value.is_floating_point()
         else value
         for name, value in first["model"].items()
     }
-    return first | {"model": model}
+    return first | {"model": model, "precision": ", ".join(precisions)}
 
 
 def _fit(
@@ -134,8 +139,10 @@ def _fit(
         for own, path in taught_by
     ]
     shown = _channels(config, splits["calibration"]) if teachers else None
+    checkpoint = run / "checkpoint.pt"
+    precision = precision_of(checkpoint) or precision
     training = Training(config, rank, precision, teachers=teachers, shown=shown)
-    training.resume(run / "checkpoint.pt")
+    training.resume(checkpoint)
     train = drawn_by(splits["train"], config.fit.generators)
     batches = PairedBatches(train, config.fit, config.fit.seed, first=training.step, rank=rank)
     images, on_gpu = TrainingImages(train, config), rank.device.type == "cuda"

@@ -78,4 +78,8 @@ def _weights(run: Path) -> dict[str, Any]:
             f"{run / 'weights.pt'} was trained by an earlier version; train in another run folder"
         )
     facts = {name: state[name] for name in ("architecture", "step", "start")}
+    # Files from before a key was kept do not have it; teachers have those that were taught.
+    facts |= {name: state[name] for name in ("precision", "teachers") if name in state}
+    if state.get("trainings", 1) > 1:
+        facts["trainings"] = state["trainings"]
     return {"sha256": sha256(run / "weights.pt"), **facts}

@@ -6,13 +6,21 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from tests.training.model_run import LIGHT_TOML, write_config, write_dataset
+from tests.training.model_run import LIGHT_TOML, interrupted, write_config, write_dataset
 from training.config import Config
 from training.fit.dataset import PairedBatches, TrainingImages, load_splits
 from training.fit.distributed import Rank
 from training.fit.optimisation import Training
-from training.fit.precision import PRECISIONS, autocast, choose_precision, faster, measure, trial
-from training.fit.train import fit, load_network
+from training.fit.precision import (
+    PRECISIONS,
+    autocast,
+    choose_precision,
+    faster,
+    measure,
+    precision_of,
+    trial,
+)
+from training.fit.train import fit, load_network, mean_of
 from training.networks.pneumonia import PneumoniaNet
 
 ALONE = Rank(number=0, world=1, device=torch.device("cpu"))
@@ -117,6 +125,32 @@ def test_a_run_is_the_same_whether_its_precision_was_measured_or_given(
 
 def test_a_run_too_short_to_gain_from_it_measures_nothing(config: Config) -> None:
     assert Training(config, ALONE).precision is torch.float32
+
+
+def test_an_interrupted_run_goes_on_in_its_own(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a run as short would begin in the other one."""
+    few = dataclasses.replace(config.fit, steps=2, batch=4, checkpoint_every=1)
+    config, run = dataclasses.replace(config, fit=few), tmp_path / "run"
+    with interrupted(lambda training: training.step == 1, monkeypatch):
+        fit(config, run, torch.bfloat16)
+    fit(config, run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["precision"] for line in lines] == ["bfloat16"] * 2
+    assert torch.load(run / "weights.pt", weights_only=True)["precision"] == "bfloat16"
+
+
+def test_a_checkpoint_from_before_it_was_kept_says_none(tmp_path: Path) -> None:
+    torch.save({"step": 3}, tmp_path / "checkpoint.pt")
+    assert precision_of(tmp_path / "checkpoint.pt") is None
+    assert precision_of(tmp_path / "absent.pt") is None
+
+
+def test_a_mean_names_the_precision_of_each_training() -> None:
+    weights = {"bias": torch.zeros(1)}
+    trained = [{"model": weights, "precision": name} for name in ("float32", "bfloat16", "float32")]
+    assert mean_of(trained)["precision"] == "bfloat16, float32"
 
 
 def test_both_precisions_learn_alike(config: Config, tmp_path: Path) -> None:

@@ -144,10 +144,13 @@ class TestStartGivenInstead:
         run, start = tmp_path / "run", str(tmp_path / "start.pt")
         shutil.copytree(packaged.folder, run)
         trained = made_by(started_from(packaged.config, start))
-        torch.save(load_weights(run) | trained, run / "weights.pt")
+        taught = {"precision": "bfloat16", "teachers": ["0" * 64]}
+        torch.save(load_weights(run) | trained | taught, run / "weights.pt")
         model = package(packaged.config, run, tmp_path / "tiny" / "1")
-        recipe = Manifest.load(model / "manifest.json").provenance["config"]["fit"]
-        assert recipe["init"] == "start.pt"
+        facts = Manifest.load(model / "manifest.json").provenance
+        assert facts["config"]["fit"]["init"] == "start.pt"
+        assert taught.items() <= facts["weights"].items()
+        assert "trainings" not in facts["weights"]  # it is no mean of several
         again = dataclasses.replace(packaged.config, seed=8)
         with pytest.raises(ValueError, match="another configuration"):
             package(again, run, tmp_path / "tiny" / "2")
