@@ -49,7 +49,6 @@ SUMMARY = CodedConcept("111412", "DCM", "Narrative Summary")
 ORANGE = CIELabColor(80.0, 20.0, 70.0)
 BOX = (0.02, 0.02, 0.6, 0.12)  # of the displayed area: left, top, right, bottom
 LARGEST = 1e9  # of what is rescaled or windowed: pixels have 16 bits
-CENTRE = 0.5  # the first pixel's corner is 0, 0 in an outline, and its centre 1, 1 here
 
 
 def presentation_state(
@@ -81,7 +80,7 @@ def _entries(film: Film, device: Device, text: str, lines: Sequence[Outline]) ->
         entries.append(entry("TrackingUID", device.tracking_uid(film, "region")))
     for line in lines:
         entries.append(entry("NumberOfGraphicPoints", len(line)))
-        entries.append(entry("GraphicData", (line + CENTRE).astype("<f4")))
+        entries.append(entry("GraphicData", line.astype("<f4")))
     return entries
 
 
@@ -126,8 +125,8 @@ def unsealed(film: Film, device: Device, text: str, lines: Sequence[Outline]) ->
 def _drawn(film: Film, device: Device, line: Outline) -> GraphicObject:
     return GraphicObject(
         graphic_type=GraphicTypeValues.POLYLINE,
-        graphic_data=line + CENTRE,
-        units=AnnotationUnitsValues.PIXEL,
+        graphic_data=line,
+        units=AnnotationUnitsValues.PIXEL,  # 0, 0 is the corner of the film, as in an outline
         tracking_id="region",
         tracking_uid=device.tracking_uid(film, "region"),
     )

@@ -91,9 +91,23 @@ class TestPresentationState:
         assert f"{100 * read[0].probability:.1f} %" in text
         assert len(note.GraphicObjectSequence) == len(read[1].outlines)
         first = np.reshape(note.GraphicObjectSequence[0].GraphicData, (-1, 2))
-        np.testing.assert_allclose(first, read[1].outlines[0] + 0.5, atol=1e-3)
+        np.testing.assert_allclose(first, read[1].outlines[0], atol=1e-3)
         (series,) = made["gsps"].ReferencedSeriesSequence
         assert series.ReferencedImageSequence[0].ReferencedSOPInstanceUID == FILM
+
+    def test_outline_around_all_of_the_film_lies_on_its_edges(self, read: Read) -> None:
+        """PS3.3 C.10.5: from 0, 0 at the first pixel's corner to Columns, Rows at the last's."""
+        buffer = BytesIO()
+        Image.new("L", (240, 256), 255).save(buffer, "PNG")
+        hot = Heatmap.drawn(buffer.getvalue(), read[1].overlay)
+        (note,) = by_kind(NAMED, read[0], hot)["gsps"].GraphicAnnotationSequence
+        (drawn,) = note.GraphicObjectSequence
+        assert drawn.GraphicAnnotationUnits == "PIXEL"
+        points = np.reshape(drawn.GraphicData, (-1, 2))
+        np.testing.assert_allclose(points.min(axis=0), (0, 0), atol=1e-3)
+        np.testing.assert_allclose(points.max(axis=0), (240, 256), atol=1e-3)
+        assert (points >= 0).all()
+        assert (points <= (240, 256)).all()
 
     def test_without_heat_has_text_alone(self, read: Read) -> None:
         buffer = BytesIO()
