@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from clients.dicom.node.associate import Later, NotTaken
-from clients.dicom.node.config import Destination
+from clients.dicom.node.config import ConfigError, Destination
 from clients.dicom.node.deliver import PASSING, STORED
 from clients.dicom.node.dicomweb import MEDIA_TYPE, connect
 
@@ -32,6 +32,8 @@ def store(archive: Destination, files: Sequence[Path]) -> None:
     """
     try:
         answer, told = _post(archive, [dcmread(path) for path in files])
+    except ConfigError as error:  # its key is just being replaced
+        raise Later("key_unreadable") from error
     except requests.HTTPError as error:
         status = 0 if error.response is None else error.response.status_code
         failed = _failed(error.response)

@@ -190,16 +190,29 @@ class TestStow:
     """What an archive answers to STOW-RS, and who believes it."""
 
     @pytest.fixture
-    def told(self, results: list[Path], server: Server) -> Callable[..., None]:
+    def told(self, results: list[Path], server: Server, tmp_path: Path) -> Callable[..., None]:
         """Send all results to an archive that answers so."""
+        (tmp_path / "key").write_text("abc")
 
-        def send(status: int, body: bytes | str = b"", media_type: str | None = JSON) -> None:
+        def send(status: int = 200, body: bytes | str = b"", media_type: str | None = JSON) -> None:
             headers = {} if media_type is None else {"Content_Type": media_type}
             content = body.encode() if isinstance(body, str) else body
             server.on("/studies", Answer(status=status, body=content, headers=headers))
-            deliver_stow.store(Destination(name="web", url=server.url), results)
+            archive = Destination(name="web", url=server.url, key_file=tmp_path / "key")
+            deliver_stow.store(archive, results)
 
         return send
+
+    def test_key_that_cannot_be_read_for_a_moment_is_waited_for(
+        self, told: Callable[..., None], server: Server, tmp_path: Path
+    ) -> None:
+        (tmp_path / "key").rename(tmp_path / "away")
+        with pytest.raises(Later, match="key_unreadable"):
+            told()
+        assert server.asked == []
+        (tmp_path / "away").rename(tmp_path / "key")
+        told()
+        assert [one.authorization for one in server.asked] == ["Bearer abc"]
 
     def test_objects_that_were_there_are_delivered(self, told: Callable[..., None]) -> None:
         told(409, outcome(0x0111, 0x0111))
