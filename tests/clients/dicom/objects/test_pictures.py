@@ -1,5 +1,6 @@
 """Secondary capture, presentation state, segmentation: what they show of film and heatmap."""
 
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,32 @@ class TestSecondaryCapture:
         assert source.ReferencedSOPInstanceUID == FILM
         assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
         assert list(capture.PatientOrientation) == ["L", "F"]
+
+    @pytest.mark.parametrize(
+        ("ratios", "methods", "kept"),
+        [
+            ("9.5", "ISO_15444_1", 1),
+            (["9.5", "2"], ["ISO_15444_1", "ISO_14495_1"], 2),
+            (["9.5", "2"], "ISO_15444_1", 0),
+            ("9.5", "by hand", 0),
+            (None, None, 0),
+        ],
+    )
+    def test_what_the_film_lost_before_comes_first(
+        self, read: Read, ratios: Any, methods: Any, kept: int
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is none of its kind
+            lost = {"LossyImageCompressionRatio": ratios, "LossyImageCompressionMethod": methods}
+            capture = by_kind(film(**DX | lost), *read)["sc"]
+        found = capture.LossyImageCompressionRatio, capture.LossyImageCompressionMethod
+        (*before, own), (*methods_before, method) = (
+            [one] if isinstance(one, str | float) else list(one) for one in found
+        )
+        assert [float(ratio) for ratio in before] == [9.5, 2][:kept]
+        assert methods_before == ["ISO_15444_1", "ISO_14495_1"][:kept]
+        assert float(own) > 1
+        assert method == "ISO_10918_1"
 
     @pytest.mark.parametrize("probability", [0.1, 0.9])
     def test_band_depends_on_the_probability(self, read: Read, probability: float) -> None:
