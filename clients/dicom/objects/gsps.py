@@ -9,6 +9,7 @@ References
 DICOM PS3.3 A.33.1 and C.10; PS3.4 N.2.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -48,6 +49,7 @@ from service.imaging.dicom.lut import Lut, read_lut
 SUMMARY = CodedConcept("111412", "DCM", "Narrative Summary")
 ORANGE = CIELabColor(80.0, 20.0, 70.0)
 BOX = (0.02, 0.02, 0.6, 0.12)  # of the displayed area: left, top, right, bottom
+UNIT = re.compile(r"[ -\[\]-~]{1,64}")  # of values, a Rescale Type (0028,1054) of ASCII
 LARGEST = 1e9  # of what is rescaled or windowed: pixels have 16 bits
 
 
@@ -159,8 +161,11 @@ def _modality(film: Film) -> ModalityLUTTransformation | None:
     slope, intercept = _number(film, "RescaleSlope"), _number(film, "RescaleIntercept")
     if slope is None or intercept is None or slope == 0:
         return None
+    stated = film.text("RescaleType")
     return ModalityLUTTransformation(
-        rescale_intercept=intercept, rescale_slope=slope, rescale_type="US"
+        rescale_intercept=intercept,
+        rescale_slope=slope,
+        rescale_type=stated if UNIT.fullmatch(stated) else "US",
     )
 
 

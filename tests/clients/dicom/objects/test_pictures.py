@@ -157,6 +157,17 @@ class TestPresentationState:
         (voi,) = state.SoftcopyVOILUTSequence
         assert (float(voi.WindowCenter), float(voi.WindowWidth)) == (2048, 4096)
 
+    @pytest.mark.parametrize(
+        ("stated", "told"), [("OD", "OD"), (None, "US"), ("ü", "US"), ("X" * 65, "US")]
+    )
+    def test_keeps_what_the_values_stand_for(
+        self, read: Read, stated: str | None, told: str
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is too long
+            state = by_kind(film(**DX, RescaleType=stated), *read)["gsps"]
+        assert state.RescaleType == told
+
     @pytest.mark.parametrize(("function", "kept"), [("SIGMOID", 1), ("LINEAR_EXACT", 1), (None, 0)])
     def test_keeps_a_window_narrower_than_1_where_its_function_may_have_one(
         self, read: Read, function: str | None, kept: int
