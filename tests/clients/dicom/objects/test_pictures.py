@@ -126,11 +126,11 @@ class TestPresentationState:
         """PS3.3 C.10.5: from 0, 0 at the first pixel's corner to Columns, Rows at the last's."""
         buffer = BytesIO()
         Image.new("L", (240, 256), 255).save(buffer, "PNG")
-        hot = Heatmap.drawn(buffer.getvalue(), read[1].overlay)
+        hot = drawn(buffer.getvalue(), read[1].overlay)
         (note,) = by_kind(NAMED, read[0], hot)["gsps"].GraphicAnnotationSequence
-        (drawn,) = note.GraphicObjectSequence
-        assert drawn.GraphicAnnotationUnits == "PIXEL"
-        points = np.reshape(drawn.GraphicData, (-1, 2))
+        (line,) = note.GraphicObjectSequence
+        assert line.GraphicAnnotationUnits == "PIXEL"
+        points = np.reshape(line.GraphicData, (-1, 2))
         np.testing.assert_allclose(points.min(axis=0), (0, 0), atol=1e-3)
         np.testing.assert_allclose(points.max(axis=0), (240, 256), atol=1e-3)
         assert (points >= 0).all()
