@@ -105,7 +105,7 @@ Patient and study, accession number and referring physician are the film's. Seri
 | Service | Role | Bounds |
 |---|---|---|
 | STOW-RS `POST /studies`, `POST /studies/{{study}}` | origin server, by setting | `multipart/related; type="application/dicom"` |
-| STOW-RS | user agent | HTTP {definite} are dead letters, unless the body tells of objects that were there (0x0111) or of no room; all else is tried again |
+| STOW-RS | user agent | HTTP {definite} are dead letters, unless the body tells of objects that were there (0x0111) or of no room; so are objects that the body of a 2xx names as refused, unless one of them may still be taken; a 202 that accounts for fewer objects than were sent, and all else, is tried again |
 | QIDO-RS instances, WADO-RS instance | user agent, by setting | `application/dicom`, any transfer syntax |
 
 ## Security

@@ -37,7 +37,8 @@ Rule = Callable[[Dataset, Place], None]
 
 EDITION = "dicomfields_2026c"
 METHOD = ("113100", "Basic Application Confidentiality Profile")  # PS3.16 CID 7050
-PATIENT_GROUP = 0x0010
+PATIENT_GROUPS = (0x0010, 0x0038)  # the patient; visit and stay
+OVERLAY_GROUPS = range(0x6000, 0x6100)  # without the data, which go, nothing shows what is left
 LEAST_KEY = 16  # bytes
 UUID_BITS = 128
 
@@ -126,16 +127,17 @@ class Deidentifier:
     def _clean(self, dataset: Dataset) -> None:
         anonymize_dataset(dataset, base_rules_gen=lambda: dict(self._rules))
         for element in list(dataset):
-            if self._is_about_somebody(element) or _is_closed(element):
+            is_overlay = element.tag.group in OVERLAY_GROUPS
+            if is_overlay or self._is_about_somebody(element) or _is_closed(element):
                 del dataset[element.tag]
             elif element.VR == "SQ":
                 for item in element.value:
                     self._clean(item)
 
     def _is_about_somebody(self, element: DataElement) -> bool:
-        """Whether it names a person, or describes the patient, and the table has no rule for it."""
+        """Whether it names a person, or tells of patient or visit, and the table has no rule."""
         place = (element.tag.group, element.tag.element)
-        return place not in self._rules and (element.VR == "PN" or place[0] == PATIENT_GROUP)
+        return place not in self._rules and (element.VR == "PN" or place[0] in PATIENT_GROUPS)
 
     def _replace_uids(self, dataset: Dataset, tag: Place) -> None:
         if tag not in dataset or dataset[tag].is_empty:

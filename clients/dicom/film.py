@@ -61,7 +61,7 @@ EQUIPMENT = (
 )  # fmt: skip
 OTHER = (
     "SpecificCharacterSet", "TimezoneOffsetFromUTC", "SOPInstanceUID", "SeriesInstanceUID",
-    "BurnedInAnnotation", "RescaleType",
+    "LossyImageCompressionRatio", "LossyImageCompressionMethod", "RescaleType",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from service.errors import MalformedBody, ReadingError
 NOT_OF_THE_FILM = frozenset(
     {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.REQUEST_TIMEOUT}
 )
+FOREIGN = "http_"  # how codes begin of answers that are none of the service's
 HEATED: frozenset[Kind] = KINDS - {"sr"}  # what needs a heatmap
 
 
@@ -55,7 +56,11 @@ def read(
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         return Problem(status=status, code=refusal.code, detail=str(refusal)), None
     except ImageRefused as refusal:
-        if refusal.status in NOT_OF_THE_FILM or refusal.code == MalformedBody.code:
+        if (
+            refusal.status in NOT_OF_THE_FILM
+            or refusal.code == MalformedBody.code
+            or refusal.code.startswith(FOREIGN)  # a proxy has not let it through
+        ):
             raise
         return Problem(status=refusal.status, code=refusal.code, detail=refusal.detail), None
     return reading, Heatmap.of(reading)

@@ -5,27 +5,92 @@ with one sentence, since a misspelt allow-list would allow everybody.
 """
 
 import ipaddress
+import json
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from clients.dicom.marks import Kind
 from service.settings import SettingError
 
+
+def _of_form(pattern: str, wanted: str) -> AfterValidator:
+    """Let text through that matches as a whole; else ``wanted`` says what is allowed."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(wanted)
+        return text
+
+    return AfterValidator(check)
+
+
+def _network(given: object) -> object:
+    """Read a network, with a sentence for what is none."""
+    if isinstance(given, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return given
+    try:
+        found = ipaddress.ip_interface(given if isinstance(given, str) else "")
+    except ValueError:
+        raise ValueError('must be a network, as in "10.1.2.0/24"') from None
+    if found.ip != found.network.network_address:
+        raise ValueError(f'must begin with the first address of the network: "{found.network}"')
+    return found.network
+
+
 # PS3.5 6.2: an AE title has 16 characters, no backslash, no control characters.
-Title = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
+Title = Annotated[
+    str,
+    _of_form(
+        r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?",
+        "must be 1 to 16 characters of ASCII, without a backslash or a space at an end",
+    ),
+]
+Name = Annotated[
+    str, _of_form(r"[a-z0-9_-]{1,32}", "must be 1 to 32 small letters, digits, _ and -")
+]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Address = Annotated[str, Field(min_length=1)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Url = Annotated[
+    str,
+    _of_form(
+        r"https?://[^\s/]+(/\S*)?",
+        'must begin with http:// or https://, as in "http://127.0.0.1:3000"',
+    ),
+]
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, PlainValidator(_network)]
 
 RESERVED = ("film", "reading", "commitment")  # what status counts beside destinations
 
 UNKNOWN = "extra_forbidden"  # as pydantic calls it
+LIST = 'must be a list in brackets, as in ["DX", "CR"]'
+SAID = {  # for its other names of mistakes; what is not here, such as bounds, it says well
+    "tuple_type": LIST,
+    "frozen_set_type": LIST,
+    "string_type": "must be text in quotes",
+    "path_type": "must be text in quotes",
+    "int_type": "must be a whole number without quotes",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number without quotes",
+    "bool_type": "must be true or false, without quotes",
+    "model_type": "must be a table",
+    "dict_type": 'must be a table, as in {Modality = "DX"}',
+    "too_short": "must have at least 1 entry",
+    "string_too_short": "must not be empty",
+}
 
 
 def is_loopback(address: str) -> bool:
@@ -191,7 +256,7 @@ class Destination(Table):
         Which films; all without it.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
+    name: Name
     ae_title: Title | None = None
     address: Address | None = None
     port: Port | None = None
@@ -402,7 +467,9 @@ def load(path: Path) -> Config:
         If it cannot be read, or a key is unknown, missing or out of bounds.
     """
     try:
-        return Config.model_validate(tomllib.loads(path.read_bytes().decode()))
+        tables = tomllib.loads(path.read_bytes().decode())
+        # As JSON: so a list may become a tuple, and text a path, but never text a number.
+        return Config.model_validate_json(json.dumps(tables, default=str), strict=True)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -440,7 +507,10 @@ def _sentence(error: ValidationError) -> str:
         return f"nothing reads the key {place}" + (f"; did you mean {near[0]}?" if near else ".")
     if first["type"] == "missing":
         return f"the key {place} is missing."
-    text = first["msg"].removeprefix("Value error, ")
+    if place in ("destination", "commitment") and first["type"] == "tuple_type":
+        return f"{place} can be there several times: write [[{place}]] in two brackets."
+    text = SAID.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    text = text.replace("Input should be", "must be")
     return f"{place}: {text}." if place else f"{text}."
 
 

@@ -56,6 +56,8 @@ class Header:
         (0008,0060), (0018,0015), (0008,0070).
     descriptions
         Series Description (0008,103E) and Study Description (0008,1030).
+    start
+        Where in the file the data set begins, behind the file meta information.
     """
 
     sop_class: str
@@ -66,6 +68,7 @@ class Header:
     body_part: str
     manufacturer: str
     descriptions: tuple[str, ...]
+    start: int
 
 
 def read_header(film: bytes) -> Header:
@@ -93,10 +96,11 @@ def _header(film: bytes) -> Header:
     stream = BoundedReader(film, "<")
     stream.seek(PREFIX_END)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != META)  # noqa: FBT003 - pydicom's
+    start = stream.tell()
     syntax = UID(code(meta, "TransferSyntaxUID"))
     if syntax == DeflatedExplicitVRLittleEndian:
         inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        stream = BoundedReader(inflater.decompress(film[stream.tell() :], PREFIX_BYTES))
+        stream = BoundedReader(inflater.decompress(film[start:], PREFIX_BYTES))
     stream.order = byte_order(syntax)
     found = read_dataset(
         stream,
@@ -106,6 +110,7 @@ def _header(film: bytes) -> Header:
         specific_tags=TAGS,
     )
     return Header(
+        start=start,
         descriptions=tuple(code(found, keyword) for keyword in DESCRIPTIONS),
         **{name: code(found, keyword) for name, keyword in KEYWORDS.items()},
     )

@@ -119,7 +119,7 @@ class Inbox:
         try:
             if self.spool.free_bytes() < (self._limits.free_mib << 20) + len(film):
                 raise Refused(OUT_OF_RESOURCES, "disk_full", header)
-            return self.spool.keep(header.sop, film, calling)
+            return self.spool.keep(header.sop, film, calling, header.start)
         except (OSError, sqlite3.Error) as error:
             raise Refused(OUT_OF_RESOURCES, "not_safe", header) from error
 

@@ -45,8 +45,8 @@ class Kept(StrEnum):
 
     NEW = "new"
     AGAIN = "again"  # nothing was made of it the first time, and it is no longer on its way
-    KNOWN = "known"  # the same UID and bytes
-    DIFFERS = "differs"  # the same UID, other bytes: kept aside, the first ones count
+    KNOWN = "known"  # the same UID and data set
+    DIFFERS = "differs"  # the same UID, another data set: kept aside, the first ones count
 
 
 class State(StrEnum):
@@ -121,7 +121,7 @@ class Spool:
 
     # Receiving
 
-    def keep(self, sop: str, film: bytes, calling: str) -> Kept:
+    def keep(self, sop: str, film: bytes, calling: str, start: int = 0) -> Kept:
         """Keep a film; when this returns, no cut of the power loses it.
 
         Parameters
@@ -132,19 +132,23 @@ class Spool:
             The whole file.
         calling
             Who sent it.
+        start
+            Where its data set begins. What comes before is of whoever wrote the file, and does not
+            make it another film.
 
         Raises
         ------
         OSError, sqlite3.Error
             If it is not safe; then it must not be acknowledged.
         """
-        digest = sha256(film).hexdigest()
+        digest = sha256(memoryview(film)[start:]).hexdigest()
         if self._keep_again(sop, film, digest, calling):
             return Kept.AGAIN
         known = self._digest(sop) or self._keep_first(sop, film, digest, calling)
         if known is None:
             return Kept.NEW
-        if known == digest:
+        # A spool of an earlier node has digests of whole files.
+        if known in (digest, sha256(film).hexdigest()):
             return Kept.KNOWN
         self._keep_aside(key_of(sop), film, digest)
         return Kept.DIFFERS

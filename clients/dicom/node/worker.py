@@ -32,7 +32,6 @@ from clients.dicom.node import commit, deliver, deliver_stow, upkeep
 from clients.dicom.node.associate import Later, NotTaken
 from clients.dicom.node.commit import Requests
 from clients.dicom.node.config import Config, ConfigError, Destination, When, load, secret
-from clients.dicom.node.dicomweb import connect
 from clients.dicom.node.disk import only_one
 from clients.dicom.node.header import Header, HeaderError, read_header
 from clients.dicom.node.spool import Delivery, Film, Spool, State
@@ -237,8 +236,7 @@ class Worker:
             own = self._config.receive.ae_title
             deliver.store(destination.archive, destination.tls, own, delivery.files)
         elif destination.url is not None:
-            client = connect(destination.url, destination.key_file, destination.tls)
-            deliver_stow.store(client, delivery.files)
+            deliver_stow.store(destination, delivery.files)
 
     def _tell_next(self) -> bool:
         """Tell a sender which of its films are safe; whether one had asked."""

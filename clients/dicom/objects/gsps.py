@@ -9,6 +9,7 @@ References
 DICOM PS3.3 A.33.1 and C.10; PS3.4 N.2.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -48,8 +49,8 @@ from service.imaging.dicom.lut import Lut, read_lut
 SUMMARY = CodedConcept("111412", "DCM", "Narrative Summary")
 ORANGE = CIELabColor(80.0, 20.0, 70.0)
 BOX = (0.02, 0.02, 0.6, 0.12)  # of the displayed area: left, top, right, bottom
+UNIT = re.compile(r"[ -\[\]-~]{1,64}")  # of values, a Rescale Type (0028,1054) of ASCII
 LARGEST = 1e9  # of what is rescaled or windowed: pixels have 16 bits
-CENTRE = 0.5  # the first pixel's corner is 0, 0 in an outline, and its centre 1, 1 here
 
 
 def presentation_state(
@@ -81,7 +82,7 @@ def _entries(film: Film, device: Device, text: str, lines: Sequence[Outline]) ->
         entries.append(entry("TrackingUID", device.tracking_uid(film, "region")))
     for line in lines:
         entries.append(entry("NumberOfGraphicPoints", len(line)))
-        entries.append(entry("GraphicData", (line + CENTRE).astype("<f4")))
+        entries.append(entry("GraphicData", line.astype("<f4")))
     return entries
 
 
@@ -126,8 +127,8 @@ def unsealed(film: Film, device: Device, text: str, lines: Sequence[Outline]) ->
 def _drawn(film: Film, device: Device, line: Outline) -> GraphicObject:
     return GraphicObject(
         graphic_type=GraphicTypeValues.POLYLINE,
-        graphic_data=line + CENTRE,
-        units=AnnotationUnitsValues.PIXEL,
+        graphic_data=line,
+        units=AnnotationUnitsValues.PIXEL,  # 0, 0 is the corner of the film, as in an outline
         tracking_id="region",
         tracking_uid=device.tracking_uid(film, "region"),
     )
@@ -160,8 +161,11 @@ def _modality(film: Film) -> ModalityLUTTransformation | None:
     slope, intercept = _number(film, "RescaleSlope"), _number(film, "RescaleIntercept")
     if slope is None or intercept is None or slope == 0:
         return None
+    stated = film.text("RescaleType")
     return ModalityLUTTransformation(
-        rescale_intercept=intercept, rescale_slope=slope, rescale_type="US"
+        rescale_intercept=intercept,
+        rescale_slope=slope,
+        rescale_type=stated if UNIT.fullmatch(stated) else "US",
     )
 
 

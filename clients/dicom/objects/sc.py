@@ -8,6 +8,7 @@ References
 DICOM PS3.3 A.8.1 and C.8.6.
 """
 
+import re
 from functools import lru_cache
 from io import BytesIO
 
@@ -30,10 +31,13 @@ from clients.dicom.objects.common import (
 )
 from clients.dicom.objects.form import KEPT, Form, entry, nobody
 from clients.dicom.objects.picture import annotated
+from service.imaging.dicom.header import values
 from service.imaging.overlay import JPEG_QUALITY
 
 ANY_ORIENTATION = ("L", "F")  # highdicom wants one; the film's takes its place
 CHANNELS = 3
+METHOD = "ISO_10918_1"
+RATIO_TEXT, METHOD_TEXT = re.compile(r"[0-9.+\-Ee]{1,16}"), re.compile(r"[A-Z0-9_ ]{1,16}")
 DERIVATION = "Heatmap (Grad-CAM) over the source image; research use only"
 
 
@@ -55,8 +59,21 @@ def secondary_capture(film: Film, reading: Prediction, heatmap: Heatmap, device:
     picture.save(jpeg, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:2")
     made.PixelData = encapsulate([jpeg.getvalue()])
     ratio = CHANNELS * picture.height * picture.width / jpeg.tell()
-    made.LossyImageCompressionRatio = f"{ratio:.2f}"
+    ratios, methods = _history(film)
+    made.LossyImageCompressionRatio = [*ratios, f"{ratio:.2f}"]
+    made.LossyImageCompressionMethod = [*methods, METHOD]
     return seal(made, film, device, "sc")
+
+
+def _history(film: Film) -> tuple[list[str], list[str]]:
+    """Ratios and methods of what the film lost before; none where they do not belong together.
+
+    PS3.3 C.7.6.1.1.5: one value for each step, the oldest first.
+    """
+    ratios = values(film.header, "LossyImageCompressionRatio")
+    methods = values(film.header, "LossyImageCompressionMethod")
+    sound = all(map(RATIO_TEXT.fullmatch, ratios)) and all(map(METHOD_TEXT.fullmatch, methods))
+    return (ratios, methods) if sound and len(ratios) == len(methods) else ([], [])
 
 
 def _entries(film: Film) -> list[bytes]:
@@ -87,7 +104,6 @@ def unsealed(film: Film, device: Device) -> Dataset:
     made.DerivationDescription = DERIVATION
     made.SourceImageSequence = [_source(film)]
     made.LossyImageCompression = "01"
-    made.LossyImageCompressionMethod = "ISO_10918_1"
     return made
 
 

@@ -70,6 +70,16 @@ class TestPatient:
         assert len(lacking) > 5
         assert not [e.keyword for e in found.iterall() if _is_about_somebody(e) and _names(e)]
 
+    @pytest.mark.parametrize("group", [0x6000, 0x601E])
+    def test_is_in_no_overlay_whose_data_are_gone(self, group: int) -> None:
+        whole = pydicom.dcmread(BytesIO(film()))
+        whole.add_new((group, 0x0010), "US", 8)
+        whole.add_new((group, 0x0022), "LO", "DOE")
+        whole.add_new((group, 0x1500), "LO", "DOE")
+        whole.add_new((group, 0x3000), "OW", b"\0" * 8)
+        found = cleaned(encoded(whole))
+        assert not [element for element in found.iterall() if element.tag.group == group]
+
     def test_is_in_no_private_element_and_in_no_meta_information(self) -> None:
         found = cleaned(marked())
         assert not [element for element in found.iterall() if element.tag.is_private]
@@ -164,7 +174,7 @@ class TestRefusals:
 
 
 def _is_about_somebody(element: pydicom.DataElement) -> bool:
-    return element.VR == "PN" or element.tag.group == 0x0010
+    return element.VR == "PN" or element.tag.group in (0x0010, 0x0038)
 
 
 def _names(element: pydicom.DataElement) -> bool:

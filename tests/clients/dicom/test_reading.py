@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from click.testing import CliRunner, Result
 
-from clients import ChestXrayClient, Prediction, Problem, ServiceUnreachable
+from clients import ChestXrayClient, ImageRefused, Prediction, Problem, ServiceUnreachable
 from clients.cli.main import cli
 from clients.cli.terminal import NOTICE
 from clients.dicom import KINDS, Kind, read, report
@@ -109,6 +109,19 @@ class TestRead:
     def test_a_service_that_is_away_is_no_refusal(self) -> None:
         with ChestXrayClient(NOBODY, retries=0) as client, pytest.raises(ServiceUnreachable):
             read(client, FILM, KINDS)
+
+    @pytest.mark.parametrize("status", [413, 415])
+    def test_what_a_proxy_does_not_let_through_is_no_refusal(
+        self, server: Server, status: int
+    ) -> None:
+        page = Answer(status=status, body=b"<html>Request Entity Too Large</html>")
+        server.on("/predict", page, Answer.problem(status, "of_the_film"))
+        with ChestXrayClient(server.url) as client:
+            with pytest.raises(ImageRefused, match=f"http_{status}"):
+                read(client, FILM, KINDS)
+            refused, _ = read(client, FILM, KINDS)
+        assert isinstance(refused, Problem)
+        assert refused.code == "of_the_film"
 
     def test_sends_nobody_s_name(self, server: Server) -> None:
         server.on("/predict", Answer.problem(422, "not_a_chest"))

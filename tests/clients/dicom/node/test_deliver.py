@@ -1,11 +1,9 @@
 """What archives answer, and what becomes of the results."""
 
 import socket
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -22,12 +20,13 @@ from clients import Problem
 from clients.dicom.node import deliver, deliver_stow
 from clients.dicom.node.associate import Later, NotTaken, associated
 from clients.dicom.node.classes import SENT
-from clients.dicom.node.config import Tls
-from clients.dicom.node.dicomweb import connect
+from clients.dicom.node.config import Destination, Tls
+from clients.dicom.node.dicomweb import MEDIA_TYPE as JSON
 from clients.dicom.objects import report
 from clients.dicom.objects.common import encoded
 from tests.clients.dicom.node.peers import film
 from tests.clients.dicom.node.taker import SR_FORMS, Taker
+from tests.clients.sdk.http_server import Answer, Server
 from tests.ports import free_port
 
 REFUSAL = Problem(status=422, code="not_frontal", detail="a lateral")
@@ -187,50 +186,117 @@ class TestNotTaken:
             store(taker(classes=(SecondaryCaptureImageStorage,)), results[1:])
 
 
-class TestConflict:
-    """STOW-RS: HTTP 409, for nothing was stored; the body says why."""
+class TestStow:
+    """What an archive answers to STOW-RS, and who believes it."""
 
     @pytest.fixture
-    def told(self, results: list[Path]) -> Iterator[Callable[..., None]]:
-        """Send all results to an archive that gives these reasons."""
-        body = Dataset()
+    def told(self, results: list[Path], server: Server, tmp_path: Path) -> Callable[..., None]:
+        """Send all results to an archive that answers so."""
+        (tmp_path / "key").write_text("abc")
 
-        class Conflict(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                answer = body.to_json().encode()
-                self.send_response(409)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
+        def send(status: int = 200, body: bytes | str = b"", media_type: str | None = JSON) -> None:
+            headers = {} if media_type is None else {"Content_Type": media_type}
+            content = body.encode() if isinstance(body, str) else body
+            server.on("/studies", Answer(status=status, body=content, headers=headers))
+            archive = Destination(name="web", url=server.url, key_file=tmp_path / "key")
+            deliver_stow.store(archive, results)
 
-            def log_message(self, *_: object) -> None:
-                pass
+        return send
 
-        def send(*reasons: int) -> None:
-            body.FailedSOPSequence = [Dataset() for _ in reasons]
-            for item, reason in zip(body.FailedSOPSequence, reasons, strict=True):
-                item.FailureReason = reason
-            url = f"http://127.0.0.1:{server.server_port}/"
-            deliver_stow.store(connect(url, None, None), results)
-
-        with HTTPServer(("127.0.0.1", 0), Conflict) as server:
-            thread = Thread(target=server.serve_forever, args=(0.05,))
-            thread.start()
-            yield send
-            server.shutdown()
-            thread.join()
+    def test_key_that_cannot_be_read_for_a_moment_is_waited_for(
+        self, told: Callable[..., None], server: Server, tmp_path: Path
+    ) -> None:
+        (tmp_path / "key").rename(tmp_path / "away")
+        with pytest.raises(Later, match="key_unreadable"):
+            told()
+        assert server.asked == []
+        (tmp_path / "away").rename(tmp_path / "key")
+        told()
+        assert [one.authorization for one in server.asked] == ["Bearer abc"]
 
     def test_objects_that_were_there_are_delivered(self, told: Callable[..., None]) -> None:
-        told(0x0111, 0x0111)
+        told(409, outcome(0x0111, 0x0111))
 
     @pytest.mark.parametrize("reasons", [(), (0x0111,), (0x0111, 0xA900)])
-    def test_others_are_a_dead_letter(
+    def test_conflict_over_others_is_a_dead_letter(
         self, told: Callable[..., None], reasons: tuple[int, ...]
     ) -> None:
         with pytest.raises(NotTaken, match="http_409"):
-            told(*reasons)
+            told(409, outcome(*reasons))
 
     def test_archive_without_room_is_asked_again(self, told: Callable[..., None]) -> None:
         with pytest.raises(Later, match="http_409"):
-            told(0x0111, 0xA700)
+            told(409, outcome(0x0111, 0xA700))
+
+    @pytest.mark.parametrize(
+        "media_type",
+        [JSON, f"{JSON}; charset=utf-8", f"{JSON};charset=UTF-8", "Application/JSON", None],
+    )
+    def test_refusal_is_read_whatever_the_type_of_its_body_says_besides(
+        self, told: Callable[..., None], media_type: str | None
+    ) -> None:
+        with pytest.raises(NotTaken, match="status_a900"):
+            told(202, outcome(0xA900, stored=1), media_type)
+
+    def test_refusal_in_xml_is_read(self, told: Callable[..., None]) -> None:
+        reason = '<DicomAttribute keyword="FailureReason" vr="US"><Value>43264</Value>'
+        body = f"""<NativeDicomModel><DicomAttribute keyword="FailedSOPSequence" vr="SQ">
+            <Item>{reason}</DicomAttribute></Item></DicomAttribute></NativeDicomModel>"""
+        with pytest.raises(NotTaken, match="status_a900"):
+            told(202, body, "application/dicom+xml; charset=utf-8")
+
+    def test_object_that_could_not_be_understood_is_a_refusal(
+        self, told: Callable[..., None]
+    ) -> None:
+        with pytest.raises(NotTaken, match="status_c000"):
+            told(202, outcome(0xC000, stored=1, sequence="OtherFailuresSequence"))
+
+    @pytest.mark.parametrize("reasons", [(0xA900, 0xA700), (0xA700, 0xC000), (0xC000, 0x0110)])
+    def test_all_are_sent_again_where_one_may_still_be_taken(
+        self, told: Callable[..., None], reasons: tuple[int, ...]
+    ) -> None:
+        passing = min(reason for reason in reasons if reason < 0xA900)
+        with pytest.raises(Later, match=f"status_{passing:04x}"):
+            told(202, outcome(*reasons))
+
+    @pytest.mark.parametrize(("status", "stored"), [(200, 2), (202, 2), (200, 0)])
+    def test_stored_with_or_without_warnings_and_list(
+        self, told: Callable[..., None], status: int, stored: int
+    ) -> None:
+        told(status, outcome(stored=stored) if stored else b"")
+
+    @pytest.mark.parametrize(
+        ("body", "media_type"),
+        [(b"", None), (b"{}", JSON), (b"some failed", "text/plain"), (None, JSON)],
+    )
+    def test_some_not_stored_without_saying_which_is_asked_again(
+        self, told: Callable[..., None], body: bytes | None, media_type: str | None
+    ) -> None:
+        with pytest.raises(Later, match="http_202"):
+            told(202, outcome(stored=1) if body is None else body, media_type)
+
+    @pytest.mark.parametrize(
+        ("body", "media_type"),
+        [
+            (b"<html>log in</html>", "text/html; charset=utf-8"),
+            (b"<html>log in</html>", None),
+            (b"<html>log in", "application/xml"),
+            (b"[]", JSON),
+            (b'{"error": "who are you?"}', "application/json"),
+        ],
+    )
+    def test_what_is_no_archive_has_stored_nothing(
+        self, told: Callable[..., None], body: bytes, media_type: str | None
+    ) -> None:
+        with pytest.raises(Later, match="foreign_answer"):
+            told(200, body, media_type)
+
+
+def outcome(*reasons: int, stored: int = 0, sequence: str = "FailedSOPSequence") -> str:
+    """The body that names objects which were stored, and which were not."""
+    body, failed = Dataset(), [Dataset() for _ in reasons]
+    for item, reason in zip(failed, reasons, strict=True):
+        item.FailureReason = reason
+    setattr(body, sequence, failed)
+    body.ReferencedSOPSequence = [Dataset() for _ in range(stored)]
+    return body.to_json()

@@ -53,14 +53,40 @@ def test_every_code_is_explained() -> None:
     found = {
         first or second
         for path in files(ROOT / "clients" / "dicom" / "node", "*.py")
-        if path.name in {"deliver.py", "receive.py", "worker.py"}
+        if path.name in {"deliver.py", "deliver_stow.py", "receive.py", "worker.py"}
         for first, second in CODES.findall(path.read_text())
     }
     assert {"own_result", "class_refused", "worker_died", "unreportable"} <= found
     assert {code for code in found if f"`{code}`" not in said} == set()
 
 
+def quick_start() -> str:
+    """The first chapter of the page on the node."""
+    page = (ROOT / "docs" / "node.md").read_text(encoding="utf-8")
+    return page.partition("## Quick start\n")[2].partition("\n## ")[0]
+
+
+def test_file_of_the_quick_start_is_whole(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.+?)```", quick_start(), re.DOTALL)
+    (tmp_path / "node.toml").write_text(block)
+    config = load(tmp_path / "node.toml")
+    ports = (config.receive.address, config.receive.port, config.service.url)
+    assert ports == ("127.0.0.1", 11112, "http://127.0.0.1:3000")
+
+
 class TestCompose:
+    def test_quick_start_makes_what_is_not_there(self) -> None:
+        composed = yaml.safe_load((HOSPITAL / "compose.yaml").read_text())
+        used = [volume for one in composed["services"].values() for volume in one["volumes"]]
+        used += [one["file"] for one in composed["secrets"].values()]
+        paths = [HOSPITAL / one.partition(":")[0] for one in used if one.startswith(".")]
+        local = {path.resolve().relative_to(ROOT).as_posix() for path in paths}
+        made = local - {"deploy/hospital/node.toml"}
+        assert made == {"keys", "deploy/hospital/service.key"}
+        _, *lines = re.findall(r"```sh\n(.+?)```", quick_start(), re.DOTALL)[0].split("\n")
+        before = "\n".join(lines).partition("docker compose")[0]
+        assert [path for path in made if path not in before] == []
+
     def test_is_valid(self) -> None:
         PyCompose.from_yaml((HOSPITAL / "compose.yaml").read_text()).validate()
 

@@ -97,6 +97,22 @@ def counted(outcome: str) -> float:
     return found or 0.0
 
 
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]
+)
+def test_film_in_a_file_that_another_program_wrote_is_the_same(spool: Spool, syntax: str) -> None:
+    sent = film(transfer_syntax=syntax)
+    takes, known, differs = inbox(spool), counted(Kept.KNOWN), counted(Kept.DIFFERS)
+    takes.take(encoded(sent), "CR1")
+    sent.file_meta.ImplementationVersionName = "ANOTHER PROGRAM"
+    takes.take(encoded(sent), "CR1")
+    assert counted(Kept.KNOWN) == known + 1
+    sent.PatientName = "Another^One"
+    takes.take(encoded(sent), "CR1")
+    assert counted(Kept.DIFFERS) == differs + 1
+    assert waiting(spool) == 1
+
+
 class TestStore:
     @pytest.mark.parametrize(
         "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]

@@ -69,6 +69,19 @@ class TestKeep:
         assert spool.keep(UID, b"film", "CR1") is Kept.KNOWN
         assert only_film(spool).path.read_bytes() == b"film"
 
+    def test_who_wrote_the_file_makes_no_other_film(self, spool: Spool) -> None:
+        assert spool.keep(UID, b"meta, film", "CR1", 6) is Kept.NEW
+        assert spool.keep(UID, b"other meta, film", "CR1", 12) is Kept.KNOWN
+        assert spool.keep(UID, b"meta, other", "CR1", 6) is Kept.DIFFERS
+        assert spool.keep(UID, b"other meta, other", "CR1", 12) is Kept.DIFFERS
+        assert upkeep.counts(spool) == {("film", "waiting"): 1, ("film", "aside"): 1}
+        assert only_film(spool).path.read_bytes() == b"meta, film"
+
+    def test_film_that_an_earlier_node_kept_is_known(self, spool: Spool) -> None:
+        """Its digest is of the whole file."""
+        spool.keep(UID, b"meta, film", "CR1")
+        assert spool.keep(UID, b"meta, film", "CR1", 6) is Kept.KNOWN
+
     def test_other_bytes_of_a_film_are_kept_aside(self, spool: Spool) -> None:
         spool.keep(UID, b"film", "CR1")
         for _ in range(2):

@@ -1,5 +1,6 @@
 """Secondary capture, presentation state, segmentation: what they show of film and heatmap."""
 
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,32 @@ class TestSecondaryCapture:
         assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
         assert list(capture.PatientOrientation) == ["L", "F"]
 
+    @pytest.mark.parametrize(
+        ("ratios", "methods", "kept"),
+        [
+            ("9.5", "ISO_15444_1", 1),
+            (["9.5", "2"], ["ISO_15444_1", "ISO_14495_1"], 2),
+            (["9.5", "2"], "ISO_15444_1", 0),
+            ("9.5", "by hand", 0),
+            (None, None, 0),
+        ],
+    )
+    def test_what_the_film_lost_before_comes_first(
+        self, read: Read, ratios: Any, methods: Any, kept: int
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is none of its kind
+            lost = {"LossyImageCompressionRatio": ratios, "LossyImageCompressionMethod": methods}
+            capture = by_kind(film(**DX | lost), *read)["sc"]
+        found = capture.LossyImageCompressionRatio, capture.LossyImageCompressionMethod
+        (*before, own), (*methods_before, method) = (
+            [one] if isinstance(one, str | float) else list(one) for one in found
+        )
+        assert [float(ratio) for ratio in before] == [9.5, 2][:kept]
+        assert methods_before == ["ISO_15444_1", "ISO_14495_1"][:kept]
+        assert float(own) > 1
+        assert method == "ISO_10918_1"
+
     @pytest.mark.parametrize("probability", [0.1, 0.9])
     def test_band_depends_on_the_probability(self, read: Read, probability: float) -> None:
         other = read[0].model_copy(update={"probability": probability})
@@ -91,9 +118,23 @@ class TestPresentationState:
         assert f"{100 * read[0].probability:.1f} %" in text
         assert len(note.GraphicObjectSequence) == len(read[1].outlines)
         first = np.reshape(note.GraphicObjectSequence[0].GraphicData, (-1, 2))
-        np.testing.assert_allclose(first, read[1].outlines[0] + 0.5, atol=1e-3)
+        np.testing.assert_allclose(first, read[1].outlines[0], atol=1e-3)
         (series,) = made["gsps"].ReferencedSeriesSequence
         assert series.ReferencedImageSequence[0].ReferencedSOPInstanceUID == FILM
+
+    def test_outline_around_all_of_the_film_lies_on_its_edges(self, read: Read) -> None:
+        """PS3.3 C.10.5: from 0, 0 at the first pixel's corner to Columns, Rows at the last's."""
+        buffer = BytesIO()
+        Image.new("L", (240, 256), 255).save(buffer, "PNG")
+        hot = drawn(buffer.getvalue(), read[1].overlay)
+        (note,) = by_kind(NAMED, read[0], hot)["gsps"].GraphicAnnotationSequence
+        (line,) = note.GraphicObjectSequence
+        assert line.GraphicAnnotationUnits == "PIXEL"
+        points = np.reshape(line.GraphicData, (-1, 2))
+        np.testing.assert_allclose(points.min(axis=0), (0, 0), atol=1e-3)
+        np.testing.assert_allclose(points.max(axis=0), (240, 256), atol=1e-3)
+        assert (points >= 0).all()
+        assert (points <= (240, 256)).all()
 
     def test_without_heat_has_text_alone(self, read: Read) -> None:
         buffer = BytesIO()
@@ -115,6 +156,17 @@ class TestPresentationState:
         assert (float(state.RescaleSlope), float(state.RescaleIntercept)) == (1, 0)
         (voi,) = state.SoftcopyVOILUTSequence
         assert (float(voi.WindowCenter), float(voi.WindowWidth)) == (2048, 4096)
+
+    @pytest.mark.parametrize(
+        ("stated", "told"), [("OD", "OD"), (None, "US"), ("ü", "US"), ("X" * 65, "US")]
+    )
+    def test_keeps_what_the_values_stand_for(
+        self, read: Read, stated: str | None, told: str
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is too long
+            state = by_kind(film(**DX, RescaleType=stated), *read)["gsps"]
+        assert state.RescaleType == told
 
     @pytest.mark.parametrize(("function", "kept"), [("SIGMOID", 1), ("LINEAR_EXACT", 1), (None, 0)])
     def test_keeps_a_window_narrower_than_1_where_its_function_may_have_one(
