@@ -4,6 +4,7 @@ scores + operating points of the manifest -> [operating] -> evaluate
 """
 
 from dataclasses import dataclass
+from math import exp, hypot, inf, log
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from clients.metrics.intervals import (
     Interval,
     Resampling,
     bootstrap_rates,
-    four_fields,
     percentile_interval,
 )
 from clients.metrics.proportions import share_interval, wilson_interval
@@ -27,7 +27,10 @@ TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = range(4)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictiveValues:
-    """What a call is worth where pneumonia is as frequent as ``prevalence``; by Bayes' theorem."""
+    """What a call is worth where pneumonia is as frequent as ``prevalence``, see :func:`values_at`.
+
+    A value is None where nothing is called so.
+    """
 
     prevalence: float
     ppv: Interval | None
@@ -63,22 +66,64 @@ class OperatingMeasures:
     at_prevalence: PredictiveValues | None
 
 
-def predictive_values(
-    sensitivity: FloatArray, specificity: FloatArray, prevalence: float
-) -> tuple[FloatArray, FloatArray]:
-    """Positive and negative predictive value by Bayes' theorem; NaN where nothing is called so.
+def values_at(prevalence: float, sensitivity: Interval, specificity: Interval) -> PredictiveValues:
+    """Positive and negative predictive value by Bayes' theorem.
+
+    Both follow from a ratio of rates alone. Its interval is made of those of the rates, which are
+    taken as independent, by the method of variance estimates recovery on the scale of logarithms.
+    A rate that rises, with its interval, lets no end fall.
 
     Parameters
     ----------
-    sensitivity, specificity
-        Arrays of one shape.
     prevalence
         Frequency of pneumonia in (0, 1).
+
+    References
+    ----------
+    Zou & Donner, Construction of confidence limits about effect measures: a general approach,
+    Statistics in Medicine 27 (2008) 1693-1702.
     """
-    hits, false_alarms = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
-    clear, misses = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
-    with np.errstate(invalid="ignore"):
-        return hits / (hits + false_alarms), clear / (clear + misses)
+    odds = prevalence / (1 - prevalence)
+    return PredictiveValues(
+        prevalence=prevalence,
+        ppv=_share_right(odds, sensitivity, _complement(specificity)),
+        npv=_share_right(1 / odds, specificity, _complement(sensitivity)),
+    )
+
+
+def _complement(rate: Interval) -> Interval:
+    return Interval(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low)
+
+
+def _share_right(odds: float, right: Interval, wrong: Interval) -> Interval | None:
+    """How many of those who are called alike are called rightly.
+
+    Parameters
+    ----------
+    odds
+        Of those who should be called so.
+    right, wrong
+        Rates of the call among them, and among the others.
+    """
+    if right.value == wrong.value == 0:
+        return None
+    ratio = right.value / wrong.value if wrong.value else inf
+    inverse = _least_ratio(wrong, right)
+    value, low, high = (
+        odds * times / (1 + odds * times) if times < inf else 1.0
+        for times in (ratio, _least_ratio(right, wrong), 1 / inverse if inverse else inf)
+    )
+    return Interval(value=value, low=low, high=high)
+
+
+def _least_ratio(above: Interval, below: Interval) -> float:
+    """Lower end of the interval of a ratio of rates, in a form that holds at 0 too."""
+    if above.value == 0 or above.low <= 0:
+        return 0.0
+    down = log(above.value / above.low)
+    up = log(below.high / below.value) if below.value else inf
+    reach = down**2 / (up + hypot(down, up)) if down else 0.0
+    return above.value / below.high * exp(-reach)
 
 
 def measure_calls(
@@ -94,27 +139,25 @@ def measure_calls(
 
     Intervals are Wilson's where images are independent (of Kish's effective size where they have
     weights), else by bootstrap over patients; Wilson's, of their number, where all patients agree.
-    Those at a given prevalence are by bootstrap, or where all agree of the rates' own ends.
+    Those at a given prevalence are made of the intervals of both rates.
 
     Parameters
     ----------
     labels, called
         Shape (n,); n may be 0.
     """
-    both = np.unique(labels).size == 2
-    drawn = None
-    if labels.size and (resampling.patients is not None or (both and prevalence is not None)):
-        drawn = bootstrap_rates(labels, called, resampling)
     ill, weights = labels == 1, resampling.weights
-    clustered = drawn if resampling.patients is not None else None
+    drawn = None
+    if labels.size and resampling.patients is not None:
+        drawn = bootstrap_rates(labels, called, resampling)
 
     def rate(hits: BoolArray, among: BoolArray, hit: int, other: int) -> Interval | None:
         if not among.any():
             return None
         share = share_interval(hits[among], None if weights is None else weights[among])
-        if clustered is None:
+        if drawn is None:
             return share
-        replicates = _shares(clustered, hit, other)
+        replicates = _shares(drawn, hit, other)
         if _agree(replicates):
             return wilson_interval(share.value, resampled_size(among, resampling))
         return percentile_interval(share.value, replicates)
@@ -122,9 +165,8 @@ def measure_calls(
     sensitivity = rate(called, ill, TRUE_POSITIVE, FALSE_NEGATIVE)
     specificity = rate(~called, ~ill, TRUE_NEGATIVE, FALSE_POSITIVE)
     at_prevalence = None
-    if prevalence is not None and drawn is not None and sensitivity and specificity:
-        table = four_fields(ill, called) @ (np.ones(ill.size) if weights is None else weights)
-        at_prevalence = _at_prevalence(table, drawn, prevalence, sensitivity, specificity)
+    if prevalence is not None and sensitivity and specificity:
+        at_prevalence = values_at(prevalence, sensitivity, specificity)
     return OperatingMeasures(
         name=name,
         threshold=threshold,
@@ -147,46 +189,3 @@ def _agree(replicates: FloatArray) -> bool:
     """Whether replicates have one value, as of one patient, or of any that are all alike."""
     known = replicates[~np.isnan(replicates)]
     return known.size == 0 or float(np.ptp(known)) < NEARLY
-
-
-def _at_prevalence(
-    table: FloatArray,
-    drawn: FloatArray,
-    prevalence: float,
-    sensitivity: Interval,
-    specificity: Interval,
-) -> PredictiveValues:
-    """Values by Bayes' theorem.
-
-    Where all positives or all negatives are right, or all wrong, or as often right in every
-    patient, replicates know no other value: there the ends are those of both rates' own intervals,
-    with which both values rise. That is wider than it has to be.
-    """
-
-    def rates(tables: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return (
-            _shares(tables, TRUE_POSITIVE, FALSE_NEGATIVE),
-            _shares(tables, TRUE_NEGATIVE, FALSE_POSITIVE),
-        )
-
-    observed = predictive_values(*rates(table), prevalence)
-    resampled = predictive_values(*rates(drawn), prevalence)
-    certain = any(_agree(rate) for rate in rates(drawn))
-    outer = predictive_values(
-        np.array([sensitivity.low, sensitivity.high]),
-        np.array([specificity.low, specificity.high]),
-        prevalence,
-    )
-    ppv, npv = (
-        _defined(float(value), replicates, between if certain else None)
-        for value, replicates, between in zip(observed, resampled, outer, strict=True)
-    )
-    return PredictiveValues(prevalence=prevalence, ppv=ppv, npv=npv)
-
-
-def _defined(value: float, replicates: FloatArray, ends: FloatArray | None) -> Interval | None:
-    if np.isnan(value):
-        return None
-    if ends is not None:
-        return Interval(value=value, low=float(ends[0]), high=float(ends[1]))
-    return percentile_interval(value, replicates)

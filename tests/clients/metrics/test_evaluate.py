@@ -11,8 +11,8 @@ from sklearn.metrics import (
 )
 
 from clients.metrics.evaluate import Measures, Method, evaluate, to_json
-from clients.metrics.operating import predictive_values
-from clients.metrics.proportions import proportion_interval
+from clients.metrics.operating import values_at
+from clients.metrics.proportions import proportion_interval, wilson_interval
 from clients.metrics.reliability import reliability
 from clients.reports.tables import to_table
 from clients.scoring.scored import EvaluationError
@@ -197,9 +197,12 @@ class TestOperatingPoints:
 
     def test_bayes_by_hand(self) -> None:
         """Of 1,000 patients 20 are ill: 18 of them and 98 of the others are called."""
-        ppv, npv = predictive_values(np.array(0.9), np.array(0.9), 0.02)
-        assert float(ppv) == pytest.approx(18 / (18 + 98))
-        assert float(npv) == pytest.approx(882 / (882 + 2))
+        rate = wilson_interval(0.9, 100)
+        found = values_at(0.02, rate, rate)
+        assert found.ppv is not None
+        assert found.npv is not None
+        assert found.ppv.value == pytest.approx(18 / (18 + 98))
+        assert found.npv.value == pytest.approx(882 / (882 + 2))
 
     def test_nobody_called_leaves_the_predictive_value_undefined(self) -> None:
         table = frame(*two_normals(9, 9, shift=1.0, seed=2), threshold=2.0)

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from sklearn.metrics import roc_auc_score
 
 from clients.cli.main import cli
 from clients.metrics.evaluate import Method, evaluate, measure
 from clients.metrics.few import ENOUGH, area_interval, class_sizes
 from clients.metrics.intervals import Resampling
-from clients.metrics.operating import OperatingMeasures, measure_calls
+from clients.metrics.operating import OperatingMeasures, measure_calls, values_at
 from clients.metrics.proportions import wilson_interval
 from tests.clients.samples import frame, two_normals
 
@@ -168,8 +168,7 @@ class TestCalls:
         assert found.sensitivity == wilson_interval(2 / 3, ill)
         assert found.at_prevalence is not None
         assert found.at_prevalence.npv is not None
-        odds = (1 - found.sensitivity.low) * 0.1 / (found.specificity.low * 0.9)
-        assert found.at_prevalence.npv.low == pytest.approx(1 / (1 + odds))
+        assert found.at_prevalence == values_at(0.1, found.sensitivity, found.specificity)
 
     def test_no_false_positive_makes_no_value_certain(self) -> None:
         labels = np.repeat([1, 0], 15)
@@ -190,3 +189,40 @@ class TestCalls:
             assert found.auroc is not None
             assert found.auroc.low < 0.99
             assert found.auroc.high <= 1
+
+
+class TestValuesAtAPrevalence:
+    FILMS = 30  # of either class
+
+    def ends(self, hits: int, alarms: int) -> tuple[float, float, float, float]:
+        """Of PPV and NPV at a prevalence of a tenth."""
+        rates = (
+            wilson_interval(count / self.FILMS, self.FILMS) for count in (hits, self.FILMS - alarms)
+        )
+        found = values_at(0.1, *rates)
+        assert found.ppv is not None
+        assert found.npv is not None
+        return found.ppv.low, found.ppv.high, found.npv.low, found.npv.high
+
+    def test_no_end_falls_where_one_more_film_is_read_rightly(self) -> None:
+        for hits in range(1, self.FILMS):
+            for alarms in range(1, self.FILMS):
+                here = np.array(self.ends(hits, alarms))
+                for better in (self.ends(hits + 1, alarms), self.ends(hits, alarms - 1)):
+                    assert (np.array(better) >= here - 1e-12).all()
+
+    @pytest.mark.parametrize(("sensitivity", "specificity"), [(0.8, 0.9), (0.9, 0.6), (0.6, 0.99)])
+    def test_cover_the_true_values_as_often_as_they_say(
+        self, sensitivity: float, specificity: float
+    ) -> None:
+        hits = binom.pmf(np.arange(31), 30, sensitivity)
+        alarms = binom.pmf(np.arange(31), 30, 1 - specificity)
+        ppv = 1 / (1 + 9 * (1 - specificity) / sensitivity)
+        npv = 1 / (1 + (1 - sensitivity) / specificity / 9)
+        covered = np.zeros(2)
+        for hit in range(1, 31):  # no hit, or no film called healthy, hardly ever occurs
+            for alarm in range(30):
+                low, high, low_npv, high_npv = self.ends(hit, alarm)
+                inside = np.array([low <= ppv <= high, low_npv <= npv <= high_npv])
+                covered += hits[hit] * alarms[alarm] * inside
+        assert (covered > 0.93).all()
