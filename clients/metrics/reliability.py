@@ -14,7 +14,12 @@ from clients.metrics.intervals import (
     percentile_interval,
 )
 from clients.metrics.proportions import share_interval
-from service.findings.calibration import BINS, bin_of, expected_calibration_error
+from service.findings.calibration import (
+    BINS,
+    bin_of,
+    expected_calibration_error,
+    without_bias,
+)
 
 LEAST_PROBABILITY = 1e-12  # a certainty that is wrong would cost an infinite likelihood
 
@@ -89,11 +94,7 @@ class ProbabilityMeasures:
 def measure_probabilities(
     labels: IntArray, probabilities: FloatArray, resampling: Resampling
 ) -> ProbabilityMeasures:
-    """Measure probabilities of shape (n,) of labels of both classes.
-
-    Resampled films have a higher ECE than the films themselves, being fewer: the interval is
-    shifted by that bias of the bootstrap.
-    """
+    """Measure probabilities of shape (n,) of labels of both classes."""
     told = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     squares = (probabilities - labels) ** 2
     losses = -np.log(np.where(labels == 1, told, 1 - told))
@@ -105,7 +106,7 @@ def measure_probabilities(
     ece = expected_calibration_error(labels, probabilities)
     errors = np.abs(means[:, :BINS]).sum(axis=1)
     return ProbabilityMeasures(
-        ece=percentile_interval(ece, np.maximum(errors - (errors.mean() - ece), 0.0)),
+        ece=percentile_interval(ece, without_bias(ece, errors)),
         brier=percentile_interval(float(squares.mean()), means[:, BINS]),
         nll=percentile_interval(float(losses.mean()), means[:, BINS + 1]),
     )

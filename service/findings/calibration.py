@@ -99,3 +99,19 @@ def expected_calibration_error(
         bin_of(probabilities), weights=weights * (probabilities - labels), minlength=BINS
     )
     return float(np.abs(surplus).sum() / weights.sum())
+
+
+def without_bias(error: float, resampled: Floats) -> NDArray[np.float64]:
+    """Calibration errors of resampled images, less what resampling adds to them.
+
+    Of fewer different images the error is higher than of the images themselves, so that its
+    percentiles would lie above it: they are shifted by that bias of the bootstrap.
+
+    Parameters
+    ----------
+    error
+        Of the images themselves.
+    resampled
+        Shape (replicates,).
+    """
+    return np.maximum(resampled - (resampled.mean() - error), 0.0)

@@ -13,13 +13,19 @@ from scipy.stats import binomtest
 from sklearn import config_context
 from sklearn.metrics import roc_auc_score
 
-from service.findings.calibration import BINS, OperatingPoint, expected_calibration_error
+from service.findings.calibration import (
+    BINS,
+    OperatingPoint,
+    expected_calibration_error,
+    without_bias,
+)
 from service.imaging.radiograph import FloatImage
 from service.model.session import Outputs, Session
 
 BATCH = 32
 RESAMPLES = 1000
 LESION_COVERAGE = 0.25  # of a cell that counts as lesion
+CALIBRATION_ERROR = f"expected calibration error, {BINS} bins"
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -67,7 +73,8 @@ def summarise(
     point
         Decides what sensitivity and specificity are of.
     seed
-        Of the bootstrap: 1,000 resamples of groups, percentiles 2.5 and 97.5.
+        Of the bootstrap: 1,000 resamples of groups, percentiles 2.5 and 97.5; those of the
+        calibration error without the bootstrap's bias.
     """
 
     def measure(rows: Ints) -> dict[str, float]:
@@ -78,7 +85,7 @@ def summarise(
             "sensitivity": float(called[y == 1].mean()),
             "specificity": float(1 - called[y == 0].mean()),
             "Brier score": float(np.square(p - y).mean()),
-            f"expected calibration error, {BINS} bins": expected_calibration_error(y, p),
+            CALIBRATION_ERROR: expected_calibration_error(y, p),
         }
 
     members = list(pd.Series(groups).groupby(groups).indices.values())
@@ -90,10 +97,13 @@ def summarise(
             rows = np.concatenate([members[group] for group in chosen])
             if len(np.unique(labels[rows])) == 2:
                 samples.append(measure(rows))
+    estimates = measure(np.arange(len(labels)))
+    drawn = {name: np.array([sample[name] for sample in samples]) for name in estimates}
+    drawn[CALIBRATION_ERROR] = without_bias(estimates[CALIBRATION_ERROR], drawn[CALIBRATION_ERROR])
     return {
         name: Interval(estimate=estimate, low=float(low), high=float(high))
-        for name, estimate in measure(np.arange(len(labels))).items()
-        for low, high in [np.percentile([sample[name] for sample in samples], [2.5, 97.5])]
+        for name, estimate in estimates.items()
+        for low, high in [np.percentile(drawn[name], [2.5, 97.5])]
     }
 
 

@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
 
+from clients.metrics.intervals import Resampling
+from clients.metrics.reliability import measure_probabilities
 from service.findings.calibration import OperatingPoint, expected_calibration_error
 from training.release.measures import peaks_in_lesion, summarise
 
@@ -29,3 +32,6 @@ def test_calibration_error_is_that_of_evaluation() -> None:
     found = summarise(labels, scores, np.repeat(np.arange(60), 2), point, seed=1)
     measured = found["expected calibration error, 15 bins"]
     assert measured.estimate == expected_calibration_error(labels, scores)
+    pairs = Resampling(replicates=1000, seed=1, patients=np.repeat(np.arange(60), 2))
+    other = measure_probabilities(labels, scores, pairs).ece
+    assert (measured.low, measured.high) == pytest.approx((other.low, other.high), abs=0.01)
