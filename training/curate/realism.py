@@ -93,13 +93,22 @@ def compare(data: Path, films: Path) -> pd.DataFrame:
     films
         Folder with labels.csv (path, label and source at least).
 
+    Raises
+    ------
+    ValueError
+        If a column of labels.csv is missing, or a label, source or age band is no usable one.
+
     Returns
     -------
     pandas.DataFrame
         A row for each set, stratum and class: their names, number of films, and MEASURES.
     """
     drawn = pd.read_parquet(manifest_of(data))
-    real = pd.read_csv(films / "labels.csv")
+    labels = films / "labels.csv"
+    real = pd.read_csv(labels)
+    missing = [name for name in ("path", "label", "source") if name not in real]
+    if missing:
+        raise ValueError(f"{labels} has no column {', '.join(missing)}; add it")
     return pd.concat(
         [
             _medians(data, drawn.rename(columns={"age_band": "stratum"}), "data"),

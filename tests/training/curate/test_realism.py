@@ -89,3 +89,12 @@ def test_folder_without_labels_is_said_in_one_line(folders: tuple[Path, Path]) -
     assert done.exit_code == 1
     assert "labels.csv" in done.output
     assert "Traceback" not in done.output
+
+
+def test_missing_column_is_one_sentence(folders: tuple[Path, Path]) -> None:
+    data, films = folders
+    listed = pd.read_csv(films / "labels.csv")
+    listed.drop(columns="source").to_csv(films / "labels.csv", index=False)
+    result = CliRunner().invoke(cli, ["realism", str(data), str(films)])
+    assert result.exit_code == 1
+    assert result.output == f"Error: {films / 'labels.csv'} has no column source; add it\n"
