@@ -44,7 +44,7 @@ from clients.metrics.strata import columns_of
 from clients.reports.problems import counted, problem_text
 from clients.scoring.engines import EngineOptions
 from clients.scoring.score import Advance, Score, done_names, parts_folder
-from clients.scoring.scored import open_scores
+from clients.scoring.scored import as_scored, open_scores, other_model
 from clients.sdk.client import ChestXrayClient
 from service.files import replace_file, replacing
 from service.settings import Settings
@@ -245,7 +245,9 @@ def worst(  # noqa: PLR0913  one argument an option
 
     Each row shows one class of one stratum as the network sees it, and below that the heatmap:
     pneumonia with the lowest, no pneumonia with the highest probabilities. The files are named in
-    the captions and, in the same order, in a table that is printed.
+    the captions and, in the same order, in a table that is printed. The heatmaps are those of the
+    model that gave the scores: where SCORES names another than the one in the folder, it is an
+    error.
 
     Example:
 
@@ -259,9 +261,11 @@ def worst(  # noqa: PLR0913  one argument an option
     table = _rows(scores, by)
     with one_line_errors():
         settings = Settings.from_env()
-        reader = Reader.open(
-            model or settings.model, limits=settings.limits, key=settings.model_key
-        )
+        folder = model or settings.model
+        reader = Reader.open(folder, limits=settings.limits, key=settings.model_key)
+        gave = as_scored(table).model
+        if gave is not None and gave.sha256 != reader.model.sha256:
+            raise other_model(folder, reader.model, gave)
         rows = misread(table, by=by, count=count)
         with replacing(out) as temporary:
             draw(rows, _every_image(dataset, columns), reader, temporary)

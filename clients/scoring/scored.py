@@ -122,8 +122,14 @@ def operating_points(
     manifest = Manifest.load((folder or default) / MANIFEST)
     same = model is not None and manifest.identity.sha256 == model.sha256
     if folder is not None and not same:
-        raise EvaluationError(
-            f"{folder} holds {manifest.identity}, and not the model that gave the scores "
-            f"({model or 'not named in the file'})"
-        )
+        raise other_model(folder, manifest.identity, model)
     return manifest.operating_points if same else ()
+
+
+def other_model(folder: Path, held: ModelIdentity, gave: ModelIdentity | None) -> EvaluationError:
+    """Say that a folder holds another model than the one that gave the scores, and what to do."""
+    named = "not named in the file" if gave is None else f"{gave}, SHA-256 {gave.sha256:.12}"
+    return EvaluationError(
+        f"{folder} holds {held}, SHA-256 {held.sha256:.12}, and not the model that gave the scores "
+        f"({named}); name the folder of that one with --model"
+    )

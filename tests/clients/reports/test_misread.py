@@ -1,14 +1,18 @@
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
 from clients.cli.main import cli
 from clients.reports.misread import CAPTION, TILE, NothingToShow, _fitting, misread
+from clients.scoring.score import METADATA
 from tests.factories import chest, png_bytes
 
 SCORES = pd.DataFrame(
@@ -102,6 +106,20 @@ class TestCommand:
             assert result.exit_code == 0, result.output
         with Image.open(out) as image:
             return image.convert("RGB"), result.output
+
+    def test_heatmaps_of_another_model_are_refused(self, tmp_path: Path, tiny_model: Path) -> None:
+        gave = {"name": "other", "version": "2", "sha256": "0" * 64, "operating_point": "balanced"}
+        run = json.dumps({"model": gave}).encode()
+        scores, out = tmp_path / "scores.parquet", tmp_path / "worst.png"
+        rows = pa.Table.from_pandas(SCORES.assign(error=None))
+        pq.write_table(rows.replace_schema_metadata({METADATA: run}), scores)
+        command = ["worst", str(scores), str(tmp_path), "--out", str(out)]
+        result = CliRunner().invoke(cli, [*command, "--model", str(tiny_model)])
+        assert result.exit_code == 1
+        assert "holds tiny 1, SHA-256 " in result.output
+        assert "(other 2, SHA-256 000000000000)" in result.output
+        assert "--model" in result.output
+        assert not out.exists()
 
     def test_column_that_is_not_there_is_wrong_usage(self, tmp_path: Path) -> None:
         scores = tmp_path / "scores.parquet"
