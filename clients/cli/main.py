@@ -24,7 +24,7 @@ from clients.cli.calibrate import calibrate
 from clients.cli.columns import with_columns, with_strata
 from clients.cli.deidentify import deidentify
 from clients.cli.demo import demo
-from clients.cli.evaluate import compare, evaluate
+from clients.cli.evaluate import PATIENT, WEIGHTS, compare, evaluate
 from clients.cli.node import node
 from clients.cli.report import report
 from clients.cli.terminal import (
@@ -40,8 +40,10 @@ from clients.cli.terminal import (
 )
 from clients.cli.version import show_version
 from clients.datasets.open import LAYOUTS, Columns, Dataset, Layout, layout_of, open_dataset
+from clients.metrics.evaluate import Method
 from clients.metrics.strata import columns_of
 from clients.reports.problems import counted, problem_text
+from clients.reports.tables import too_few_sentence
 from clients.scoring.engines import EngineOptions
 from clients.scoring.score import Advance, Score, done_names, parts_folder
 from clients.scoring.scored import as_scored, open_scores, other_model
@@ -199,12 +201,17 @@ def problems(scores: Path) -> None:
 @click.argument("scores", type=READABLE_FILE)
 @click.argument("dataset", type=READABLE)
 @with_strata("By")
+@PATIENT
+@WEIGHTS
 @with_columns
-def baselines(scores: Path, dataset: Path, by: tuple[str, ...], columns: Columns) -> None:
+def baselines(
+    scores: Path, dataset: Path, by: tuple[str, ...], columns: Columns, **options: Any
+) -> None:
     """Compare SCORES with two hand-made features of the images of DATASET.
 
     The features are the brightness of the brighter lung and the smoothness of both. Each line has
     the feature's AUROC and the model's lead over it, with 95 % intervals of the paired bootstrap.
+    Where a class has fewer than 10 images (patients) the lead has none, and a warning says so.
 
     Example:
 
@@ -214,10 +221,18 @@ def baselines(scores: Path, dataset: Path, by: tuple[str, ...], columns: Columns
     # Only here are pydicom and Pillow needed; `cxr predict` runs where they are not installed.
     from clients.metrics.baselines import compare as compare_features
 
-    table = _rows(scores, by)
+    table, method = _rows(scores, by), Method(**options)
     with one_line_errors():
-        for line in compare_features(table, _every_image(dataset, columns), by=by):
-            click.echo(line)
+        lines = compare_features(table, _every_image(dataset, columns), by=by, method=method)
+    for line in lines:
+        click.echo(line)
+    resampled = "images" if method.patient is None else "patients"
+    small = [
+        too_few_sentence(line.stratum, line.positives, line.images, resampled)
+        for line in lines
+        if line.too_few
+    ]
+    _warn(list(dict.fromkeys(small)))
 
 
 @cli.command()

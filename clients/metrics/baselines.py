@@ -18,7 +18,8 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from clients.datasets.items import Dataset
-from clients.metrics.evaluate import REPLICATES, SEED
+from clients.metrics.evaluate import Method, labelled_rows, resampling_of
+from clients.metrics.few import ENOUGH, area_interval, class_sizes, resampling_says_little
 from clients.metrics.intervals import (
     FloatArray,
     IntArray,
@@ -27,7 +28,7 @@ from clients.metrics.intervals import (
     bootstrap,
     percentile_interval,
 )
-from clients.metrics.strata import parts, stratum_title
+from clients.metrics.strata import columns_of, parts, stratum_title
 from clients.scoring.scored import EvaluationError
 from service.imaging.decode import Limits, decode
 from service.imaging.standardise import InputSpec, standardise
@@ -41,18 +42,34 @@ COLUMNS = ((0.14, 0.41), (0.59, 0.86))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One feature in one stratum; ``lead`` is the model's AUROC less the feature's, paired."""
+    """One feature in one stratum.
+
+    Attributes
+    ----------
+    auroc
+        Of the feature, as :class:`clients.metrics.evaluate.Measures` has that of the model.
+    ahead
+        The model's AUROC less the feature's.
+    lead
+        The same with the interval of the paired bootstrap; None where ``too_few``.
+    too_few
+        Fewer than 10 images (patients) of a class: resampling says little of a difference.
+    """
 
     stratum: str
     feature: str
     images: int
+    positives: int
     auroc: Interval
-    lead: Interval
+    ahead: float
+    lead: Interval | None
+    too_few: bool
 
     def __str__(self) -> str:
+        lead = f"{self.ahead:+.3f} [too few]" if self.lead is None else self.lead.signed
         return (
             f"{self.stratum}, {self.images} images: {self.feature} {self.auroc}, model leads by "
-            f"{self.lead.signed}"
+            f"{lead}"
         )
 
 
@@ -68,7 +85,9 @@ def measure_features(content: bytes) -> dict[str, float]:
     }
 
 
-def compare(scores: pd.DataFrame, dataset: Dataset, *, by: Sequence[str] = ()) -> list[Comparison]:
+def compare(
+    scores: pd.DataFrame, dataset: Dataset, *, by: Sequence[str] = (), method: Method | None = None
+) -> list[Comparison]:
     """Compare the model with each feature, in all images or in each group that has both classes.
 
     Parameters
@@ -80,14 +99,20 @@ def compare(scores: pd.DataFrame, dataset: Dataset, *, by: Sequence[str] = ()) -
         The images that were scored.
     by
         Groups, as for :func:`clients.metrics.evaluate.evaluate`; empty: all images together.
+    method
+        Bootstrap, patients and weights; the defaults of :class:`Method` if None.
 
     Raises
     ------
     EvaluationError
-        If there is nothing to compare or an image is not in the dataset.
+        If there is nothing to compare, a column is missing or an image is not in the dataset.
+    WeightError
+        If an image that is compared has no positive finite weight.
     """
+    method = method or Method()
     files = {item.name: item.file for item in dataset.items}
-    read = scores.dropna(subset=["label", "probability"]).reset_index(drop=True)
+    columns = columns_of(by) + ([] if method.patient is None else [method.patient])
+    read = labelled_rows(scores, columns).dropna(subset="probability").reset_index(drop=True)
     if read.empty or not read["path"].isin(files.keys()).all():
         raise EvaluationError("the scores are not of this dataset, or hold no labelled reading")
     measured = pd.DataFrame([measure_features(files[name].read_bytes()) for name in read["path"]])
@@ -96,26 +121,36 @@ def compare(scores: pd.DataFrame, dataset: Dataset, *, by: Sequence[str] = ()) -
     if not both:
         raise EvaluationError("no group has images with and without pneumonia to compare")
     return [
-        _compare(stratum_title(group), rows, feature)
+        _compare(stratum_title(group), rows, feature, method)
         for group, rows in both
         for feature in FEATURES
     ]
 
 
-def _compare(stratum: str, rows: pd.DataFrame, feature: str) -> Comparison:
+def _compare(stratum: str, rows: pd.DataFrame, feature: str, method: Method) -> Comparison:
     labels = rows["label"].to_numpy(np.int64)
-    model, drawn_model = _auroc(labels, rows["probability"].to_numpy(np.float64))
-    area, drawn = _auroc(labels, rows[feature].to_numpy(np.float64))
+    resampling = resampling_of(rows, method)
+    sizes = class_sizes(labels, resampling)
+    model, drawn_model = _auroc(labels, rows["probability"].to_numpy(np.float64), resampling)
+    area, drawn = _auroc(labels, rows[feature].to_numpy(np.float64), resampling)
+    too_few = min(sizes) < ENOUGH
     return Comparison(
         stratum=stratum,
         feature=feature,
         images=len(rows),
-        auroc=percentile_interval(area, drawn),
-        lead=percentile_interval(model - area, drawn_model - drawn),
+        positives=int(labels.sum()),
+        auroc=area_interval(area, sizes)
+        if resampling_says_little(area, sizes)
+        else percentile_interval(area, drawn),
+        ahead=model - area,
+        lead=None if too_few else percentile_interval(model - area, drawn_model - drawn),
+        too_few=too_few,
     )
 
 
-def _auroc(labels: IntArray, values: FloatArray) -> tuple[float, FloatArray]:
+def _auroc(
+    labels: IntArray, values: FloatArray, resampling: Resampling
+) -> tuple[float, FloatArray]:
     """The area and its replicates; the same seed draws the same images for every score."""
-    drawn = bootstrap(labels, values, Resampling(replicates=REPLICATES, seed=SEED)).auroc
-    return float(roc_auc_score(labels, values)), drawn
+    drawn = bootstrap(labels, values, resampling).auroc
+    return float(roc_auc_score(labels, values, sample_weight=resampling.weights)), drawn

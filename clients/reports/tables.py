@@ -27,14 +27,22 @@ def to_table(measures: Sequence[Measures], method: Method) -> str:
 
 
 def too_few(measures: Sequence[Measures]) -> list[str]:
-    """Say of each group with an area of which a class is too small that it is, in sentences."""
+    """Say of each group with both classes of which one is too small that it is, in sentences."""
     return [
-        f"{row.title}: too few, {row.positives} with and {row.images - row.positives} without "
-        f"pneumonia; its areas mean little below {ENOUGH} "
-        f"{'images' if row.patients is None else 'patients'} of either"
+        too_few_sentence(
+            row.title, row.positives, row.images, "images" if row.patients is None else "patients"
+        )
         for row in measures
         if row.too_few and row.auroc is not None
     ]
+
+
+def too_few_sentence(title: str, positives: int, images: int, counted: str) -> str:
+    """Say that a group has a class that is too small; ``counted`` are images or patients."""
+    return (
+        f"{title}: too few, {positives} with and {images - positives} without pneumonia; its "
+        f"measures mean little below {ENOUGH} {counted} of either"
+    )
 
 
 def weights_note(column: str) -> str:

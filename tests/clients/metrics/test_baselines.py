@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from clients.cli.main import cli
 from clients.datasets.open import Dataset, open_dataset
 from clients.metrics.baselines import compare, measure_features
+from clients.metrics.evaluate import Method
 from clients.scoring.scored import EvaluationError
 from tests.factories import chest, png_bytes
 
@@ -31,8 +32,9 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 def scores(dataset: Dataset) -> pd.DataFrame:
+    unknowing = {"probability": 0.5, "call": "pneumonia", "error": None}
     rows = [
-        {"path": item.name, "label": item.label, "probability": 0.5, **item.strata}
+        {"path": item.name, "label": item.label, **unknowing, **item.strata}
         for item in dataset.items
     ]
     return pd.DataFrame(rows)
@@ -48,6 +50,8 @@ def test_model_that_knows_nothing_trails_a_feature_that_knows(dataset: Dataset) 
     lines = compare(scores(dataset), dataset)
     assert [line.feature for line in lines] == ["brightness", "smoothness"]
     assert lines[0].auroc.low > 0.5
+    assert lines[0].lead is not None
+    assert lines[0].lead.value == lines[0].ahead
     assert lines[0].lead.high < 0
 
 
@@ -58,6 +62,7 @@ def test_score_that_equals_the_feature_has_no_lead_at_all(dataset: Dataset) -> N
         measure_features(files[name].read_bytes())["brightness"] for name in table["path"]
     ]
     lead = compare(table, dataset)[0].lead
+    assert lead is not None
     assert (lead.low, lead.value, lead.high) == (0, 0, 0)
 
 
@@ -66,9 +71,47 @@ def test_each_stratum_has_its_own_lines(dataset: Dataset, tmp_path: Path) -> Non
     arguments = ["baselines", str(tmp_path / "scores.parquet"), str(tmp_path / "labels.csv")]
     result = CliRunner().invoke(cli, [*arguments, "--by", "source"])
     assert result.exit_code == 0, result.output
-    assert [line.split(",")[0] for line in result.output.splitlines()] == [
+    assert [line.split(",")[0] for line in result.stdout.splitlines()] == [
         "source=a", "source=a", "source=b", "source=b",
     ]  # fmt: skip
+    assert [line.split(":")[:2] for line in result.stderr.splitlines()] == [
+        ["Warning", " source=a"], ["Warning", " source=b"],
+    ]  # fmt: skip
+
+
+def test_order_of_the_rows_changes_nothing(dataset: Dataset) -> None:
+    table = scores(dataset)
+    table["probability"] = np.random.default_rng(0).uniform(size=len(table))
+    method = Method(replicates=50)
+    shuffled = table.sample(frac=1, random_state=1)
+    expected = compare(table, dataset, method=method)
+    assert compare(shuffled, dataset, method=method) == expected
+
+
+def test_few_films_make_no_certainty(dataset: Dataset) -> None:
+    for line in compare(scores(dataset).iloc[:3], dataset):
+        assert (line.images, line.positives, line.too_few, line.lead) == (3, 1, True, None)
+        assert line.auroc.high - line.auroc.low > 0.5
+        assert str(line).endswith(f"model leads by {line.ahead:+.3f} [too few]")
+
+
+def test_patients_and_weights_count(dataset: Dataset) -> None:
+    number = np.arange(20)
+    table = scores(dataset).assign(
+        probability=np.random.default_rng(0).uniform(size=20),
+        patient=number // 4 * 2 + number % 2,  # ten, of two films each
+        weight=number + 1.0,
+    )
+    plain, clustered, weighted = (
+        compare(table, dataset, method=method)[0]
+        for method in (
+            Method(replicates=50),
+            Method(replicates=50, patient="patient"),
+            Method(replicates=50, weights="weight"),
+        )
+    )
+    assert (plain.too_few, clustered.too_few) == (False, True)
+    assert clustered.ahead == plain.ahead != weighted.ahead
 
 
 def test_combinations_of_columns_are_groups_of_their_own(dataset: Dataset) -> None:
