@@ -20,9 +20,10 @@ from clients.cli.terminal import (
 )
 from clients.datasets.boxes import open_boxes
 from clients.datasets.open import Columns, open_dataset
-from clients.metrics.evaluate import REPLICATES, Method, to_json
+from clients.metrics.evaluate import REPLICATES, Method
 from clients.metrics.pointing import point
 from clients.metrics.strata import columns_of
+from clients.reports.numbers import to_json
 from clients.reports.tables import operating_table, to_table, too_few
 from clients.scoring.scored import open_scores
 from service.files import replace_file
@@ -45,7 +46,12 @@ REPLICATES_OPTION = click.option(
 @click.command()
 @click.argument("scores", type=READABLE_FILE)
 @with_strata("Also by")
-@click.option("--json", "json_file", type=WRITABLE_FILE, help="Also write the numbers as JSON.")
+@click.option(
+    "--json",
+    "json_file",
+    type=WRITABLE_FILE,
+    help="Also write the numbers as JSON, and what they are of.",
+)
 @click.option(
     "--report", type=WRITABLE_FILE, help="Also write one HTML file with plots and tables."
 )
@@ -117,7 +123,8 @@ def evaluate(
     for sentence in too_few(measures):
         click.echo(f"Warning: {sentence}", err=True)
     if json_file is not None:
-        replace_file(json_file, json.dumps(to_json(measures), indent=2) + "\n")
+        numbers = to_json(scored, measures, by, method, pointing)
+        replace_file(json_file, json.dumps(numbers, indent=2) + "\n")
     if report is not None:
         with extra("figures"):
             from clients.reports.report import evaluation_page  # an extra; a second to load

@@ -4,7 +4,7 @@ models -> match -> [compare] -> table, JSON, figures
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -147,7 +147,9 @@ def _group(
     shared = {name: first[name] for name in (method.patient, method.weights) if name is not None}
     entries = []
     for model in models:
-        measures = measure(model.table.loc[chosen].assign(**shared), stratum, method)
+        sha256 = None if model.identity is None else model.identity.sha256
+        table = model.table.loc[chosen].assign(**shared)
+        measures = replace(measure(table, stratum, method), model_sha256=sha256)
         separation = None
         if model.embeddings is not None and method.weights is None:
             separation = separate(labels, model.embeddings[chosen], seed=method.seed)

@@ -31,6 +31,7 @@ from clients.metrics.intervals import Resampling
 from clients.metrics.pointing import boxes_of
 from clients.metrics.strata import strata
 from clients.reports.figures import inline_png, styled, to_png
+from clients.reports.numbers import run_facts
 from clients.reports.report import Drawing, drawing, method_note, render, words
 from clients.scoring.scored import EvaluationError
 from service.files import replace_file
@@ -100,7 +101,7 @@ def write_comparison(
         if method.weights is None
         else f"{method_note(method)} {LEFT_OUT}",
     )
-    numbers = json.dumps(asdict(comparison), indent=2) + "\n"
+    numbers = json.dumps({"run": run_facts(by, method)} | asdict(comparison), indent=2) + "\n"
     for name, text in (("compare.json", numbers), ("report.html", page)):
         replace_file(out / name, text)
     return comparison

@@ -6,8 +6,7 @@ score and ECE are better when lower.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -297,8 +296,3 @@ def _within(
     return (
         area_interval(found.value, sizes) if resampling_says_little(found.value, sizes) else found
     )
-
-
-def to_json(measures: Sequence[Measures]) -> list[dict[str, Any]]:
-    """Plain values for ``json.dumps``, one object a stratum."""
-    return [asdict(row) for row in measures]

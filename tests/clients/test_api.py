@@ -1,6 +1,7 @@
 """`score` and `evaluate` from Python give what the commands write."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +10,9 @@ from click.testing import CliRunner, Result
 
 from clients import ChestXrayClient, DatasetError, EvaluationError, evaluate, rows, score
 from clients.cli.main import cli
-from clients.metrics.evaluate import to_json
+from clients.metrics.evaluate import SEED
 from clients.scoring.score import SCORE_COLUMNS
+from service.version import VERSION
 from tests.clients.folders import write_images
 from tests.clients.samples import frame, two_normals
 from tests.clients.sdk import bodies
@@ -112,13 +114,21 @@ class TestEvaluate:
         table = score(labels, out=out)
         options = ("--by", "site", "--prevalence", 0.1, "--replicates", 50)
         run("evaluate", out, *options, "--json", numbers)
+        written = json.loads(numbers.read_text())
+        model = table.attrs["nanocxr"]["model"]
+        assert written["run"] == {
+            "nanocxr": VERSION, "by": ["site"], "patient": None, "weights": None, "within": None,
+            "prevalence": 0.1, "replicates": 50, "seed": SEED, "calibration": None,
+            "model": {key: model[key] for key in ("name", "version", "sha256")},
+            "operating_point": POINT.name,
+        }  # fmt: skip
+        assert written["pointing"] is None
         for scores in (table, out, str(out)):
             found = evaluate(scores, by="site", prevalence=0.1, replicates=50)
-            assert json.loads(json.dumps(to_json(found))) == json.loads(numbers.read_text())
+            groups = json.loads(json.dumps([asdict(row) for row in found]))
+            assert groups == written["groups"]
             assert [point.name for point in found[0].operating_points] == [POINT.name]
-            assert {row.model_sha256 for row in found} == {
-                table.attrs["nanocxr"]["model"]["sha256"]
-            }
+            assert {row.model_sha256 for row in found} == {model["sha256"]}
             assert found[0].operating_points[0].threshold == POINT.threshold
 
     def test_table_of_elsewhere_is_measured_by_its_calls(self, labels: Path) -> None:

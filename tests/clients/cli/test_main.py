@@ -159,7 +159,7 @@ class TestScoreAndEvaluate:
             "source=s0",
             "source=s1",
         ]
-        assert [row["images"] for row in json.loads(numbers.read_text())] == [8, 4, 4]
+        assert [row["images"] for row in json.loads(numbers.read_text())["groups"]] == [8, 4, 4]
 
     def test_image_without_a_reading_gives_exit_status_3(
         self, server: Server, tmp_path: Path

@@ -266,13 +266,19 @@ class TestCommand:
         assert len(page.descriptions) == 5
         assert {"Samples", "Discrimination", "Features", "Heatmaps", "Method"} <= set(page.headings)
 
-    def test_model_lends_its_heatmaps_to_its_score_file(self, comparison: Path) -> None:
+    def test_model_lends_its_heatmaps_to_its_score_file(
+        self, comparison: Path, tiny_model: Path, other_model: Path
+    ) -> None:
         found = json.loads((comparison / "compare.json").read_text())
         assert found["matched_by"] == "sha256"
+        assert (found["run"]["by"], found["run"]["replicates"]) == (["site"], 50)
         groups = found["groups"]
         assert [group["entries"][0]["measures"]["images"] for group in groups] == [24, 12, 12]
         assert [entry["label"] for entry in groups[0]["entries"]] == ["trained", "other 1"]
         assert all(e["separation"] for group in groups for e in group["entries"])
+        digests = [Reader.open(model).model.sha256 for model in (tiny_model, other_model)]
+        for group in groups:
+            assert [e["measures"]["model_sha256"] for e in group["entries"]] == digests
         for localisation in found["localisation"].values():
             assert localisation["pointing"]["images"] == localisation["heat"]["images"] == 12
             assert 0 <= localisation["heat"]["share"]["value"] <= 1

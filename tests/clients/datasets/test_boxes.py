@@ -1,5 +1,6 @@
 """Boxes as radiologists' tables have them."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -50,9 +51,13 @@ def test_table_of_rsna_is_brought_to_the_paths_and_pixels_of_the_scores(tmp_path
 def test_evaluate_takes_it_as_it_is(tmp_path: Path) -> None:
     SCORED.to_parquet(tmp_path / "scores.parquet")
     options = ["--boxes", str(written(tmp_path, RSNA)), "--replicates", "10"]
+    options += ["--json", str(tmp_path / "numbers.json")]
     result = CliRunner().invoke(cli, ["evaluate", str(tmp_path / "scores.parquet"), *options])
     assert result.exit_code == 0, result.output
     assert "Heatmap peak in a box: 1 of 2" in result.stdout
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert (numbers["pointing"]["hits"], numbers["pointing"]["images"]) == (1, 2)
+    assert numbers["run"]["model"] is None
 
 
 @pytest.mark.parametrize(
