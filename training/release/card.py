@@ -38,39 +38,61 @@ class Remarks:
     Attributes
     ----------
     real
-        Measures on real radiographs as `cxr evaluate --by source --json` writes them, or None.
+        Measures on real radiographs as `cxr evaluate --by source --json` writes them (``run`` and
+        ``groups`` are read), or None.
     failures
         Markdown on known failures, or "".
     """
 
-    real: Sequence[Mapping[str, Any]] | None = None
+    real: Mapping[str, Any] | None = None
     failures: str = ""
 
     @classmethod
     def read(cls, measures: Path | None, failures: Path | None) -> "Remarks":
-        """Read the files; each may be left out."""
+        """Read the files; each may be left out.
+
+        Raises ValueError where measures do not say how they were made.
+        """
         return cls(
-            real=None if measures is None else json.loads(measures.read_text(encoding="utf-8")),
+            real=None if measures is None else _read_measures(measures),
             failures="" if failures is None else failures.read_text(encoding="utf-8").strip(),
         )
 
     def check(self, manifest: Manifest) -> None:
-        """Raise ValueError where measures are of another model than the one of ``manifest``.
+        """Raise ValueError where measures are not those of the model of ``manifest`` as it ships.
 
-        The measures name the model whose scores they are of by its SHA-256.
+        The measures name the model whose scores they are of, and a site's calibration that made
+        their probabilities, by SHA-256.
         """
-        own = manifest.identity
-        for row in self.real or ():
-            other = row.get("model_sha256")
-            if other != own.sha256:
-                named = f"of the model with SHA-256 {other:.12}" if other else "of no named model"
-                raise ValueError(
-                    f"the measures are {named}, not of {own} ({own.sha256:.12}); score the images "
-                    "with this model, and give what `cxr evaluate --json` writes of that"
-                )
+        if self.real is None:
+            return
+        own, run = manifest.identity, self.real["run"]
+        other = None if run["model"] is None else run["model"]["sha256"]
+        if other != own.sha256:
+            named = f"of the model with SHA-256 {other:.12}" if other else "of no named model"
+            raise ValueError(
+                f"the measures are {named}, not of {own} ({own.sha256:.12}); score the images "
+                "with this model, and give what `cxr evaluate --json` writes of that"
+            )
+        if run["calibration"] is not None:
+            raise ValueError(
+                f"the measures are of a site's calibration (SHA-256 {run['calibration']:.12}), "
+                f"which {own} does not ship with; score the images without --calibration, and give "
+                "what `cxr evaluate --json` writes of that"
+            )
 
 
 NO_REMARKS = Remarks()
+
+
+def _read_measures(file: Path) -> Mapping[str, Any]:
+    found: Any = json.loads(file.read_text(encoding="utf-8"))
+    if isinstance(found, dict) and {"run", "groups"} <= found.keys():
+        return found
+    raise ValueError(
+        f"{file} does not say which scores its measures are of: write it anew with "
+        "`cxr evaluate --json` of this version"
+    )
 
 
 def model_card(manifest: Manifest, remarks: Remarks) -> str:
@@ -110,7 +132,7 @@ def model_card(manifest: Manifest, remarks: Remarks) -> str:
                 for name, values in facts["validation"].items()
             ],
         ),
-        real=_real(remarks.real),
+        real="" if remarks.real is None else _real(remarks.real["groups"]),
         failures=f"\n## Known failures\n\n{remarks.failures}\n" if remarks.failures else "",
         refusals=_refusals(manifest),
         nll_before=facts["calibration"]["nll_before"],
@@ -234,10 +256,8 @@ def _counts(splits: Mapping[str, Mapping[str, int]]) -> str:
     return _table(("split", *counted), rows)
 
 
-def _real(real: Sequence[Mapping[str, Any]] | None) -> str:
+def _real(groups: Sequence[Mapping[str, Any]]) -> str:
     """The section on real radiographs; the row over all strata mixes cohorts and is left out."""
-    if real is None:
-        return ""
     measures = ("auroc", "aupr", "sensitivity", "specificity")
     rows = [
         (
@@ -247,7 +267,7 @@ def _real(real: Sequence[Mapping[str, Any]] | None) -> str:
             *(_ends(row[name]) for name in measures),
             "-" if row["ece"] is None else row["ece"],
         )
-        for row in real
+        for row in groups
         if row["stratum"]
     ]
     header = ("source", "images", "pneumonia", "AUROC", "AUPR", *measures[2:], f"ECE, {BINS} bins")

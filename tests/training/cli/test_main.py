@@ -71,13 +71,17 @@ def test_folder_without_a_manifest_is_told_what_is_missing(
 
 
 class TestCard:
-    ROW: ClassVar[dict[str, object]] = {
+    GROUP: ClassVar[dict[str, object]] = {
         "stratum": {"source": "north"}, "images": 2, "positives": 1, "auroc": None, "aupr": None,
         "sensitivity": None, "specificity": None, "ece": None,
     }  # fmt: skip
 
-    def card(self, model: Path, measures: Path, **named: str) -> Result:
-        measures.write_text(json.dumps([self.ROW | named]))
+    def card(
+        self, model: Path, measures: Path, sha256: str | None, calibration: str | None = None
+    ) -> Result:
+        named = None if sha256 is None else {"name": "m", "version": "1", "sha256": sha256}
+        run = {"model": named, "calibration": calibration}
+        measures.write_text(json.dumps({"run": run, "groups": [self.GROUP]}))
         return invoke("card", model, "--measures", measures)
 
     def test_takes_the_measures_of_its_model_and_no_others(
@@ -87,19 +91,29 @@ class TestCard:
         shutil.copytree(packaged.model, model)
         own = Manifest.load(model / "manifest.json").identity.sha256
         before = (model / "MODEL_CARD.md").read_bytes()
-        for named, words in (
-            ({"model_sha256": "0" * 64}, "SHA-256 000000000000"),
-            ({}, "no named"),
+        for sha256, calibration, words in (
+            ("0" * 64, None, "SHA-256 000000000000"),
+            (None, None, "no named"),
+            (own, "1" * 64, "a site's calibration (SHA-256 111111111111)"),
         ):
-            result = self.card(model, tmp_path / "measures.json", **named)
+            result = self.card(model, tmp_path / "measures.json", sha256, calibration)
             assert result.exit_code == 1
             assert words in result.output
             assert len(result.output.splitlines()) == 1
             assert (model / "MODEL_CARD.md").read_bytes() == before
         for _ in range(2):  # the card is no part of the model's identity
-            result = self.card(model, tmp_path / "measures.json", model_sha256=own)
+            result = self.card(model, tmp_path / "measures.json", own)
             assert result.exit_code == 0, result.output
         assert "| north | 2 | 1 |" in (model / "MODEL_CARD.md").read_text()
+
+    def test_measures_that_do_not_say_how_they_were_made_are_refused(
+        self, packaged: Run, tmp_path: Path
+    ) -> None:
+        (tmp_path / "measures.json").write_text(json.dumps([self.GROUP]))
+        result = invoke("card", packaged.model, "--measures", tmp_path / "measures.json")
+        assert result.exit_code == 1
+        assert "measures.json does not say which scores" in result.output
+        assert len(result.output.splitlines()) == 1
 
 
 def test_export_package_and_verify_in_turn(packaged: Run, tmp_path: Path) -> None:

@@ -133,9 +133,11 @@ class TestCard:
         area = {"value": 0.8125, "low": 0.7, "high": 0.9}
         row = {"images": 40, "positives": 12, "auroc": area, "aupr": area, "ece": 0.125}
         row |= {"sensitivity": None, "specificity": None}
-        row["model_sha256"] = Bundle.open(packaged.model).manifest.identity.sha256
+        identity = dataclasses.asdict(Bundle.open(packaged.model).manifest.identity)
         rows = [{"stratum": {}, **row}, {"stratum": {"source": "hospital A"}, **row}]
-        measures.write_text(json.dumps(rows))
+        measures.write_text(
+            json.dumps({"run": {"model": identity, "calibration": None}, "groups": rows})
+        )
         failures = tmp_path / "failures.md"
         failures.write_text("It calls nipple shadows.\n")
         model = tmp_path / "tiny" / "1"
