@@ -20,6 +20,7 @@ from clients.datasets.open import Columns, Layout, check_present, open_dataset
 from clients.metrics.evaluate import REPLICATES, Measures, Method
 from clients.metrics.evaluate import evaluate as measure_strata
 from clients.metrics.intervals import Interval
+from clients.reports.tables import repeats
 from clients.scoring.engines import EngineOptions, open_engine
 from clients.scoring.score import Advance, ScoringError, Summary, done_names, parts_folder
 from clients.scoring.score import score as score_items
@@ -176,6 +177,8 @@ def evaluate(  # noqa: PLR0913  an argument for each option of the command
 ) -> list[Measures]:
     """Measure scores as ``cxr evaluate`` does, with 95 % confidence intervals.
 
+    That a film comes twice is a warning.
+
     Parameters
     ----------
     scores
@@ -196,7 +199,8 @@ def evaluate(  # noqa: PLR0913  an argument for each option of the command
     Raises
     ------
     EvaluationError
-        If a column is missing, no row has a label, or ``model`` is not the one of the scores.
+        If a column is missing, no row has a label, a film has both, or ``model`` is not the one of
+        the scores.
     """
     method = Method(
         replicates=replicates,
@@ -209,6 +213,7 @@ def evaluate(  # noqa: PLR0913  an argument for each option of the command
     folder = None if model is None else Path(model)
     columns = [by] if isinstance(by, str) else by
     measures, _ = evaluate_scored(scored, columns, method, folder)
+    _warn(repeats(measures[0]))
     return measures
 
 

@@ -22,7 +22,7 @@ from clients.metrics.reliability import (
     least_calibration_error,
     measure_probabilities,
 )
-from clients.scoring.scored import EvaluationError, open_scores
+from clients.scoring.scored import EvaluationError, open_scores, repeated_films
 from service.findings.calibration import Calibration, OperatingPoint
 from service.findings.fitting import TARGET, choose_operating_points, mean_loss, platt_targets
 from service.model.manifest import ModelIdentity
@@ -144,11 +144,7 @@ def open_films(files: Sequence[Path], options: FitOptions) -> Films:
             "with --model, without --url, into a new --out"
         )
     labels = _labels(read[options.label])
-    both = int((labels.groupby(read["sha256"]).nunique() > 1).sum())
-    if both:
-        raise EvaluationError(
-            f"{both:,} films come with both labels, 0 and 1 (same sha256). Correct their labels."
-        )
+    repeated = repeated_films(read, labels)
     films = read.drop_duplicates("sha256").sort_values("sha256", kind="stable")
     found = Films(
         model=model,
@@ -158,7 +154,7 @@ def open_films(files: Sequence[Path], options: FitOptions) -> Films:
         patients=patient_numbers(films, options.patient),
         unread=len(labelled) - len(read),
         unlabelled=len(table) - len(labelled),
-        repeated=len(read) - len(films),
+        repeated=repeated,
     )
     if found.fewest < LEAST:
         what = "films" if options.patient is None else "patients"

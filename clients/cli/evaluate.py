@@ -24,7 +24,7 @@ from clients.metrics.evaluate import REPLICATES, Method
 from clients.metrics.pointing import point
 from clients.metrics.strata import columns_of
 from clients.reports.numbers import to_json
-from clients.reports.tables import operating_table, to_table, too_few
+from clients.reports.tables import operating_table, repeats, to_table, too_few
 from clients.scoring.scored import open_scores
 from service.files import replace_file
 from service.settings import Settings
@@ -96,6 +96,9 @@ def evaluate(
     every pair is ranked alike, areas have score intervals (Newcombe's for AUROC, Wilson's for AUPR)
     and a warning: resampling would call the AUROC of five films certain.
 
+    A film that comes twice (same SHA-256) counts twice, with a warning; one with both labels is an
+    error.
+
     With --weights every number but the counts is weighted, and so are its intervals: the bootstrap
     draws images with their weights, DeLong's variance is that of weighted placements, the weights
     taken as fixed, and Wilson's intervals are those of Kish's effective number of images, which is
@@ -120,7 +123,7 @@ def evaluate(
         click.echo("\n" + operating_table(measures))
     if pointing is not None:
         click.echo(pointing)
-    for sentence in too_few(measures):
+    for sentence in (*repeats(measures[0]), *too_few(measures)):
         click.echo(f"Warning: {sentence}", err=True)
     if json_file is not None:
         numbers = to_json(scored, measures, by, method, pointing)

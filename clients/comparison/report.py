@@ -24,7 +24,7 @@ from clients.comparison.figures import (
 )
 from clients.comparison.localisation import localise
 from clients.comparison.models import Matched
-from clients.comparison.table import LEFT_OUT, untested
+from clients.comparison.table import LEFT_OUT, warnings_of
 from clients.datasets.items import Dataset, Item
 from clients.metrics.evaluate import Method
 from clients.metrics.intervals import Resampling
@@ -94,7 +94,7 @@ def write_comparison(
         "comparison.html",
         title="Comparison of " + " and ".join(c.label for c in matched.models),
         facts=_facts(matched, comparison),
-        too_few=untested(comparison),
+        warnings=warnings_of(comparison),
         comparison=comparison,
         figures=figures,
         method_note=method_note(method)

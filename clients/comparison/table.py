@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 from clients.comparison.compare import Comparison, Pair
 from clients.comparison.localisation import Localisation
-from clients.reports.tables import aligned, format_interval, format_number, too_few, weights_note
+from clients.reports.tables import (
+    aligned,
+    format_interval,
+    format_number,
+    repeats,
+    too_few,
+    weights_note,
+)
 
 LEFT_OUT = "Clusters and UMAP of features count images alike, and are left out."
 
@@ -31,7 +38,7 @@ def comparison_text(comparison: Comparison) -> str:
         blocks.append(f"{title}\n{aligned(lines)}")
         if group.pairs:
             blocks.append(_pairs(group.pairs))
-    blocks += [f"Warning: {sentence}" for sentence in untested(comparison)]
+    blocks += [f"Warning: {sentence}" for sentence in warnings_of(comparison)]
     if comparison.weights is not None:
         blocks.append(f"{weights_note(comparison.weights)} {LEFT_OUT}")
     for label, dropped in comparison.dropped.items():
@@ -45,10 +52,11 @@ def comparison_text(comparison: Comparison) -> str:
     return "\n\n".join(blocks)
 
 
-def untested(comparison: Comparison) -> list[str]:
-    """Say of each group that is too small to test differences that it is, in sentences."""
+def warnings_of(comparison: Comparison) -> list[str]:
+    """Say that films come twice, and which groups are too small to test differences."""
     groups = [group.measures for group in comparison.groups]
-    return [f"{sentence}, and differences are not tested" for sentence in too_few(groups)]
+    untested = [f"{sentence}, and differences are not tested" for sentence in too_few(groups)]
+    return repeats(groups[0]) + untested
 
 
 def _pairs(pairs: Sequence[Pair]) -> str:

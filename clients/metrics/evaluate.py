@@ -33,7 +33,7 @@ from clients.metrics.reliability import Bin, reliability
 from clients.metrics.strata import Stratum, columns_of, strata, stratum_title
 from clients.metrics.weighting import sampling_weights
 from clients.metrics.within import area_within
-from clients.scoring.scored import EvaluationError
+from clients.scoring.scored import EvaluationError, repeated_films
 from service.findings.calibration import OperatingPoint, expected_calibration_error
 
 REPLICATES = 2000
@@ -89,6 +89,9 @@ class Measures:
         Patients they are of; None where no column names them.
     refused
         Images with a label that got an error code instead of a probability; not measured.
+    repeated
+        Images whose file, by its SHA-256, an earlier one is; they count again. 0 where digests are
+        not known.
     effective
         Images of equal weight that would tell as much (Kish); None where no weights are used.
     prevalence
@@ -118,6 +121,7 @@ class Measures:
     images: int
     patients: int | None
     refused: int
+    repeated: int
     effective: float | None
     positives: int
     prevalence: float | None
@@ -157,7 +161,7 @@ def evaluate(
     Raises
     ------
     EvaluationError
-        If a column is missing, no row has a label, or a label is not 0 or 1.
+        If a column is missing, no row has a label, a label is not 0 or 1, or a film has both.
     WeightError
         If an image that is measured has no positive finite weight.
     """
@@ -230,6 +234,7 @@ def measure(rows: pd.DataFrame, stratum: Stratum, method: Method) -> Measures:
         images=labels.size,
         patients=None if patients is None else int(np.unique(patients).size),
         refused=len(rows) - labels.size,
+        repeated=repeated_films(read, read["label"]),
         effective=None if method.weights is None else _effective(weights, labels.size),
         positives=int(labels.sum()),
         prevalence=float(np.average(labels, weights=weights)) if labels.size else None,

@@ -26,7 +26,7 @@ from clients.reports.figures import (
     strata_figure,
     styled,
 )
-from clients.reports.tables import too_few, weights_note
+from clients.reports.tables import repeats, too_few, weights_note
 from clients.scoring.scored import Scored
 from service.findings.calibration import BINS
 
@@ -62,7 +62,7 @@ def evaluation_page(
         facts=_facts(scored, measures[0], method),
         measures=measures,
         headline=headline(measures),
-        too_few=too_few(measures),
+        warnings=[*repeats(measures[0]), *too_few(measures)],
         rows=[{"label": row.title, "measures": row} for row in measures],
         figures=_figures(scored, measures, method),
         within=method.within,

@@ -26,6 +26,15 @@ def to_table(measures: Sequence[Measures], method: Method) -> str:
     return table if method.weights is None else f"{table}\n{weights_note(method.weights)}"
 
 
+def repeats(whole: Measures) -> list[str]:
+    """Say of all images that some are of one film, in a sentence; empty where none are."""
+    sentence = (
+        f"{whole.repeated} of {whole.images} images repeat the film of another row (same sha256) "
+        "and count again; list each film once"
+    )
+    return [sentence] if whole.repeated else []
+
+
 def too_few(measures: Sequence[Measures]) -> list[str]:
     """Say of each group with both classes of which one is too small that it is, in sentences."""
     return [

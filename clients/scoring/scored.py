@@ -76,6 +76,32 @@ def as_scored(table: pd.DataFrame) -> Scored:
     )
 
 
+def repeated_films(read: pd.DataFrame, labels: "pd.Series[int]") -> int:
+    """Count the rows of a film, by its SHA-256, that an earlier row has; 0 without digests.
+
+    Parameters
+    ----------
+    read
+        Rows with a reading.
+    labels
+        0 or 1, by the index of ``read``.
+
+    Raises
+    ------
+    EvaluationError
+        If a film has both labels.
+    """
+    if "sha256" not in read:
+        return 0
+    digests = read["sha256"].dropna()
+    both = int((labels[digests.index].groupby(digests).nunique() > 1).sum())
+    if both:
+        raise EvaluationError(
+            f"{both:,} films come with both labels, 0 and 1 (same sha256). Correct their labels."
+        )
+    return int(digests.duplicated().sum())
+
+
 def read_embeddings(path: Path) -> NDArray[np.float32] | None:
     """Read the pooled features of a score file, or None where they were not asked for.
 

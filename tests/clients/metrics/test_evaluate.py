@@ -1,8 +1,11 @@
 """Measures against scikit-learn and by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from sklearn.metrics import (
     average_precision_score,
     precision_score,
@@ -10,6 +13,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from clients import api
+from clients.cli.main import cli
 from clients.metrics.evaluate import Measures, Method, evaluate
 from clients.metrics.operating import values_at
 from clients.metrics.proportions import proportion_interval, wilson_interval
@@ -121,6 +126,36 @@ class TestEvaluate:
         table["label"] = pd.Series([pd.NA] * 4, dtype="Int64")
         with pytest.raises(EvaluationError, match="no row has a label"):
             evaluate(table)
+
+
+class TestRepeatedFilms:
+    def table(self) -> pd.DataFrame:
+        """Twenty films, the first two listed twice, and two that were not read and are alike."""
+        once = frame(*two_normals(10, 10, shift=1.0, seed=2))
+        once["sha256"] = [f"{number:064x}" for number in range(20)]
+        unread = once.head(2).assign(error="empty_file", sha256="f" * 64, label=[0, 1])
+        return pd.concat([once, once.head(2), unread], ignore_index=True)
+
+    def test_are_counted_where_they_were_read(self) -> None:
+        found = evaluate(self.table(), method=Method(replicates=10))[0]
+        assert (found.images, found.refused, found.repeated) == (22, 2, 2)
+        unnamed = evaluate(self.table().drop(columns="sha256"), method=Method(replicates=10))[0]
+        assert unnamed.repeated == 0
+
+    def test_both_labels_are_refused(self) -> None:
+        table = self.table()
+        table.loc[20, "label"] = 0
+        with pytest.raises(EvaluationError, match="1 films come with both labels"):
+            evaluate(table, method=Method(replicates=10))
+
+    def test_python_and_command_warn(self, tmp_path: Path) -> None:
+        said = "2 of 22 images repeat the film of another row"
+        with pytest.warns(UserWarning, match=said):
+            api.evaluate(self.table(), replicates=10)
+        self.table().to_parquet(tmp_path / "scores.parquet")
+        command = ["evaluate", str(tmp_path / "scores.parquet"), "--replicates", "10"]
+        result = CliRunner().invoke(cli, command)
+        assert f"Warning: {said}" in result.stderr
 
 
 class TestPatients:
