@@ -114,4 +114,5 @@ def without_bias(error: float, resampled: Floats) -> NDArray[np.float64]:
     resampled
         Shape (replicates,).
     """
-    return np.maximum(resampled - (resampled.mean() - error), 0.0)
+    shifted: NDArray[np.float64] = np.maximum(resampled - (resampled.mean() - error), 0.0)
+    return shifted
