@@ -283,3 +283,10 @@ def test_scores_have_the_probabilities_of_the_site(
     assert "What differs: the calibration (was" in refused.stderr
     monkeypatch.setenv("CXR_CALIBRATION", str(site))
     assert run(*command).exit_code in (0, 3)
+
+
+def test_numbers_of_evaluation_name_the_calibration(tmp_path: Path, tiny_model: Path) -> None:
+    scores = write(films(40), tmp_path / "s.parquet", tiny_model, site="c" * 64)
+    result = run("evaluate", scores, "--replicates", 10, "--json", tmp_path / "n.json")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "n.json").read_text())["run"]["calibration"] == "c" * 64
