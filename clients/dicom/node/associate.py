@@ -4,6 +4,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -88,12 +89,28 @@ def associated(
         raise NotTaken("class_refused")
     if not association.is_established:
         raise Later("rejected" if association.is_rejected else "unreachable")
+    _keep_answers(association)
     try:
         yield association
     except BaseException:
         association.abort()
         raise
     association.release()
+
+
+def _keep_answers(association: Association) -> None:
+    """Leave each answer to who asked.
+
+    A thread of pynetdicom looks for requests of the peer, and is told to pause while an answer is
+    waited for. Where it has just gone on, it may take the answer for a request all the same, and
+    nobody gets it until the peer hangs up. A peer that is called has nothing to request.
+    """
+    take = association.dimse.get_msg
+
+    def get_msg(*, block: bool) -> tuple[Any, Any]:
+        return take(block) if block else (None, None)
+
+    association.dimse.get_msg = get_msg  # type: ignore[method-assign,assignment]
 
 
 def _send_at_once(event: evt.Event) -> None:

@@ -1,6 +1,7 @@
 """What archives answer, and what becomes of the results."""
 
 import socket
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydicom.uid import (
     EnhancedSRStorage,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import build_context
 
 from clients import Problem
@@ -70,6 +72,16 @@ class TestStored:
         ]
         assert archive.proposed == [sorted((*SR_FORMS, SecondaryCaptureImageStorage))] * 2
         assert archive.released == 2
+
+    def test_answer_stays_for_who_asked(self, taker: Callable[..., Taker]) -> None:
+        """pynetdicom's own thread would take it for a request, some milliseconds later."""
+        peer, contexts = ("PACS", "127.0.0.1", taker().port), [build_context(SR_FORMS[0])]
+        with associated(peer, None, "NANOCXR", contexts) as association:
+            answer = C_STORE()
+            association.dimse.msg_queue.put((1, answer))
+            time.sleep(0.2)
+            assert association.dimse.msg_queue.qsize() == 1
+            assert association.dimse.get_msg(block=True) == (1, answer)
 
     def test_no_write_waits_until_the_one_before_is_acknowledged(
         self, taker: Callable[..., Taker]
