@@ -31,7 +31,7 @@ from service.version import VERSION
 
 LEAST = 20  # films, or patients, of either class
 RECOMMENDED = 100
-FOLDS = 10
+FOLDS = 10  # five vary more with the partition (docs/experiments.md); Kohavi 1995, IJCAI 14, 1137
 SLOPES = (1e-2, 1e2)  # 1 / temperature
 REQUIRED = ("logit", "probability", "sha256")
 
