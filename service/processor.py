@@ -1,6 +1,6 @@
-"""Which processor this is, how many of its cores are ours, and how fast, and how, it computes int8.
+"""How many cores this process may use, and what the processor has that int8 depends on.
 
-Features decide the latter.
+Its features decide how fast int8 is computed, and how.
 """
 
 import math

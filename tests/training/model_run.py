@@ -16,12 +16,20 @@ import pandas as pd
 import pytest
 import torch
 
-from training.config import Config
+from training.config import Config, LungDetailConfig, MemberConfig
 from training.fit.optimisation import Training, new_network
 from training.fit.weights import made_by
 
 PAIRS = 40
 SIDE = 96
+
+# What a configuration may have besides its first network, small.
+DETAIL = LungDetailConfig(crop=0.95, weight=1.0, children=False, phantoms=4, steps=2)
+MEMBER = MemberConfig(
+    size=32, seed=2, architecture="resnet18", blocks=4, init="random",
+    generators=(), channels=("ranks",), drop_channel=0.0, steps=2, learning_rate=1e-3,
+    probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.9,
+)  # fmt: skip
 
 TOML = """\
 name = "tiny"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.model_run import TOML, interrupted, write_config, write_dataset
-from training.config import Config, InvalidConfig, LungDetailConfig, MemberConfig
+from tests.training.model_run import DETAIL, MEMBER, TOML, interrupted, write_config, write_dataset
+from training.config import Config, InvalidConfig
 from training.fit.distributed import Rank
 from training.fit.fit_lungs import FILE as LUNGS
 from training.fit.optimisation import Training, new_network
@@ -16,12 +16,6 @@ from training.fit.teaching import SPREAD, Lesson, Teacher, Teaching
 from training.fit.train import fit, load_network
 
 ALONE = Rank(number=0, world=1, device=torch.device("cpu"))
-DETAIL = LungDetailConfig(crop=0.95, weight=1.0, children=False, phantoms=4, steps=2)
-MEMBER = MemberConfig(
-    size=32, seed=2, architecture="resnet18", blocks=4, init="random",
-    generators=(), channels=("ranks",), drop_channel=0.0, steps=2, learning_rate=1e-3,
-    probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.9,
-)  # fmt: skip
 MEMBER_RUN = "companion-1"  # the folder in a run
 
 

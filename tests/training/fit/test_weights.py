@@ -11,9 +11,9 @@ import torch
 from click.testing import CliRunner
 
 from service.model.manifest import Manifest
-from tests.training.model_run import LIGHT_TOML, Run, write_config
+from tests.training.model_run import DETAIL, LIGHT_TOML, MEMBER, Run, write_config
 from training.cli.main import cli
-from training.config import Config, LungDetailConfig, MemberConfig
+from training.config import Config
 from training.fit.distributed import Rank
 from training.fit.optimisation import Training, new_network
 from training.fit.train import fit
@@ -23,12 +23,6 @@ from training.release.package import package
 from training.release.verify import verify
 
 ALONE = Rank(number=0, world=1, device=torch.device("cpu"))
-DETAIL = LungDetailConfig(crop=0.95, weight=1.0, children=False, phantoms=4, steps=2)
-MEMBER = MemberConfig(
-    size=32, seed=2, architecture="resnet18", blocks=4, init="random",
-    generators=(), channels=("ranks",), drop_channel=0.0, steps=2, learning_rate=1e-3,
-    probe_steps=0, freeze=0, pull=0.0, blend=1.0, average=0.9,
-)  # fmt: skip
 
 
 def started_from(config: Config, init: str) -> Config:
