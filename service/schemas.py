@@ -211,7 +211,7 @@ class HeatmapFacts(Wire):
     """Where the evidence lies: the network's own grid, how it lies on the film, and a picture.
 
     Cell (i, j) of ``values`` covers the film's pixels from row ``top + i height / rows`` on, and
-    from column ``left + j width / columns`` on.
+    from column ``left + j width / columns`` on, also where the picture is reduced.
     """
 
     rows: int = Field(ge=1, description="Rows of ``values``.")

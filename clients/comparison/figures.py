@@ -161,7 +161,7 @@ def gradcam_figure(
                 Rectangle(corner, *size, fill=False, edgecolor=SERIES[4], linewidth=1.4)
             )
         for axes, (_, reader) in zip(panels[1:, column], readers, strict=True):
-            reading, png = reader.explain(content, bare=False)
+            reading, png = reader.explain(content, bare=False, size="reduced")
             with Image.open(io.BytesIO(png)) as heat:
                 _picture(axes, heat.resize(plain.size), f"{reading.probability:.2f}")
     panels[0, 0].set_ylabel("radiograph")

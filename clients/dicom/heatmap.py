@@ -36,8 +36,8 @@ class Heatmap:
     frame
         Where, on a film of how many rows and columns.
     overlay
-        The heatmap over the film as the service draws it, PNG or JPEG. Only a secondary capture
-        needs it.
+        The heatmap over the film as the service draws it, PNG or JPEG, best of reduced size. Only
+        a secondary capture needs it.
     """
 
     levels: Levels

@@ -10,12 +10,14 @@ from clients import ChestXrayClient, ImageRefused, Prediction, Problem
 from clients.dicom.heatmap import Heatmap
 from clients.dicom.marks import KINDS, Kind
 from clients.dicom.minimal import minimal
-from service.errors import MalformedBody, ReadingError
+from service.errors import InvalidParameter, MalformedBody, ReadingError
 
 # Another address, or a slow line: the film may be as good as any.
 NOT_OF_THE_FILM = frozenset(
     {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.REQUEST_TIMEOUT}
 )
+# Cut on the way, or too new for the service.
+OF_THE_REQUEST = frozenset({MalformedBody.code, InvalidParameter.code})
 FOREIGN = "http_"  # how codes begin of answers that are none of the service's
 HEATED: frozenset[Kind] = KINDS - {"sr"}  # what needs a heatmap
 
@@ -50,15 +52,19 @@ def read(
         sent = minimal(film)
         if not kinds & HEATED:
             return client.predict(sent), None
-        # Only a secondary capture shows the film, and is a JPEG itself.
-        reading = client.predict(sent, heatmap="jpeg" if "sc" in kinds else "array")
+        # Only a secondary capture shows the film: reduced, and as a JPEG.
+        reading = (
+            client.predict(sent, heatmap="jpeg", size="reduced")
+            if "sc" in kinds
+            else client.predict(sent, heatmap="array")
+        )
     except ReadingError as refusal:
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         return Problem(status=status, code=refusal.code, detail=str(refusal)), None
     except ImageRefused as refusal:
         if (
             refusal.status in NOT_OF_THE_FILM
-            or refusal.code == MalformedBody.code
+            or refusal.code in OF_THE_REQUEST
             or refusal.code.startswith(FOREIGN)  # a proxy has not let it through
         ):
             raise

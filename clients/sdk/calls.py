@@ -19,6 +19,7 @@ from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHe
 PROBABILITY_HEADER = "X-Probability"
 
 PictureFormat = Literal["png", "jpeg"]
+PictureSize = Literal["film", "reduced"]
 BatchResult = Prediction | Problem
 Reading = Prediction | PredictionWithHeatmap
 T = TypeVar("T")
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A heatmap on the radiograph's own pixel grid.
+    """A heatmap on the radiograph's own pixel grid, or reduced.
 
     Attributes
     ----------
@@ -66,17 +67,15 @@ class Call(Generic[T]):
         return self.parse(outcome)
 
 
-def predict(image: Image, heatmap: HeatmapForm | None) -> Call[Reading]:
+def predict(image: Image, heatmap: HeatmapForm | None, size: PictureSize) -> Call[Reading]:
     """Ask for the reading of one radiograph; one with a heatmap where that has a form."""
     kind = Prediction if heatmap is None else PredictionWithHeatmap
+    params = ({} if heatmap is None else {"heatmap": heatmap}) | _size(size)
     return Call(
         method="POST",
         path="/predict",
         parse=partial(_parse, TypeAdapter(kind)),
-        content={
-            "files": [_part("image", image)],
-            "params": None if heatmap is None else {"heatmap": heatmap},
-        },
+        content={"files": [_part("image", image)], "params": params},
     )
 
 
@@ -93,7 +92,9 @@ def predict_batch(images: Sequence[Image]) -> Call[list[BatchResult]]:
     return Call(method="POST", path="/predict_batch", parse=parse, content={"files": parts})
 
 
-def explain(image: Image, *, bare: bool, form: PictureFormat) -> Call[Explanation]:
+def explain(
+    image: Image, *, bare: bool, form: PictureFormat, size: PictureSize
+) -> Call[Explanation]:
     """Ask for the heatmap of one radiograph."""
 
     def parse(answer: httpx.Response) -> Explanation:
@@ -103,7 +104,7 @@ def explain(image: Image, *, bare: bool, form: PictureFormat) -> Call[Explanatio
             raise foreign(answer, f"no number in the header {PROBABILITY_HEADER}") from None
         return Explanation(picture=answer.content, probability=probability)
 
-    params = {"bare": str(bare).lower(), "format": form}
+    params = {"bare": str(bare).lower(), "format": form} | _size(size)
     content = {"files": [_part("image", image)], "params": params}
     return Call(method="POST", path="/explain", parse=parse, content=content)
 
@@ -111,6 +112,11 @@ def explain(image: Image, *, bare: bool, form: PictureFormat) -> Call[Explanatio
 def model() -> Call[ModelInfo]:
     """Ask which model is served."""
     return Call(method="GET", path="/model", parse=partial(_parse, TypeAdapter(ModelInfo)))
+
+
+def _size(size: PictureSize) -> dict[str, str]:
+    """The parameter, where it says something: an older service has none."""
+    return {} if size == "film" else {"size": size}
 
 
 def _part(name: str, image: Image) -> tuple[str, tuple[str, bytes, str]]:

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 import httpx
 
 from clients.sdk import calls
-from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat, Reading
+from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat, PictureSize, Reading
 from clients.sdk.key import key_of
 from clients.sdk.pictures import Image
 from clients.sdk.retry import RetryPolicy
@@ -77,9 +77,13 @@ class ChestXrayClient:
     def predict(self, image: Image, *, heatmap: None = None) -> Prediction: ...
 
     @overload
-    def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
+    def predict(
+        self, image: Image, *, heatmap: HeatmapForm, size: PictureSize = "film"
+    ) -> PredictionWithHeatmap: ...
 
-    def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Reading:
+    def predict(
+        self, image: Image, *, heatmap: HeatmapForm | None = None, size: PictureSize = "film"
+    ) -> Reading:
         """Read one radiograph, and say where the evidence lies if that is asked for.
 
         Parameters
@@ -90,6 +94,8 @@ class ChestXrayClient:
         heatmap
             ``"array"`` for the network's own grid; ``"png"`` or ``"jpeg"`` also for the picture
             that :meth:`explain` gives. The reading then has a ``heatmap``.
+        size
+            Of the picture, as for :meth:`explain`.
 
         Raises
         ------
@@ -98,7 +104,7 @@ class ChestXrayClient:
         OSError, ValueError
             If there is no such file, or the array or image is of a kind that cannot be sent.
         """
-        return self._send(calls.predict(image, heatmap))
+        return self._send(calls.predict(image, heatmap, size))
 
     def predict_batch(self, images: Iterable[Image]) -> list[BatchResult]:
         """Read any number of radiographs; entry i is a reading or the problem of image i.
@@ -117,13 +123,19 @@ class ChestXrayClient:
         return results
 
     def explain(
-        self, image: Image, *, bare: bool = False, form: PictureFormat = "png"
+        self,
+        image: Image,
+        *,
+        bare: bool = False,
+        form: PictureFormat = "png",
+        size: PictureSize = "film",
     ) -> Explanation:
         """Draw where the evidence lies; ``bare`` leaves the radiograph out of the picture.
 
-        JPEG, with a tenth of the bytes, is for looking at; PNG is exact.
+        JPEG, with a tenth of the bytes, is for looking at; PNG is exact. ``"reduced"`` has a half,
+        a quarter or an eighth of the film's pixels a side, as long as 640 are left.
         """
-        return self._send(calls.explain(image, bare=bare, form=form))
+        return self._send(calls.explain(image, bare=bare, form=form, size=size))
 
     def model(self) -> ModelInfo:
         """Ask which model is served: its manifest and its card."""
@@ -176,11 +188,15 @@ class AsyncChestXrayClient:
     async def predict(self, image: Image, *, heatmap: None = None) -> Prediction: ...
 
     @overload
-    async def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
+    async def predict(
+        self, image: Image, *, heatmap: HeatmapForm, size: PictureSize = "film"
+    ) -> PredictionWithHeatmap: ...
 
-    async def predict(self, image: Image, *, heatmap: HeatmapForm | None = None) -> Reading:
+    async def predict(
+        self, image: Image, *, heatmap: HeatmapForm | None = None, size: PictureSize = "film"
+    ) -> Reading:
         """Do as :meth:`ChestXrayClient.predict`."""
-        return await self._send(calls.predict, image, heatmap)
+        return await self._send(calls.predict, image, heatmap, size)
 
     async def predict_batch(self, images: Iterable[Image]) -> list[BatchResult]:
         """Do as :meth:`ChestXrayClient.predict_batch`."""
@@ -191,10 +207,15 @@ class AsyncChestXrayClient:
         return results
 
     async def explain(
-        self, image: Image, *, bare: bool = False, form: PictureFormat = "png"
+        self,
+        image: Image,
+        *,
+        bare: bool = False,
+        form: PictureFormat = "png",
+        size: PictureSize = "film",
     ) -> Explanation:
         """Do as :meth:`ChestXrayClient.explain`."""
-        return await self._send(calls.explain, image, bare=bare, form=form)
+        return await self._send(calls.explain, image, bare=bare, form=form, size=size)
 
     async def model(self) -> ModelInfo:
         """Do as :meth:`ChestXrayClient.model`."""

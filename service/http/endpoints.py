@@ -64,7 +64,8 @@ async def predict(request: Request) -> Response:
     """Read one radiograph, and give its heatmap where it is asked for."""
     admission = _admission(request)
     async with admission.files(request, "image", most=1) as files:
-        form, reader = asked(request, PredictQuery).heatmap, admission.reader
+        query, reader = asked(request, PredictQuery), admission.reader
+        form = query.heatmap
         if form is None:
             reading = await reader.read(_only(files))
             return json_answer(request, Prediction.from_reading(reading))
@@ -73,7 +74,7 @@ async def predict(request: Request) -> Response:
             reading = await reader.read(_only(files))
             return json_answer(request, _with_heatmap(reading, HeatmapFacts.of(reading, scale)))
         reading, picture, lease = await reader.explain(
-            _only(files), bare=False, form=form, copies=COPIES_IN_JSON
+            _only(files), bare=False, form=form, size=query.size, copies=COPIES_IN_JSON
         )
     with lease.handed_on():
         heatmap = HeatmapFacts.of(reading, scale, picture, f"image/{form}")
@@ -88,7 +89,9 @@ async def explain(request: Request) -> Response:
     async with admission.files(request, "image", most=1) as files:
         query = asked(request, ExplainQuery)
         bare, form = query.bare == "true", query.format or _accepted(request)
-        reading, picture, lease = await admission.reader.explain(_only(files), bare=bare, form=form)
+        reading, picture, lease = await admission.reader.explain(
+            _only(files), bare=bare, form=form, size=query.size
+        )
     headers = {
         "X-Probability": repr(reading.probability),
         "X-Call": reading.call,

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.http.problems import FRAMEWORK, MEDIA_TYPE, STATUS
 from service.http.query import ExplainQuery, PredictQuery, Query, ViewQuery
-from service.imaging.overlay import FORMATS
+from service.imaging.overlay import FORMATS, REDUCED_SIDE
 from service.schemas import INTENDED_USE, ModelInfo, Prediction, PredictionWithHeatmap, Problem
 from service.version import VERSION
 
@@ -40,6 +40,8 @@ PARAMETERS = {
     "heatmap": "Add `heatmap` to the answer: array: the network's grid alone; png, jpeg: also the "
     "picture of `/explain`, in base64.",
     "reading": "none: the radiograph alone, also where a reading is refused after decoding.",
+    "size": "Of the picture. film: the radiograph's rows and columns; reduced: one pixel for "
+    f"2 x 2, 4 x 4 or 8 x 8 of them, as long as the short side keeps {REDUCED_SIDE}.",
 }
 
 GRID = {
@@ -87,7 +89,7 @@ def document(bentoml: Json) -> Json:
 
 def _paths() -> Json:
     picture = {
-        "description": "A picture of the radiograph's rows and columns.",
+        "description": "A picture of the radiograph's rows and columns, or a reduced one.",
         "headers": _headers(HEADERS),
         "content": {
             f"image/{form}": {"schema": {"type": "string", "format": "binary"}} for form in FORMATS

@@ -3,13 +3,13 @@
 No value is repeated: whoever calls may put a patient's name anywhere.
 """
 
-from typing import Literal, TypeVar, get_args
+from typing import Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from starlette.requests import Request
 
 from service.errors import InvalidParameter
-from service.imaging.overlay import PictureFormat
+from service.imaging.overlay import FORMATS, PictureFormat, PictureSize
 from service.schemas import HeatmapForm
 
 
@@ -31,6 +31,15 @@ class PredictQuery(Query):
     """Of /predict."""
 
     heatmap: HeatmapForm | None = None
+    size: PictureSize = "film"
+
+    @model_validator(mode="after")
+    def _size_is_of_a_picture(self) -> Self:
+        if "size" in self.model_fields_set and self.heatmap not in FORMATS:
+            raise InvalidParameter(
+                f"'size' is that of a picture. Ask for 'heatmap' {' or '.join(FORMATS)} with it."
+            )
+        return self
 
 
 class ExplainQuery(Query):
@@ -38,6 +47,7 @@ class ExplainQuery(Query):
 
     bare: Literal["false", "true"] = "false"
     format: PictureFormat | None = None
+    size: PictureSize = "film"
 
 
 class ViewQuery(Query):

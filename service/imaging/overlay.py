@@ -1,4 +1,4 @@
-"""Draw a heatmap on the original pixel grid.
+"""Draw a heatmap on the original pixel grid, or on a coarser one.
 
 session -> (heatmap, geometry) -> [overlay] -> PNG or JPEG
 Colours have an absolute scale: a map that is nearly zero stays nearly invisible, whatever its
@@ -23,10 +23,13 @@ from service.observe.stages import stage
 GreyImage = NDArray[np.uint8]
 PictureFormat = Literal["png", "jpeg"]
 FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
+PictureSize = Literal["film", "reduced"]
 
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # what libjpeg writes at most
 ROWS_AT_ONCE = 64  # a block of rows stays in the cache
+REDUCED_SIDE = 640  # pixels of the short side of a reduced picture, at least
+SQUARES = (8, 4, 2)  # pixels a side of what becomes one pixel of a reduced picture
 
 DRAWING_BYTES = 12  # a pixel, of all copies at once; fewer than decoding takes (imaging.claim)
 
@@ -45,13 +48,15 @@ def draw_heatmap(
     *,
     full_scale: float,
     form: PictureFormat = "png",
+    size: PictureSize = "film",
 ) -> bytes:
-    """Write a heatmap as a picture of exactly the radiograph's rows and columns.
+    """Write a heatmap as a picture of exactly the radiograph's rows and columns, or a reduced one.
 
     Parameters
     ----------
     grey
-        The radiograph, see :func:`grey_picture`; None leaves it out of the picture.
+        The radiograph, see :func:`grey_picture`, of the same ``size``; None leaves it out of the
+        picture.
     heatmap
         float32 of shape (h, w), at least 0, as the graph gives it: each cell's share of the logit,
         which is its local logit divided by h x w.
@@ -62,6 +67,8 @@ def draw_heatmap(
         never the map's own maximum.
     form
         PNG is exact; JPEG, with a tenth of its bytes, is made in half of its time.
+    size
+        Whether the picture has the radiograph's grid, or that of :func:`picture_grid`.
 
     Returns
     -------
@@ -74,19 +81,43 @@ def draw_heatmap(
     InvalidParameter
         If the radiograph is longer or wider than a JPEG can be.
     """
-    heat = heat_levels(heatmap, geometry, full_scale)
+    heat = heat_levels(heatmap, picture_grid(geometry, size), full_scale)
     if grey is None:
-        return png([np.asarray(heat)], geometry.rows) if form == "png" else _jpeg(heat)
+        return png([np.asarray(heat)], heat.height) if form == "png" else _jpeg(heat)
     blocks = _blended(grey, np.asarray(heat))
-    return png(blocks, geometry.rows) if form == "png" else _jpeg(_joined(blocks, *grey.shape))
+    return png(blocks, heat.height) if form == "png" else _jpeg(_joined(blocks, *grey.shape))
 
 
 @stage("render")
-def grey_picture(radiograph: Radiograph) -> GreyImage:
-    """What :func:`draw_heatmap` shows of a radiograph: uint8 of its rows and columns."""
-    levels = radiograph.pixels * np.float32(255)
+def grey_picture(radiograph: Radiograph, size: PictureSize) -> GreyImage:
+    """What :func:`draw_heatmap` shows of a radiograph: uint8 of its rows and columns, or fewer.
+
+    A pixel of a reduced picture is the mean of those that it stands for.
+    """
+    pixels = radiograph.pixels
+    square = _square(radiograph.rows, radiograph.columns, size)
+    if square > 1:
+        pixels = np.asarray(Image.fromarray(pixels).reduce(square))
+    levels = pixels * np.float32(255)
     levels += np.float32(0.5)
     return levels.astype(np.uint8)
+
+
+def picture_grid(geometry: Geometry, size: PictureSize) -> Geometry:
+    """Where a heatmap lies on a picture of ``size``.
+
+    A reduced picture has one pixel for 2 x 2, 4 x 4 or 8 x 8 of the film, the most that leave its
+    short side :data:`REDUCED_SIDE` pixels; smaller films stay as they are.
+    """
+    return geometry.reduced(_square(geometry.rows, geometry.columns, size))
+
+
+def _square(rows: int, columns: int, size: PictureSize) -> int:
+    """Pixels of a film, a side, that become one of the picture."""
+    if size == "film":
+        return 1
+    most = min(rows, columns) // REDUCED_SIDE
+    return next((side for side in SQUARES if side <= most), 1)
 
 
 def heat_levels(heatmap: FloatImage, geometry: Geometry, full_scale: float) -> Image.Image:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.imaging.decode import Limits, decode
 from service.imaging.display import grey_values
-from service.imaging.overlay import GreyImage, grey_picture
+from service.imaging.overlay import GreyImage, PictureSize, grey_picture
 from service.imaging.radiograph import FileFacts, FloatImage, Radiograph
 from service.imaging.standardise import Geometry, InputSpec, standardise
 
@@ -71,11 +71,11 @@ def prepare(data: bytes, limits: Limits, spec: InputSpec) -> Prepared:
 
 
 def prepare_with_picture(
-    data: bytes, limits: Limits, spec: InputSpec
+    data: bytes, limits: Limits, spec: InputSpec, size: PictureSize = "film"
 ) -> tuple[Prepared, GreyImage]:
     """Decode and standardise one file as :func:`prepare` does, and keep its picture."""
     radiograph = decode(data, limits)
-    return Prepared.of(radiograph, spec), grey_picture(radiograph)
+    return Prepared.of(radiograph, spec), grey_picture(radiograph, size)
 
 
 def prepare_for_screen(

@@ -4,6 +4,7 @@ bytes -> decode -> [standardise] -> session -> calibration
 Used by service.model.reader and training.fit.dataset, and nowhere re-implemented.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,22 @@ class Geometry:
     def box(self) -> tuple[int, int, int, int]:
         """Left, upper, right and lower edge, as Pillow takes them."""
         return self.left, self.top, self.left + self.width, self.top + self.height
+
+    def reduced(self, side: int) -> "Geometry":
+        """The same on the grid that has one pixel for ``side`` x ``side``.
+
+        What is cut at the end of a row or column has a pixel too. The edges of the square input are
+        moved by half of such a pixel at most, and it keeps one of them at least.
+        """
+        left, top, right, lower = ((edge + side // 2) // side for edge in self.box)
+        return Geometry(
+            rows=math.ceil(self.rows / side),
+            columns=math.ceil(self.columns / side),
+            left=left,
+            top=top,
+            width=max(1, right - left),
+            height=max(1, lower - top),
+        )
 
 
 @stage("standardise")

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from service.errors import ReadingError, ServiceBusy, UnfamiliarImage
 from service.imaging.decode import Limits
 from service.imaging.display import heat_values
-from service.imaging.overlay import DRAWING_BYTES, GreyImage, PictureFormat, draw_heatmap
+from service.imaging.overlay import (
+    DRAWING_BYTES,
+    GreyImage,
+    PictureFormat,
+    PictureSize,
+    draw_heatmap,
+    picture_grid,
+)
 from service.imaging.prepare import (
     RESULTS,
     Prepared,
@@ -27,7 +34,7 @@ from service.imaging.prepare import (
     prepare_unread,
     prepare_with_picture,
 )
-from service.imaging.standardise import InputSpec
+from service.imaging.standardise import Geometry, InputSpec
 from service.inference.batching import Batches
 from service.inference.readings import note_reading, note_refusal
 from service.inference.worker_pool import Pool
@@ -114,7 +121,13 @@ class AsyncReader:
         return await asyncio.gather(*map(read, images))
 
     async def explain(
-        self, data: bytes, *, bare: bool, form: PictureFormat, copies: int = COPIES_SENT
+        self,
+        data: bytes,
+        *,
+        bare: bool,
+        form: PictureFormat,
+        size: PictureSize,
+        copies: int = COPIES_SENT,
     ) -> tuple[Reading, bytes, Lease]:
         """Read one file and draw its heatmap, as :meth:`Reader.explain` does.
 
@@ -123,10 +136,11 @@ class AsyncReader:
         """
         scale = self.reader.manifest.heatmap_scale
         with self._budget.lease().handed_on() as lease:
-            prepared, grey = await self._pictured(lease, data, bare=bare)
-            lease.keep(_pixels(prepared) * max(DRAWING_BYTES, copies * CHANNELS))
+            prepared, grey = await self._pictured(lease, data, bare=bare, size=size)
+            pixels = _pixels(picture_grid(prepared.geometry, size))
+            lease.keep(pixels * max(DRAWING_BYTES, copies * CHANNELS))
             reading = await self._infer(prepared)
-            draw = partial(draw_heatmap, full_scale=scale, form=form)
+            draw = partial(draw_heatmap, full_scale=scale, form=form, size=size)
             # In a thread: no byte of the file is read any more, and nothing has to be sent.
             picture = await asyncio.to_thread(draw, grey, reading.heatmap, reading.geometry)
             lease.keep(len(picture) * copies)
@@ -142,7 +156,7 @@ class AsyncReader:
         scale = self.reader.manifest.heatmap_scale
         with self._budget.lease().handed_on() as lease:
             prepared, grey = await self._in_process(lease, prepare_for_screen, data)
-            lease.keep(_pixels(prepared) * DRAWING_BYTES)
+            lease.keep(_pixels(prepared.geometry) * DRAWING_BYTES)
             reading = await self._infer(prepared)
             lay = partial(heat_values, full_scale=scale)
             heat = await asyncio.to_thread(lay, reading.heatmap, reading.geometry)
@@ -157,12 +171,12 @@ class AsyncReader:
         return grey, lease
 
     async def _pictured(
-        self, lease: Lease, data: bytes, *, bare: bool
+        self, lease: Lease, data: bytes, *, bare: bool, size: PictureSize
     ) -> tuple[Prepared, GreyImage | None]:
         """What to read, and what to draw on."""
         if bare:
             return await self._in_process(lease, prepare, data), None
-        return await self._in_process(lease, prepare_with_picture, data)
+        return await self._in_process(lease, partial(prepare_with_picture, size=size), data)
 
     async def _infer(self, prepared: Prepared) -> Reading:
         try:
@@ -194,5 +208,5 @@ class AsyncReader:
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
 
-def _pixels(prepared: Prepared) -> int:
-    return prepared.facts.rows * prepared.facts.columns
+def _pixels(grid: Geometry) -> int:
+    return grid.rows * grid.columns

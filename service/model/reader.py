@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidManifest, UnfamiliarImage
 from service.findings.calibration import Calibration, Call, OperatingPoint
 from service.imaging.decode import Limits
-from service.imaging.overlay import PictureFormat, draw_heatmap
+from service.imaging.overlay import PictureFormat, PictureSize, draw_heatmap
 from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_with_picture
 from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
@@ -175,9 +175,14 @@ class Reader:
         return admitted(self.infer([self.prepare(data)])[0])
 
     def explain(
-        self, data: bytes, *, bare: bool, form: PictureFormat = "png"
+        self,
+        data: bytes,
+        *,
+        bare: bool,
+        form: PictureFormat = "png",
+        size: PictureSize = "film",
     ) -> tuple[Reading, bytes]:
-        """Read one file and draw its heatmap, a picture on the radiograph's own pixel grid.
+        """Read one file and draw its heatmap.
 
         Parameters
         ----------
@@ -185,7 +190,7 @@ class Reader:
             As for :meth:`read`.
         bare
             Leave the radiograph out of the picture.
-        form
+        form, size
             See :func:`service.imaging.overlay.draw_heatmap`.
 
         Raises
@@ -193,11 +198,11 @@ class Reader:
         ReadingError
             As :meth:`read`; InvalidParameter where a JPEG cannot be that large.
         """
-        prepared, grey = prepare_with_picture(data, self.limits, self.manifest.input)
+        prepared, grey = prepare_with_picture(data, self.limits, self.manifest.input, size)
         reading = admitted(self.infer([prepared])[0])
         film, scale = None if bare else grey, self.manifest.heatmap_scale
         return reading, draw_heatmap(
-            film, reading.heatmap, reading.geometry, full_scale=scale, form=form
+            film, reading.heatmap, reading.geometry, full_scale=scale, form=form, size=size
         )
 
     def prepare(self, data: bytes) -> Prepared:

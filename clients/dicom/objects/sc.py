@@ -50,7 +50,9 @@ def secondary_capture(film: Film, reading: Prediction, heatmap: Heatmap, device:
         If the heatmap has no picture of the film.
     """
     if heatmap.overlay is None:
-        raise ValueError("a secondary capture needs the picture: predict(film, heatmap='jpeg')")
+        raise ValueError(
+            "a secondary capture needs the picture: predict(film, heatmap='jpeg', size='reduced')"
+        )
     picture = annotated(heatmap.overlay, statement(reading, device))
     made = _form(device, film.sop_class).filled(_entries(film))
     made.Rows, made.Columns = picture.height, picture.width

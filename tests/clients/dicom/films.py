@@ -80,6 +80,6 @@ def drawn(picture: bytes, overlay: bytes | None = None) -> Heatmap:
 def read_by(reader: Reader, data: bytes) -> tuple[Prediction, Heatmap]:
     """What a client gets of a service with this model."""
     reading, levels = reader.explain(data, bare=True)
-    _, overlay = reader.explain(data, bare=False)
+    _, overlay = reader.explain(data, bare=False, form="jpeg", size="reduced")
     answer = schemas.Prediction.from_reading(reading).model_dump_json()
     return Prediction.model_validate_json(answer), drawn(levels, overlay)

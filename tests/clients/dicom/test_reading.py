@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from clients import ChestXrayClient, ImageRefused, Prediction, Problem, ServiceUnreachable
 from clients.cli.main import cli
@@ -18,11 +19,12 @@ from clients.dicom import KINDS, Kind, read, report
 from clients.dicom.minimal import minimal
 from service.model.reader import Reader
 from tests.clients.dicom.films import DX, drawn, film, read_by
+from tests.clients.dicom.objects.objects import by_kind
 from tests.clients.sdk import bodies
 from tests.clients.sdk.http_server import Answer, Server
 from tests.e2e.conftest import running
 from tests.e2e.marked import NEEDLES, marked
-from tests.factories import png_bytes
+from tests.factories import chest, png_bytes
 from tests.sources import ROOT
 
 FILM = film(**DX)
@@ -63,9 +65,23 @@ class TestRead:
         _, heatmap = read(client, FILM, KINDS)
         assert heatmap is not None
         sent = minimal(FILM)
-        assert heatmap.overlay == client.explain(sent, form="jpeg").picture
+        assert heatmap.overlay == client.explain(sent, form="jpeg", size="reduced").picture
         bare = drawn(client.explain(sent, bare=True).picture)
         np.testing.assert_array_equal(heatmap.grid, bare.grid)
+
+    def test_capture_of_a_large_film_has_half_of_its_pixels_a_side(
+        self, client: ChestXrayClient
+    ) -> None:
+        pixels = chest(1443, 1301)
+        data = film(pixels, **DX)
+        reading, heatmap = read(client, data, KINDS)
+        assert heatmap is not None
+        assert heatmap.size == (1443, 1301)
+        made = by_kind(data, reading, heatmap)
+        assert (made["seg"].Columns, made["sc"].Columns) == (1301, 651)
+        shown = made["sc"].pixel_array[:722].mean(axis=2)
+        expected = Image.fromarray(pixels.astype(np.float32)).reduce(2)
+        assert np.corrcoef(shown.ravel(), np.asarray(expected).ravel())[0, 1] > 0.95
 
     def test_without_a_capture_the_service_draws_nothing(self, client: ChestXrayClient) -> None:
         reading, heatmap = read(client, FILM, KINDS - {"sc"})
@@ -122,6 +138,16 @@ class TestRead:
             refused, _ = read(client, FILM, KINDS)
         assert isinstance(refused, Problem)
         assert refused.code == "of_the_film"
+
+    def test_service_that_knows_no_reduced_picture_has_refused_no_film(
+        self, server: Server
+    ) -> None:
+        server.on("/predict", Answer.problem(400, "invalid_parameter"))
+        with (
+            ChestXrayClient(server.url) as client,
+            pytest.raises(ImageRefused, match="invalid_parameter"),
+        ):
+            read(client, FILM, KINDS)
 
     def test_sends_nobody_s_name(self, server: Server) -> None:
         server.on("/predict", Answer.problem(422, "not_a_chest"))

@@ -149,6 +149,12 @@ class TestPredictWithHeatmap:
         assert asked.path == f"/predict?heatmap={form}"
         assert asked.parts[0].content == b"pixels"
 
+    def test_reduced_picture_is_asked_for(self, server: Server, connect: Connect) -> None:
+        server.on("/predict", Answer.json(bodies.with_heatmap(b"JPEG")))
+        with connect(server.url) as client:
+            client.predict(b"x", heatmap="jpeg", size="reduced")
+        assert server.asked[0].path == "/predict?heatmap=jpeg&size=reduced"
+
     @pytest.mark.parametrize("picture", [1, "not base64", "AAA"])
     def test_service_that_gives_none_is_told_apart(
         self, server: Server, connect: Connect, picture: object
@@ -462,8 +468,12 @@ class TestExplain:
         server.on("/explain", Answer(body=b"PNG", headers={PROBABILITY_HEADER: "0.125"}))
         with connect(server.url) as client:
             explanation = client.explain(b"x", bare=True, form="jpeg")
+            client.explain(b"x", size="reduced")
         assert (explanation.picture, explanation.probability) == (b"PNG", 0.125)
-        assert server.asked[0].path == "/explain?bare=true&format=jpeg"
+        assert [asked.path for asked in server.asked] == [
+            "/explain?bare=true&format=jpeg",
+            "/explain?bare=false&format=png&size=reduced",
+        ]
 
     def test_picture_without_probability_is_a_failure(
         self, server: Server, connect: Connect

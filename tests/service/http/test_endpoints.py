@@ -4,7 +4,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from email import policy
 from email.parser import BytesParser
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.app import api, service
+from service.http.endpoints import COPIES_IN_JSON
 from service.imaging.decode import Limits, decode
 from service.imaging.display import grey_values, heat_values
 from service.imaging.overlay import FORMATS, colour_map, draw_heatmap
 from service.imaging.standardise import Geometry
+from service.inference.async_reader import CHANNELS
+from service.memory import Lease
 from service.model.reader import Reader
 from service.schemas import INTENDED_USE
 from tests.factories import chest, dicom_bytes, png_bytes
@@ -93,6 +96,17 @@ class TestPredict:
         assert "/predict_batch" in response.json()["detail"]
 
 
+@cache
+def large() -> bytes:
+    """A film whose picture can be reduced, of odd sides."""
+    return png_bytes(chest(1283, 1301, bits=8))
+
+
+def size_of(picture: bytes) -> tuple[int, int]:
+    with Image.open(BytesIO(picture)) as image:
+        return image.size
+
+
 def plain(answer: dict[str, Any]) -> dict[str, Any]:
     """A reading without its heatmap."""
     return {name: value for name, value in answer.items() if name != "heatmap"}
@@ -129,6 +143,37 @@ class TestHeatmapInPrediction:
         for _ in range(2):
             assert client.post("/predict?heatmap=png", files={"image": DICOM}).status_code == 200
             assert budget.held == 0
+
+    @pytest.mark.parametrize("bare", ["false", "true"])
+    def test_reduced_picture_is_drawn_by_the_service(self, client: TestClient, bare: str) -> None:
+        answers = [
+            client.post(f"/predict?heatmap=jpeg{size}", files={"image": large()}).json()
+            for size in ("", "&size=reduced")
+        ]
+        pictures = [b64decode(answer["heatmap"].pop("picture")) for answer in answers]
+        assert answers[0] == answers[1]  # in pixels of the film
+        assert [size_of(picture) for picture in pictures] == [(1301, 1283), (651, 642)]
+        explained = client.post(
+            f"/explain?format=jpeg&size=reduced&bare={bare}", files={"image": large()}
+        )
+        assert size_of(explained.content) == (651, 642)
+        assert (explained.content == pictures[1]) == (bare == "false")
+
+    def test_holds_memory_for_the_picture_that_is_drawn(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kept = list[int]()
+        keep = Lease.keep
+
+        def note(lease: Lease, size: int) -> None:
+            kept.append(size)
+            keep(lease, size)
+
+        monkeypatch.setattr(Lease, "keep", note)
+        for size, pixels in (("film", 1283 * 1301), ("reduced", 642 * 651)):
+            kept.clear()
+            client.post(f"/predict?heatmap=jpeg&size={size}", files={"image": large()})
+            assert max(kept) == pixels * CHANNELS * COPIES_IN_JSON
 
     def test_refusal_is_a_problem(self, client: TestClient) -> None:
         response = client.post("/predict?heatmap=png", files={"image": LATERAL})
@@ -209,6 +254,8 @@ class TestParameters:
         [
             ("POST", "/predict?heatmaps=png"),
             ("POST", "/predict?heatmap=gif"),
+            ("POST", "/predict?size=reduced"),
+            ("POST", "/predict?heatmap=array&size=film"),
             ("POST", "/explain?format=png&size=2"),
             ("POST", "/view?bare=true"),
             ("POST", "/predict_batch?heatmap=png"),

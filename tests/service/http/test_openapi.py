@@ -54,8 +54,10 @@ def test_parameters_are_those_that_are_taken(document: Any) -> None:
     }
     assert found == {
         ("/predict", "heatmap"): ["png", "jpeg", "array"],
+        ("/predict", "size"): ["film", "reduced"],
         ("/explain", "bare"): ["false", "true"],
         ("/explain", "format"): ["png", "jpeg"],
+        ("/explain", "size"): ["film", "reduced"],
         ("/view", "reading"): ["full", "none"],
     }
 

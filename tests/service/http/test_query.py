@@ -16,7 +16,8 @@ class TestAsked:
         assert asked(request("heatmap=array"), PredictQuery).heatmap == "array"
         assert asked(request(""), PredictQuery).heatmap is None
         query = asked(request("format=jpeg&bare=true"), ExplainQuery)
-        assert (query.bare, query.format) == ("true", "jpeg")
+        assert (query.bare, query.format, query.size) == ("true", "jpeg", "film")
+        assert asked(request("heatmap=png&size=reduced"), PredictQuery).size == "reduced"
 
     @pytest.mark.parametrize(
         ("query", "kind", "known"),
@@ -27,6 +28,9 @@ class TestAsked:
             ("Heatmap=png", PredictQuery, "'heatmap'"),
             ("bare=1", ExplainQuery, "'bare' (false or true), 'format' (png or jpeg)"),
             ("format=png&DOE", ExplainQuery, "'bare'"),
+            ("heatmap=png&size=DOE", PredictQuery, "'size' (film or reduced)"),
+            ("size=reduced", PredictQuery, "'heatmap' png or jpeg"),
+            ("size=film&heatmap=array", PredictQuery, "'heatmap' png or jpeg"),
             ("DOE=1", Query, "no query parameter"),
         ],
     )

@@ -1,4 +1,5 @@
 from io import BytesIO
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from service.imaging.overlay import (
     FORMATS,
     MAX_OPACITY,
     PictureFormat,
+    PictureSize,
     colour_map,
     draw_heatmap,
     grey_picture,
+    picture_grid,
 )
-from service.imaging.radiograph import FloatImage
+from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry, InputSpec, standardise
 from tests.factories import chest, dicom_bytes
 
@@ -28,14 +31,19 @@ def local_logits(value: float) -> FloatImage:
     return np.full((4, 4), value / 16, np.float32)
 
 
+def opened(picture: bytes, form: PictureFormat = "png") -> Image.Image:
+    with Image.open(BytesIO(picture)) as image:
+        assert image.format == form.upper()
+        image.load()
+        return image
+
+
 def drawn(
     heatmap: FloatImage, *, bare: bool, full_scale: float = 10.0, form: PictureFormat = "png"
 ) -> NDArray[np.uint8]:
-    grey = None if bare else grey_picture(RADIOGRAPH)
+    grey = None if bare else grey_picture(RADIOGRAPH, "film")
     picture = draw_heatmap(grey, heatmap, GEOMETRY, full_scale=full_scale, form=form)
-    with Image.open(BytesIO(picture)) as image:
-        assert image.format == form.upper()
-        return np.asarray(image)
+    return np.asarray(opened(picture, form))
 
 
 class TestBareHeatmap:
@@ -97,7 +105,7 @@ class TestOverlay:
         heatmap = np.random.default_rng(3).random((4, 4), dtype=np.float32)
         share = drawn(heatmap, bare=True)[..., np.newaxis] / 255
         colour = colour_map()[drawn(heatmap, bare=True)]
-        grey = grey_picture(RADIOGRAPH)[..., np.newaxis]
+        grey = grey_picture(RADIOGRAPH, "film")[..., np.newaxis]
         expected = grey + share * MAX_OPACITY * (colour - grey.astype(float))
         assert np.abs(drawn(heatmap, bare=False) - expected).max() <= 1.5
 
@@ -114,6 +122,70 @@ class TestJpeg:
         long = Geometry(rows=1, columns=65_501, left=0, top=0, width=65_501, height=1)
         with pytest.raises(InvalidParameter, match="png"):
             draw_heatmap(None, local_logits(1), long, full_scale=1.0, form="jpeg")
+
+
+def frame(rows: int, columns: int, crop: float = 0.9) -> Geometry:
+    height, width = round(crop * rows), round(crop * columns)
+    left, top = (columns - width) // 2, (rows - height) // 2
+    return Geometry(rows=rows, columns=columns, left=left, top=top, width=width, height=height)
+
+
+class TestReduced:
+    @pytest.mark.parametrize(
+        ("rows", "columns", "square"),
+        [
+            (1279, 4000, 1),
+            (1280, 1280, 2),
+            (2559, 9000, 2),
+            (4000, 2561, 4),
+            (5119, 5119, 4),
+            (5121, 5120, 8),
+            (6320, 6320, 8),
+        ],
+    )
+    def test_short_side_keeps_640_pixels(self, rows: int, columns: int, square: int) -> None:
+        grid = picture_grid(frame(rows, columns), "reduced")
+        assert (grid.rows, grid.columns) == (-(-rows // square), -(-columns // square))
+        assert min(grid.rows, grid.columns) >= 640
+        assert picture_grid(frame(rows, columns), "film") == frame(rows, columns)
+
+    @pytest.mark.parametrize("bare", [False, True])
+    @pytest.mark.parametrize(
+        ("rows", "columns", "square"), [(1280, 1300, 2), (1283, 1301, 2), (2563, 2565, 4)]
+    )
+    def test_is_the_picture_of_the_film_but_smaller(
+        self, rows: int, columns: int, square: int, bare: bool
+    ) -> None:
+        pixels = chest(rows, columns, bits=8) / np.float32(255)
+        film = Radiograph(pixels=pixels, format="PNG", photometric="L")
+        heatmap = np.random.default_rng(3).random((8, 8), dtype=np.float32) / 4
+
+        def picture(size: PictureSize) -> Image.Image:
+            grey = None if bare else grey_picture(film, size)
+            place = frame(rows, columns)
+            return opened(draw_heatmap(grey, heatmap, place, full_scale=10.0, size=size))
+
+        expected, found = picture("film").reduce(square), picture("reduced")
+        assert (found.mode, found.size) == (expected.mode, expected.size)
+        away = np.abs(np.asarray(expected, int) - np.asarray(found, int))
+        assert away.mean() < 1
+        # But for the edge of the heat, which can lie within a pixel.
+        assert np.percentile(away, 99) <= 3
+
+    def test_small_film_stays_as_it_is(self) -> None:
+        film, heatmap = grey_picture(RADIOGRAPH, "film"), local_logits(5)
+        np.testing.assert_array_equal(grey_picture(RADIOGRAPH, "reduced"), film)
+        pictures = [
+            draw_heatmap(film, heatmap, GEOMETRY, full_scale=10.0, size=size)
+            for size in get_args(PictureSize)
+        ]
+        assert pictures[0] == pictures[1]
+
+    def test_film_is_not_changed(self) -> None:
+        pixels = np.random.default_rng(4).random((1300, 1290), dtype=np.float32)
+        before = pixels.copy()
+        grey_picture(Radiograph(pixels=pixels, format="PNG", photometric="L"), "reduced")
+        np.testing.assert_array_equal(pixels, before)
 
 
 class TestColourMap:

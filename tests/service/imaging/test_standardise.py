@@ -22,6 +22,31 @@ def spec(size: int = 64, crop: float = 0.9, *, rank: bool = True) -> InputSpec:
 CHEST = (chest(300, 260) / 4095).astype(np.float32)
 
 
+class TestGeometry:
+    @given(
+        rows=st.integers(8, 4000),
+        start=st.floats(0, 1),
+        share=st.floats(0, 1),
+        side=st.sampled_from([1, 2, 4, 8]),
+    )
+    @settings(max_examples=200, deadline=None)
+    def test_edges_move_by_half_of_a_larger_pixel_at_most(
+        self, rows: int, start: float, share: float, side: int
+    ) -> None:
+        top = int(start * (rows - side))
+        height = max(side, int(share * (rows - top)))
+        whole = Geometry(rows=rows, columns=rows, left=top, top=top, width=height, height=height)
+        reduced = whole.reduced(side)
+        assert reduced.rows == reduced.columns == -(-rows // side)
+        for edge, larger in zip(whole.box, reduced.box, strict=True):
+            assert abs(larger * side - edge) <= side / 2
+            assert 0 <= larger <= reduced.rows
+
+    def test_the_smallest_square_keeps_a_pixel(self) -> None:
+        whole = Geometry(rows=9, columns=9, left=1, top=1, width=1, height=1)
+        assert (whole.reduced(8).width, whole.reduced(8).height) == (1, 1)
+
+
 class TestEqualise:
     @given(gamma=st.floats(0.2, 5), gain=st.floats(0.1, 1), offset=st.floats(0, 0.5))
     @settings(max_examples=30, deadline=None)
