@@ -1,13 +1,15 @@
-"""Two hand-made features against the model: what one number an image already tells.
+"""Three hand-made features against the model: what one number of an image already tells.
 
 score -> [baselines] -> AUROC of each, and the model's lead
 A model is worth something only where its lead lies above 0.
 
-Both are taken after histogram equalisation, as the model's input is:
+Two are taken after histogram equalisation, as the model's input is, the third from the file alone:
 
 brightness: mean grey of the brighter lung box.
 smoothness: minus the mean absolute difference of pixels above one another, across the ribs, in both
 lung boxes.
+wideness: columns over rows. It has nothing to do with disease: where it separates the classes, ill
+patients were filmed or cut otherwise, and a model may have read that.
 """
 
 from collections.abc import Sequence
@@ -33,7 +35,7 @@ from clients.scoring.scored import EvaluationError
 from service.imaging.decode import Limits, decode
 from service.imaging.standardise import InputSpec, standardise
 
-FEATURES = ("brightness", "smoothness")
+FEATURES = ("brightness", "smoothness", "wideness")
 SIDE = 128  # pixels to which the central 90 % of a radiograph are reduced
 # Where the lungs are on most frontal films, in shares of that side: rows, columns of either lung.
 ROWS = (0.2, 0.74)
@@ -74,14 +76,16 @@ class Comparison:
 
 
 def measure_features(content: bytes) -> dict[str, float]:
-    """Both features of one file, higher for what looks more like pneumonia."""
+    """The features of one file, higher for what looks more like pneumonia."""
     spec = InputSpec(size=SIDE, crop=0.9, equalise=True, least_side=1, mean=0.5, std=0.25)
-    image = standardise(decode(content, Limits()), spec)[0][0]
+    radiograph = decode(content, Limits())
+    image = standardise(radiograph, spec)[0][0]
     top, bottom = (round(share * SIDE) for share in ROWS)
     boxes = [image[top:bottom, round(a * SIDE) : round(b * SIDE)] for a, b in COLUMNS]
     return {
         "brightness": max(float(box.mean()) for box in boxes),
         "smoothness": -float(np.mean([np.abs(np.diff(box, axis=0)).mean() for box in boxes])),
+        "wideness": radiograph.columns / radiograph.rows,
     }
 
 

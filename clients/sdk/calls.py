@@ -7,7 +7,7 @@ The name of a file is never sent: it may identify a patient.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -69,14 +69,18 @@ class Call(Generic[T]):
 
 def predict(image: Image, heatmap: HeatmapForm | None, size: PictureSize) -> Call[Reading]:
     """Ask for the reading of one radiograph; one with a heatmap where that has a form."""
-    kind = Prediction if heatmap is None else PredictionWithHeatmap
+    kind = TypeAdapter(Prediction if heatmap is None else PredictionWithHeatmap)
     params = ({} if heatmap is None else {"heatmap": heatmap}) | _size(size)
-    return Call(
-        method="POST",
-        path="/predict",
-        parse=partial(_parse, TypeAdapter(kind)),
-        content={"files": [_part("image", image)], "params": params},
-    )
+
+    def parse(answer: httpx.Response) -> Reading:
+        reading = _parse(kind, answer)
+        pictured = isinstance(reading, PredictionWithHeatmap) and bool(reading.heatmap.picture)
+        if heatmap in get_args(PictureFormat) and not pictured:
+            raise foreign(answer, "no picture of the heatmap")
+        return reading
+
+    content = {"files": [_part("image", image)], "params": params}
+    return Call(method="POST", path="/predict", parse=parse, content=content)
 
 
 def predict_batch(images: Sequence[Image]) -> Call[list[BatchResult]]:

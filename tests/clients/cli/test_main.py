@@ -18,7 +18,6 @@ from click.testing import CliRunner, Result
 from clients.cli.main import cli
 from clients.cli.terminal import NOTICE
 from clients.scoring.score import done_names, parts_folder
-from clients.sdk.calls import PROBABILITY_HEADER
 from service.doctor import run as examine
 from service.model.reader import Reader
 from service.version import VERSION
@@ -96,11 +95,14 @@ class TestPredict:
         assert "abc" not in result.stderr
 
     def test_explain_writes_the_picture(self, server: Server, tmp_path: Path) -> None:
-        server.on("/predict", Answer.json(bodies.reading()))
-        server.on("/explain", Answer(body=b"PICTURE", headers={PROBABILITY_HEADER: "0.75"}))
+        server.on("/predict", Answer.json(bodies.with_heatmap(b"PICTURE")))
         out = tmp_path / "heat.png"
         result = run("predict", png(tmp_path), "--explain", out, "--url", server.url)
         assert result.exit_code == 0
+        told = json.loads(result.stdout)
+        assert told["probability"] == 0.75
+        assert "heatmap" not in told
+        assert [asked.path for asked in server.asked] == ["/predict?heatmap=png"]
         assert out.read_bytes() == b"PICTURE"
         assert {file.name for file in tmp_path.iterdir()} == {"chest.png", "heat.png"}
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from clients.cli.main import cli
 from clients.datasets.open import Dataset, open_dataset
-from clients.metrics.baselines import compare, measure_features
+from clients.metrics.baselines import FEATURES, compare, measure_features
 from clients.metrics.evaluate import Method
 from clients.scoring.scored import EvaluationError
 from tests.factories import chest, png_bytes
@@ -46,9 +46,19 @@ def test_whitened_lung_is_brighter_and_smoother() -> None:
     assert opaque["smoothness"] > clear["smoothness"]
 
 
+def test_wide_film_is_told_from_a_narrow_one() -> None:
+    wide, narrow = (measure_features(png_bytes(chest(*side))) for side in ((200, 300), (300, 200)))
+    assert (wide["wideness"], narrow["wideness"]) == (300 / 200, 200 / 300)
+
+
+def test_films_of_one_shape_tell_nothing_by_it(dataset: Dataset) -> None:
+    shape = compare(scores(dataset), dataset)[-1].auroc
+    assert (shape.low, shape.value, shape.high) == (0.5, 0.5, 0.5)
+
+
 def test_model_that_knows_nothing_trails_a_feature_that_knows(dataset: Dataset) -> None:
     lines = compare(scores(dataset), dataset)
-    assert [line.feature for line in lines] == ["brightness", "smoothness"]
+    assert [line.feature for line in lines] == ["brightness", "smoothness", "wideness"]
     assert lines[0].auroc.low > 0.5
     assert lines[0].lead is not None
     assert lines[0].lead.value == lines[0].ahead
@@ -72,7 +82,7 @@ def test_each_stratum_has_its_own_lines(dataset: Dataset, tmp_path: Path) -> Non
     result = CliRunner().invoke(cli, [*arguments, "--by", "source"])
     assert result.exit_code == 0, result.output
     assert [line.split(",")[0] for line in result.stdout.splitlines()] == [
-        "source=a", "source=a", "source=b", "source=b",
+        "source=a", "source=a", "source=a", "source=b", "source=b", "source=b",
     ]  # fmt: skip
     assert [line.split(":")[:2] for line in result.stderr.splitlines()] == [
         ["Warning", " source=a"], ["Warning", " source=b"],
@@ -118,7 +128,7 @@ def test_combinations_of_columns_are_groups_of_their_own(dataset: Dataset) -> No
     table = scores(dataset).assign(view="PA")
     table.loc[table["source"] == "a", "view"] = "AP"
     lines = compare(table, dataset, by=["source,view", "view"])
-    assert [line.stratum for line in lines[::2]] == [
+    assert [line.stratum for line in lines[:: len(FEATURES)]] == [
         "source=a, view=AP", "source=b, view=PA", "view=AP", "view=PA"
     ]  # fmt: skip
 
@@ -127,7 +137,7 @@ def test_images_without_a_value_are_a_stratum(dataset: Dataset) -> None:
     table = scores(dataset)
     table["view"] = table["source"].replace("a", None)
     lines = compare(table, dataset, by=["view"])
-    assert [(line.stratum, line.images) for line in lines[::2]] == [
+    assert [(line.stratum, line.images) for line in lines[:: len(FEATURES)]] == [
         ("view=b", 10),
         ("view=(none)", 10),
     ]

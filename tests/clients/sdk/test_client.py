@@ -155,7 +155,7 @@ class TestPredictWithHeatmap:
             client.predict(b"x", heatmap="jpeg", size="reduced")
         assert server.asked[0].path == "/predict?heatmap=jpeg&size=reduced"
 
-    @pytest.mark.parametrize("picture", [1, "not base64", "AAA"])
+    @pytest.mark.parametrize("picture", [1, "not base64", "AAA", "", None])
     def test_service_that_gives_none_is_told_apart(
         self, server: Server, connect: Connect, picture: object
     ) -> None:
