@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pandas as pd
@@ -88,8 +88,8 @@ def predict(file: Path, explain: Path | None, url: str) -> None:
             return
         reading = client.predict(file, heatmap="png")
         click.echo(reading.model_dump_json(indent=2, exclude={"heatmap"}))
-        if picture := reading.heatmap.picture:  # always: an answer without one is an error
-            replace_file(explain, picture)
+        # The client refuses an answer without one.
+        replace_file(explain, cast("bytes", reading.heatmap.picture))
 
 
 @cli.command()
@@ -212,11 +212,11 @@ def baselines(
 ) -> None:
     """Compare SCORES with three hand-made features of the images of DATASET.
 
-    The features are the brightness of the brighter lung, the smoothness of both, and the film's
-    width over its height: where that tells the classes apart, ill patients were filmed or cut
-    otherwise. Each line has the feature's AUROC and the model's lead over it, with 95 % intervals
-    of the paired bootstrap. Where a class has fewer than 10 images (patients) the lead has none,
-    and a warning says so.
+    The features are the brightness of the brighter lung, the smoothness of both, and the aspect:
+    the film's width over its height, of either sign. Where the aspect tells the classes apart,
+    ill patients were filmed or cut otherwise. Each line has the feature's AUROC and the model's
+    lead over it, with 95 % intervals of the paired bootstrap. Where a class has fewer than 10
+    images (patients) the lead has none, and a warning says so.
 
     Example:
 

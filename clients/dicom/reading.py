@@ -16,7 +16,7 @@ from service.errors import InvalidParameter, MalformedBody, ReadingError
 NOT_OF_THE_FILM = frozenset(
     {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.REQUEST_TIMEOUT}
 )
-# Cut on the way, or too new for the service.
+# Cut on the way, or by a node that is newer than its service.
 OF_THE_REQUEST = frozenset({MalformedBody.code, InvalidParameter.code})
 FOREIGN = "http_"  # how codes begin of answers that are none of the service's
 HEATED: frozenset[Kind] = KINDS - {"sr"}  # what needs a heatmap

@@ -3,13 +3,14 @@
 score -> [baselines] -> AUROC of each, and the model's lead
 A model is worth something only where its lead lies above 0.
 
-Two are taken after histogram equalisation, as the model's input is, the third from the file alone:
+Brightness and smoothness are taken after histogram equalisation, as the model's input is:
 
 brightness: mean grey of the brighter lung box.
 smoothness: minus the mean absolute difference of pixels above one another, across the ribs, in both
 lung boxes.
-wideness: columns over rows. It has nothing to do with disease: where it separates the classes, ill
-patients were filmed or cut otherwise, and a model may have read that.
+aspect: columns of the film over its rows. It has nothing to do with disease: where it separates
+the classes, ill patients were filmed or cut otherwise, and a model may have read that. So it has no
+sign of its own; in each stratum it gets the one with which its AUROC is 0.5 or more.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,8 @@ from clients.scoring.scored import EvaluationError
 from service.imaging.decode import Limits, decode
 from service.imaging.standardise import InputSpec, standardise
 
-FEATURES = ("brightness", "smoothness", "wideness")
+FEATURES = ("brightness", "smoothness", "aspect")
+UNSIGNED = frozenset({"aspect"})
 SIDE = 128  # pixels to which the central 90 % of a radiograph are reduced
 # Where the lungs are on most frontal films, in shares of that side: rows, columns of either lung.
 ROWS = (0.2, 0.74)
@@ -76,7 +78,7 @@ class Comparison:
 
 
 def measure_features(content: bytes) -> dict[str, float]:
-    """The features of one file, higher for what looks more like pneumonia."""
+    """The features of one file, the signed ones higher for what looks more like pneumonia."""
     spec = InputSpec(size=SIDE, crop=0.9, equalise=True, least_side=1, mean=0.5, std=0.25)
     radiograph = decode(content, Limits())
     image = standardise(radiograph, spec)[0][0]
@@ -85,7 +87,7 @@ def measure_features(content: bytes) -> dict[str, float]:
     return {
         "brightness": max(float(box.mean()) for box in boxes),
         "smoothness": -float(np.mean([np.abs(np.diff(box, axis=0)).mean() for box in boxes])),
-        "wideness": radiograph.columns / radiograph.rows,
+        "aspect": radiograph.columns / radiograph.rows,
     }
 
 
@@ -137,6 +139,8 @@ def _compare(stratum: str, rows: pd.DataFrame, feature: str, method: Method) -> 
     sizes = class_sizes(labels, resampling)
     model, drawn_model = _auroc(labels, rows["probability"].to_numpy(np.float64), resampling)
     area, drawn = _auroc(labels, rows[feature].to_numpy(np.float64), resampling)
+    if feature in UNSIGNED and area < 0.5:  # one sign for all replicates
+        area, drawn = 1 - area, 1 - drawn
     too_few = min(sizes) < ENOUGH
     return Comparison(
         stratum=stratum,

@@ -19,6 +19,7 @@ from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHe
 PROBABILITY_HEADER = "X-Probability"
 
 PictureFormat = Literal["png", "jpeg"]
+FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
 PictureSize = Literal["film", "reduced"]
 BatchResult = Prediction | Problem
 Reading = Prediction | PredictionWithHeatmap
@@ -69,13 +70,17 @@ class Call(Generic[T]):
 
 def predict(image: Image, heatmap: HeatmapForm | None, size: PictureSize) -> Call[Reading]:
     """Ask for the reading of one radiograph; one with a heatmap where that has a form."""
-    kind = TypeAdapter(Prediction if heatmap is None else PredictionWithHeatmap)
+    adapter = TypeAdapter[Reading](
+        Prediction if heatmap is None else PredictionWithHeatmap | Prediction
+    )
     params = ({} if heatmap is None else {"heatmap": heatmap}) | _size(size)
 
     def parse(answer: httpx.Response) -> Reading:
-        reading = _parse(kind, answer)
-        pictured = isinstance(reading, PredictionWithHeatmap) and bool(reading.heatmap.picture)
-        if heatmap in get_args(PictureFormat) and not pictured:
+        reading = _parse(adapter, answer)
+        found = reading.heatmap if isinstance(reading, PredictionWithHeatmap) else None
+        if heatmap is not None and found is None:
+            raise foreign(answer, "no heatmap that can be read; an older release gives none")
+        if heatmap in FORMATS and not (found and found.picture):
             raise foreign(answer, "no picture of the heatmap")
         return reading
 

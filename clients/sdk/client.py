@@ -77,8 +77,11 @@ class ChestXrayClient:
     def predict(self, image: Image, *, heatmap: None = None) -> Prediction: ...
 
     @overload
+    def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
+
+    @overload
     def predict(
-        self, image: Image, *, heatmap: HeatmapForm, size: PictureSize = "film"
+        self, image: Image, *, heatmap: PictureFormat, size: PictureSize
     ) -> PredictionWithHeatmap: ...
 
     def predict(
@@ -132,8 +135,10 @@ class ChestXrayClient:
     ) -> Explanation:
         """Draw where the evidence lies; ``bare`` leaves the radiograph out of the picture.
 
-        JPEG, with a tenth of the bytes, is for looking at; PNG is exact. ``"reduced"`` has a half,
-        a quarter or an eighth of the film's pixels a side, as long as 640 are left.
+        JPEG, with a tenth of the bytes, is for looking at; PNG is exact. ``size="reduced"`` gives
+        a half, a quarter or an eighth of the film's pixels a side, as long as the short side keeps
+        640; a film with less than twice as many stays whole. A service of an older release gives
+        the whole film all the same.
         """
         return self._send(calls.explain(image, bare=bare, form=form, size=size))
 
@@ -188,8 +193,11 @@ class AsyncChestXrayClient:
     async def predict(self, image: Image, *, heatmap: None = None) -> Prediction: ...
 
     @overload
+    async def predict(self, image: Image, *, heatmap: HeatmapForm) -> PredictionWithHeatmap: ...
+
+    @overload
     async def predict(
-        self, image: Image, *, heatmap: HeatmapForm, size: PictureSize = "film"
+        self, image: Image, *, heatmap: PictureFormat, size: PictureSize
     ) -> PredictionWithHeatmap: ...
 
     async def predict(

@@ -41,7 +41,8 @@ PARAMETERS = {
     "picture of `/explain`, in base64.",
     "reading": "none: the radiograph alone, also where a reading is refused after decoding.",
     "size": "Of the picture. film: the radiograph's rows and columns; reduced: one pixel for "
-    f"2 x 2, 4 x 4 or 8 x 8 of them, as long as the short side keeps {REDUCED_SIDE}.",
+    f"2 x 2, 4 x 4 or 8 x 8 of them, as long as the short side keeps {REDUCED_SIDE}, which needs "
+    "a picture (at /predict: heatmap=png or jpeg).",
 }
 
 GRID = {

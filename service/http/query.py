@@ -35,10 +35,9 @@ class PredictQuery(Query):
 
     @model_validator(mode="after")
     def _size_is_of_a_picture(self) -> Self:
-        if "size" in self.model_fields_set and self.heatmap not in FORMATS:
-            raise InvalidParameter(
-                f"'size' is that of a picture. Ask for 'heatmap' {' or '.join(FORMATS)} with it."
-            )
+        if self.size == "reduced" and self.heatmap not in FORMATS:
+            pictures = " or ".join(f"heatmap={form}" for form in FORMATS)
+            raise InvalidParameter(f"size=reduced needs a picture: send {pictures} with it.")
         return self
 
 

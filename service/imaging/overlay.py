@@ -48,27 +48,24 @@ def draw_heatmap(
     *,
     full_scale: float,
     form: PictureFormat = "png",
-    size: PictureSize = "film",
 ) -> bytes:
-    """Write a heatmap as a picture of exactly the radiograph's rows and columns, or a reduced one.
+    """Write a heatmap as a picture of exactly the rows and columns of a grid.
 
     Parameters
     ----------
     grey
-        The radiograph, see :func:`grey_picture`, of the same ``size``; None leaves it out of the
-        picture.
+        The radiograph, see :func:`grey_picture`; None leaves it out of the picture.
     heatmap
         float32 of shape (h, w), at least 0, as the graph gives it: each cell's share of the logit,
         which is its local logit divided by h x w.
     geometry
-        From :func:`service.imaging.standardise.standardise` for the radiograph.
+        From :func:`service.imaging.standardise.standardise` for the radiograph; for a reduced
+        picture :func:`picture_grid` of it.
     full_scale
         Local logit of the strongest colour, ``heatmap_scale`` of the manifest; an absolute scale,
         never the map's own maximum.
     form
         PNG is exact; JPEG, with a tenth of its bytes, is made in half of its time.
-    size
-        Whether the picture has the radiograph's grid, or that of :func:`picture_grid`.
 
     Returns
     -------
@@ -79,9 +76,9 @@ def draw_heatmap(
     Raises
     ------
     InvalidParameter
-        If the radiograph is longer or wider than a JPEG can be.
+        If the picture is longer or wider than a JPEG can be.
     """
-    heat = heat_levels(heatmap, picture_grid(geometry, size), full_scale)
+    heat = heat_levels(heatmap, geometry, full_scale)
     if grey is None:
         return png([np.asarray(heat)], heat.height) if form == "png" else _jpeg(heat)
     blocks = _blended(grey, np.asarray(heat))

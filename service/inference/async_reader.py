@@ -137,12 +137,12 @@ class AsyncReader:
         scale = self.reader.manifest.heatmap_scale
         with self._budget.lease().handed_on() as lease:
             prepared, grey = await self._pictured(lease, data, bare=bare, size=size)
-            pixels = _pixels(picture_grid(prepared.geometry, size))
-            lease.keep(pixels * max(DRAWING_BYTES, copies * CHANNELS))
+            grid = picture_grid(prepared.geometry, size)
+            lease.keep(_pixels(grid) * max(DRAWING_BYTES, copies * CHANNELS))
             reading = await self._infer(prepared)
-            draw = partial(draw_heatmap, full_scale=scale, form=form, size=size)
+            draw = partial(draw_heatmap, full_scale=scale, form=form)
             # In a thread: no byte of the file is read any more, and nothing has to be sent.
-            picture = await asyncio.to_thread(draw, grey, reading.heatmap, reading.geometry)
+            picture = await asyncio.to_thread(draw, grey, reading.heatmap, grid)
             lease.keep(len(picture) * copies)
         return reading, picture, lease
 

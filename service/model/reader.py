@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidManifest, UnfamiliarImage
 from service.findings.calibration import Calibration, Call, OperatingPoint
 from service.imaging.decode import Limits
-from service.imaging.overlay import PictureFormat, PictureSize, draw_heatmap
+from service.imaging.overlay import PictureFormat, PictureSize, draw_heatmap, picture_grid
 from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_with_picture
 from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle
@@ -191,7 +191,8 @@ class Reader:
         bare
             Leave the radiograph out of the picture.
         form, size
-            See :func:`service.imaging.overlay.draw_heatmap`.
+            Of the picture; see :func:`service.imaging.overlay.draw_heatmap` and
+            :func:`service.imaging.overlay.picture_grid`.
 
         Raises
         ------
@@ -201,9 +202,8 @@ class Reader:
         prepared, grey = prepare_with_picture(data, self.limits, self.manifest.input, size)
         reading = admitted(self.infer([prepared])[0])
         film, scale = None if bare else grey, self.manifest.heatmap_scale
-        return reading, draw_heatmap(
-            film, reading.heatmap, reading.geometry, full_scale=scale, form=form, size=size
-        )
+        grid = picture_grid(reading.geometry, size)
+        return reading, draw_heatmap(film, reading.heatmap, grid, full_scale=scale, form=form)
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and standardise one file; raises ReadingError as :meth:`read` does."""

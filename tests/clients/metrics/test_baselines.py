@@ -46,9 +46,21 @@ def test_whitened_lung_is_brighter_and_smoother() -> None:
     assert opaque["smoothness"] > clear["smoothness"]
 
 
-def test_wide_film_is_told_from_a_narrow_one() -> None:
-    wide, narrow = (measure_features(png_bytes(chest(*side))) for side in ((200, 300), (300, 200)))
-    assert (wide["wideness"], narrow["wideness"]) == (300 / 200, 200 / 300)
+@pytest.mark.parametrize("ill", [(200, 260), (260, 200)])
+def test_aspect_that_tells_the_classes_apart_is_seen_whatever_its_sign(
+    tmp_path: Path, ill: tuple[int, int]
+) -> None:
+    lines = ["path,label"]
+    for number in range(24):
+        side = ill if number % 2 else (230, 230 + number)
+        (tmp_path / f"{number}.png").write_bytes(png_bytes(chest(*side)))
+        lines.append(f"{number}.png,{number % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    films = open_dataset(tmp_path / "labels.csv")
+    aspect = compare(scores(films), films)[-1]
+    assert (aspect.feature, aspect.auroc.value) == ("aspect", 1)
+    assert aspect.lead is not None
+    assert aspect.lead.high < 0
 
 
 def test_films_of_one_shape_tell_nothing_by_it(dataset: Dataset) -> None:
@@ -58,7 +70,7 @@ def test_films_of_one_shape_tell_nothing_by_it(dataset: Dataset) -> None:
 
 def test_model_that_knows_nothing_trails_a_feature_that_knows(dataset: Dataset) -> None:
     lines = compare(scores(dataset), dataset)
-    assert [line.feature for line in lines] == ["brightness", "smoothness", "wideness"]
+    assert [line.feature for line in lines] == ["brightness", "smoothness", "aspect"]
     assert lines[0].auroc.low > 0.5
     assert lines[0].lead is not None
     assert lines[0].lead.value == lines[0].ahead

@@ -29,8 +29,8 @@ class TestAsked:
             ("bare=1", ExplainQuery, "'bare' (false or true), 'format' (png or jpeg)"),
             ("format=png&DOE", ExplainQuery, "'bare'"),
             ("heatmap=png&size=DOE", PredictQuery, "'size' (film or reduced)"),
-            ("size=reduced", PredictQuery, "'heatmap' png or jpeg"),
-            ("size=film&heatmap=array", PredictQuery, "'heatmap' png or jpeg"),
+            ("size=reduced", PredictQuery, "heatmap=png or heatmap=jpeg"),
+            ("size=reduced&heatmap=array", PredictQuery, "heatmap=png or heatmap=jpeg"),
             ("DOE=1", Query, "no query parameter"),
         ],
     )

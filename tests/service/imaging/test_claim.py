@@ -38,11 +38,10 @@ ROWS, COLUMNS = 1000, 1200
 SMALL = 0.5  # of TABLES: what may go to what does not grow with the image
 
 # Decodes each file named on standard input, with what the last one left given back, and prints the
-# growth of its memory at the peak, beside what was claimed. Small films have reduced pictures here.
+# growth of its memory at the peak, beside what was claimed.
 MEASURE = """
 import ctypes, json, re, sys
 from pathlib import Path
-from service.imaging import overlay
 from service.imaging.claim import asking
 from service.imaging.decode import Limits
 from service.imaging.prepare import prepare_with_picture
@@ -51,22 +50,20 @@ from service.imaging.standardise import InputSpec
 def status(key):
     return 1024 * int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
-overlay.REDUCED_SIDE = 320
-
-def measured(path, size):
+def measured(path, spec):
     claims = []
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = status("VmRSS")
     with asking(claims.append):
-        prepare_with_picture(Path(path).read_bytes(), Limits(), spec, size)
+        prepare_with_picture(Path(path).read_bytes(), Limits(), spec)
     return status("VmHWM") - before, max(claim.size for claim in claims)
 
 asked = json.loads(sys.stdin.read())
 spec = InputSpec(**asked["spec"])
-for path, size in asked["pictures"]:
-    measured(path, size)  # loads the codec, and fills its caches
-    print(json.dumps(measured(path, size)), flush=True)
+for path in asked["paths"]:
+    measured(path, spec)  # loads the codec, and fills its caches
+    print(json.dumps(measured(path, spec)), flush=True)
 """
 
 
@@ -157,31 +154,27 @@ FORMATS: dict[str, Callable[[], bytes]] = {
 }
 
 
-LEAST = "DICOM, 8 bits"  # of memory for decoding, so that other steps show
-REDUCED = f"{LEAST}, reduced picture"
-
-
 @pytest.fixture(scope="module")
 def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]]:
-    """Bytes at the peak and bytes claimed, of each format and of a reduced picture."""
+    """Bytes at the peak and bytes claimed, of each format."""
     folder = tmp_path_factory.mktemp("films")
-    paths = {name: str(folder / str(number)) for number, name in enumerate(FORMATS)}
-    for name, content in FORMATS.items():
-        Path(paths[name]).write_bytes(content())
-    pictures = [(path, "film") for path in paths.values()] + [(paths[LEAST], "reduced")]
+    paths = []
+    for number, content in enumerate(FORMATS.values()):
+        paths.append(folder / str(number))
+        paths[-1].write_bytes(content())
     done = subprocess.run(
         [sys.executable, "-c", MEASURE],
-        input=json.dumps({"spec": asdict(SPEC), "pictures": pictures}),
+        input=json.dumps({"spec": asdict(SPEC), "paths": list(map(str, paths))}),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
     found = [tuple(json.loads(line)) for line in done.stdout.splitlines()]
-    return dict(zip((*FORMATS, REDUCED), found, strict=True))
+    return dict(zip(FORMATS, found, strict=True))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
-@pytest.mark.parametrize("name", [*FORMATS, REDUCED])
+@pytest.mark.parametrize("name", FORMATS)
 def test_takes_no_more_than_it_claims(name: str, peaks: dict[str, tuple[int, int]]) -> None:
     peak, claimed = peaks[name]
     constant = TABLES * (1 - SMALL)  # would hide what grows: this film is small
