@@ -255,7 +255,7 @@ class TestParameters:
             ("POST", "/predict?heatmaps=png"),
             ("POST", "/predict?heatmap=gif"),
             ("POST", "/predict?size=reduced"),
-            ("POST", "/predict?heatmap=array&size=film"),
+            ("POST", "/predict?heatmap=array&size=reduced"),
             ("POST", "/explain?format=png&size=2"),
             ("POST", "/view?bare=true"),
             ("POST", "/predict_batch?heatmap=png"),
