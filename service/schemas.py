@@ -22,6 +22,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from service.errors import InvalidManifest
 from service.findings.calibration import Call
+from service.imaging.picture import PictureFormat
 from service.imaging.radiograph import View
 from service.model.manifest import Manifest
 from service.model.site import Source
@@ -55,7 +56,7 @@ SentManifest = Annotated[
 ]
 
 
-HeatmapForm = Literal["png", "jpeg", "array"]
+HeatmapForm = Literal[PictureFormat, "array"]
 
 
 def _picture(sent: object) -> bytes:

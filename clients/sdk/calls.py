@@ -7,20 +7,18 @@ The name of a file is never sent: it may identify a patient.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from clients.sdk.errors import foreign, refusal, unreachable
 from clients.sdk.pictures import Image, content_of
+from service.imaging.picture import FORMATS, PictureFormat, PictureSize
 from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHeatmap, Problem
 
 PROBABILITY_HEADER = "X-Probability"
 
-PictureFormat = Literal["png", "jpeg"]
-FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
-PictureSize = Literal["film", "reduced"]
 BatchResult = Prediction | Problem
 Reading = Prediction | PredictionWithHeatmap
 T = TypeVar("T")

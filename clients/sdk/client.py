@@ -22,10 +22,11 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 import httpx
 
 from clients.sdk import calls
-from clients.sdk.calls import BatchResult, Call, Explanation, PictureFormat, PictureSize, Reading
+from clients.sdk.calls import BatchResult, Call, Explanation, Reading
 from clients.sdk.key import key_of
 from clients.sdk.pictures import Image
 from clients.sdk.retry import RetryPolicy
+from service.imaging.picture import PictureFormat, PictureSize
 from service.schemas import HeatmapForm, ModelInfo, Prediction, PredictionWithHeatmap
 
 CONNECT_SECONDS = 5.0

@@ -24,7 +24,8 @@ from service.http.page import Page
 from service.http.problems import problem_of, refuse
 from service.http.query import ExplainQuery, PredictQuery, Query, ViewQuery, asked, quality
 from service.http.swagger import PAGE, SCRIPT
-from service.imaging.overlay import PictureFormat, colour_map
+from service.imaging.overlay import colour_map
+from service.imaging.picture import PictureFormat
 from service.inference.async_reader import COPIES_SENT
 from service.memory import Lease
 from service.model.reader import Reading

@@ -10,7 +10,8 @@ from pydantic.json_schema import models_json_schema
 
 from service.http.problems import FRAMEWORK, MEDIA_TYPE, STATUS
 from service.http.query import ExplainQuery, PredictQuery, Query, ViewQuery
-from service.imaging.overlay import FORMATS, REDUCED_SIDE
+from service.imaging.overlay import REDUCED_SIDE
+from service.imaging.picture import FORMATS
 from service.schemas import INTENDED_USE, ModelInfo, Prediction, PredictionWithHeatmap, Problem
 from service.version import VERSION
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from starlette.requests import Request
 
 from service.errors import InvalidParameter
-from service.imaging.overlay import FORMATS, PictureFormat, PictureSize
+from service.imaging.picture import FORMATS, PictureFormat, PictureSize
 from service.schemas import HeatmapForm
 
 

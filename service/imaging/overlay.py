@@ -8,22 +8,19 @@ own maximum.
 from collections.abc import Iterable, Iterator
 from functools import cache
 from io import BytesIO
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import InvalidParameter
+from service.imaging.picture import PictureFormat, PictureSize
 from service.imaging.png import png
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry
 from service.observe.stages import stage
 
 GreyImage = NDArray[np.uint8]
-PictureFormat = Literal["png", "jpeg"]
-FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
-PictureSize = Literal["film", "reduced"]
 
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # what libjpeg writes at most

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from service.imaging.decode import Limits, decode
 from service.imaging.display import grey_values
-from service.imaging.overlay import GreyImage, PictureSize, grey_picture
+from service.imaging.overlay import GreyImage, grey_picture
+from service.imaging.picture import PictureSize
 from service.imaging.radiograph import FileFacts, FloatImage, Radiograph
 from service.imaging.standardise import Geometry, InputSpec, standardise
 

@@ -76,7 +76,7 @@ class Geometry:
         """The same on the grid that has one pixel for ``side`` x ``side``.
 
         What is cut at the end of a row or column has a pixel too. The edges of the square input are
-        moved by half of such a pixel at most, and it keeps one of them at least.
+        moved by half of such a pixel at most.
         """
         left, top, right, lower = ((edge + side // 2) // side for edge in self.box)
         return Geometry(
@@ -84,8 +84,8 @@ class Geometry:
             columns=math.ceil(self.columns / side),
             left=left,
             top=top,
-            width=max(1, right - left),
-            height=max(1, lower - top),
+            width=right - left,
+            height=lower - top,
         )
 
 

@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 from service.errors import ReadingError, ServiceBusy, UnfamiliarImage
 from service.imaging.decode import Limits
 from service.imaging.display import heat_values
-from service.imaging.overlay import (
-    DRAWING_BYTES,
-    GreyImage,
-    PictureFormat,
-    PictureSize,
-    draw_heatmap,
-    picture_grid,
-)
+from service.imaging.overlay import DRAWING_BYTES, GreyImage, draw_heatmap, picture_grid
+from service.imaging.picture import PictureFormat, PictureSize
 from service.imaging.prepare import (
     RESULTS,
     Prepared,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from service.errors import InvalidManifest, UnfamiliarImage
 from service.findings.calibration import Calibration, Call, OperatingPoint
 from service.imaging.decode import Limits
-from service.imaging.overlay import PictureFormat, PictureSize, draw_heatmap, picture_grid
+from service.imaging.overlay import draw_heatmap, picture_grid
+from service.imaging.picture import PictureFormat, PictureSize
 from service.imaging.prepare import Prepared, RadiographFacts, prepare, prepare_with_picture
 from service.imaging.standardise import Geometry
 from service.model.bundle import Bundle

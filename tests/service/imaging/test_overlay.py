@@ -8,15 +8,13 @@ from PIL import Image
 from service.errors import InvalidParameter
 from service.imaging.decode import Limits, decode
 from service.imaging.overlay import (
-    FORMATS,
     MAX_OPACITY,
-    PictureFormat,
-    PictureSize,
     colour_map,
     draw_heatmap,
     grey_picture,
     picture_grid,
 )
+from service.imaging.picture import FORMATS, PictureFormat, PictureSize
 from service.imaging.radiograph import FloatImage, Radiograph
 from service.imaging.standardise import Geometry, InputSpec, standardise
 from tests.factories import chest, dicom_bytes

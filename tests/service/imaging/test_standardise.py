@@ -42,10 +42,6 @@ class TestGeometry:
             assert abs(larger * side - edge) <= side / 2
             assert 0 <= larger <= reduced.rows
 
-    def test_the_smallest_square_keeps_a_pixel(self) -> None:
-        whole = Geometry(rows=9, columns=9, left=1, top=1, width=1, height=1)
-        assert (whole.reduced(8).width, whole.reduced(8).height) == (1, 1)
-
 
 class TestEqualise:
     @given(gamma=st.floats(0.2, 5), gain=st.floats(0.1, 1), offset=st.floats(0, 0.5))
