@@ -17,10 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from service.files import replace_file, sha256
 from service.model.manifest import Manifest
 from training.config import Config
+from training.fit.distributed import join
+from training.fit.optimisation import faster_precision, new_network
+from training.fit.precision import name_of, precision_called
 from training.fit.train import fit
 from training.generate.manifest import MANIFEST
 from training.release.export import export
@@ -28,6 +32,7 @@ from training.release.package import package
 from training.stored import recorded
 
 ARM = "arm.json"
+PRECISION = "precision.json"  # of all arms
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -71,7 +76,8 @@ def train_arms(
     arms
         Folders of data sets, or files of configurations, by name.
     runs, models
-        Arm NAME is trained in ``runs/NAME`` and packaged as ``models/NAME/<version>``.
+        Arm NAME is trained in ``runs/NAME`` and packaged as ``models/NAME/<version>``. All are
+        trained in the precision that ``runs/precision.json`` names, the faster one for the first.
 
     Returns
     -------
@@ -90,13 +96,13 @@ def train_arms(
         _check_masks(name, own)
         _check_run(runs / name, own)
         _check_model(targets[name], own)
-    for name, own in configs.items():
-        if targets[name].exists():
-            continue
+    missing = {name: own for name, own in configs.items() if not targets[name].exists()}
+    precision = _precision(runs, next(iter(missing.values()))) if missing else None
+    for name, own in missing.items():
         run = runs / name
         run.mkdir(parents=True, exist_ok=True)
         replace_file(run / ARM, json.dumps(_identity(own), indent=2) + "\n")
-        fit(own, run)
+        fit(own, run, precision)
         export(own, run)
         package(own, run, targets[name])
     return targets
@@ -121,6 +127,17 @@ def compare(models: Mapping[str, Path], data: Path, out: Path, by: Sequence[str]
             "same command compares them again"
         )
     return out / "report.html"
+
+
+def _precision(runs: Path, config: Config) -> torch.dtype | None:
+    """What all arms are trained in: measured once, or the time of day would be what differs."""
+    path = runs / PRECISION
+    if not path.exists():
+        with join() as rank:
+            found = faster_precision(config, new_network(config).to(rank.device), rank)
+        runs.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps({"precision": name_of(found)}) + "\n")
+    return precision_called(json.loads(path.read_text(encoding="utf-8"))["precision"])
 
 
 def _is_config(path: Path) -> bool:

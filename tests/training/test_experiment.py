@@ -54,6 +54,8 @@ def test_an_arm_that_is_missing_is_made_and_all_end_in_one_report(
     table = pd.read_parquet(tmp_path / "phantom" / "manifest.parquet").head(8)
     labels = table[["label"]].assign(path="phantom/" + table["path"], site="A")
     labels.to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "precision.json").write_text('{"precision": "bfloat16"}')
 
     done = invoke(tmp_path, config, [packaged.toml, tmp_path / "roentgen-v2"])
     assert done.exit_code == 0, done.output
@@ -68,6 +70,7 @@ def test_an_arm_that_is_missing_is_made_and_all_end_in_one_report(
     facts = json.loads((models[1] / "manifest.json").read_text())["provenance"]
     assert list(facts["dataset"]["images"]) == ["roentgen-v2"]
     assert facts["weights"]["step"] == 2
+    assert facts["weights"]["precision"] == "bfloat16"  # and not what so few steps have alone
     assert facts["config"]["fit"]["architecture"] == "lite0"
     assert facts["config"]["name"] == "roentgen-v2"
 

@@ -62,8 +62,9 @@ def experiment(config: Path, arms: tuple[str, ...], runs: Path | None, **options
     """Train one CONFIG on several data sets, or several of them, and compare the models.
 
     Name and data set in CONFIG are replaced by each arm's; an arm that is a configuration replaces
-    all of it. Arms that are packaged are not trained again, and an interrupted one goes on where it
-    stopped. The comparison is that of `cxr compare`.
+    all of it. All are trained in one precision, the faster one for the first. Arms that are
+    packaged are not trained again, and an interrupted one goes on where it stopped. The comparison
+    is that of `cxr compare`.
 
     Example:
 

@@ -90,7 +90,12 @@ def precision_of(checkpoint: Path) -> torch.dtype | None:
         return None
     # Mapped into memory, so that the arrays beside it are not read.
     state = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)
-    return {name_of(precision): precision for precision in PRECISIONS}.get(state.get("precision"))
+    return precision_called(state.get("precision"))
+
+
+def precision_called(name: str | None) -> torch.dtype | None:
+    """The one of PRECISIONS with this name, as :func:`name_of` gives it; None if none has it."""
+    return {name_of(precision): precision for precision in PRECISIONS}.get(name)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
