@@ -23,6 +23,7 @@ import httpx
 
 from clients.sdk import calls
 from clients.sdk.calls import BatchResult, Call, Explanation, Reading
+from clients.sdk.errors import handing_over
 from clients.sdk.key import key_of
 from clients.sdk.pictures import Image
 from clients.sdk.retry import RetryPolicy
@@ -118,12 +119,14 @@ class ChestXrayClient:
         Raises
         ------
         ChestXrayError
-            If a whole request failed, e.g. since the service is busy; there are no results then.
+            If a whole request failed, e.g. since the service is busy. Its ``results`` are those of
+            the requests before.
         """
         results: list[BatchResult] = []
-        for some in _batches(images):
-            answered = self._send(calls.predict_batch(some))
-            results += answered
+        with handing_over(results):
+            for some in _batches(images):
+                answered = self._send(calls.predict_batch(some))
+                results += answered
         return results
 
     def explain(
@@ -210,9 +213,10 @@ class AsyncChestXrayClient:
     async def predict_batch(self, images: Iterable[Image]) -> list[BatchResult]:
         """Do as :meth:`ChestXrayClient.predict_batch`."""
         results: list[BatchResult] = []
-        for some in _batches(images):
-            answered = await self._send(calls.predict_batch, some)
-            results += answered
+        with handing_over(results):
+            for some in _batches(images):
+                answered = await self._send(calls.predict_batch, some)
+                results += answered
         return results
 
     async def explain(

@@ -9,10 +9,14 @@ ChestXrayError
                           not this service's; ``status``, ``code``
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import httpx
 
 from clients.sdk.problems import describe
 from service.errors import ModelUnavailable
+from service.schemas import Prediction, Problem
 
 BUSY = (429, 503)
 # Until somebody mends the service: to ask again is of no use.
@@ -24,7 +28,15 @@ ABOUT_THE_IMAGE = (413, 415, 422)  # whoever in front of the service says so
 
 
 class ChestXrayError(Exception):
-    """Base of everything a client raises."""
+    """Base of everything a client raises.
+
+    Attributes
+    ----------
+    results
+        Of ``predict_batch``: of the images before those whose request failed.
+    """
+
+    results: Sequence[Prediction | Problem] = ()
 
 
 class ServiceUnreachable(ChestXrayError):
@@ -55,6 +67,16 @@ class ImageRefused(_ErrorAnswer):
 
 class ServiceFailed(_ErrorAnswer):
     """The service, or something in front of it, is broken or is another service."""
+
+
+@contextmanager
+def handing_over(results: Sequence[Prediction | Problem]) -> Iterator[None]:
+    """Let an error of the client bring what was read before it."""
+    try:
+        yield
+    except ChestXrayError as error:
+        error.results = results
+        raise
 
 
 def unreachable(error: httpx.HTTPError, address: httpx.URL) -> ServiceUnreachable:

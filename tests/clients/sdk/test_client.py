@@ -430,6 +430,15 @@ class TestBatch:
         sent = [[part.content for part in asked.parts] for asked in server.asked]
         assert sent == [[b"%d" % n for n in range(8)], [b"8", b"9"]]
 
+    def test_what_was_read_before_a_request_failed_comes_with_the_error(
+        self, server: Server, connect: Connect
+    ) -> None:
+        busy = Answer(status=503, body=b"")
+        server.on("/predict_batch", Answer.json([bodies.reading(0.25)] * 8), busy)
+        with connect(server.url, retries=0) as client, pytest.raises(ServiceBusy) as caught:
+            client.predict_batch([b"x"] * 10)
+        assert caught.value.results == [Prediction(**bodies.reading(0.25))] * 8
+
     def test_no_images_ask_nothing(self, server: Server, connect: Connect) -> None:
         with connect(server.url) as client:
             assert client.predict_batch([]) == []
