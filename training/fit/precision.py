@@ -95,7 +95,7 @@ def precision_of(checkpoint: Path) -> torch.dtype | None:
 
 def precision_called(name: str | None) -> torch.dtype | None:
     """The one of PRECISIONS with this name, as :func:`name_of` gives it; None if none has it."""
-    return {name_of(precision): precision for precision in PRECISIONS}.get(name)
+    return next((precision for precision in PRECISIONS if name_of(precision) == name), None)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
