@@ -66,7 +66,7 @@ dicom-tools:  ## programs that judge DICOM objects, for the tests of clients/dic
 check: .venv/.ready  ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 VOLUMES ?= data/volumes
 train: .venv/.ready  ## generate the data sets, with CTs in VOLUMES, and train by CONFIG; goes on where it stopped
