@@ -8,8 +8,8 @@ second, and the highest memory of the process.
 
 Reading: the same films, through a node with the default model, into Orthanc; and the same to
 `/predict` alone, from as many threads as the node has readers. Prints films a second, for a report
-alone and for all that is made by default, and the median time from sending one film to an idle node
-until its results are delivered.
+alone and for all that is made by default, by C-STORE and by STOW-RS, and the median time from
+sending one film to an idle node until its results are delivered.
 
 Needs the Debian packages dcmtk, orthanc and orthanc-dicomweb.
 """
@@ -45,7 +45,7 @@ FILM = "RG1_J2KI.dcm"
 ASSOCIATIONS = (1, 4)
 IDLE_FILMS = 9
 READERS = Limits().readers
-KINDS = {"a report": '["sr"]', "all by default": '["sr", "sc", "gsps"]'}
+REPORT, ALL = '["sr"]', '["sr", "sc", "gsps"]'
 
 
 def copies(folder: Path, count: int) -> Path:
@@ -141,11 +141,17 @@ def read(root: Path, count: int) -> None:
     """Print how fast films are read, and how soon."""
     (root / "service").mkdir()
     with running(root / "service") as service, archive(root / "orthanc") as pacs:
-        for name, kinds in KINDS.items():
+        by_store = to_archive(pacs)
+        by_web = f'[[destination]]\nname = "web"\nurl = "{pacs.url}"'
+        for name, kinds, destination in (
+            ("a report", REPORT, by_store),
+            ("all by default", ALL, by_store),
+            ("all by default, by STOW-RS", ALL, by_web),
+        ):
             folder = root / f"read-{name}"
             folder.mkdir()
             objects = f"[objects]\nkinds = {kinds}"
-            with node(folder / "node", service.url, to_archive(pacs), objects) as made:
+            with node(folder / "node", service.url, destination, objects) as made:
                 delivered(made, copies(folder / "first", 1))
                 films = copies(folder / "films", count)
                 alone, whole = predicted(service.url, films), delivered(made, films)
