@@ -130,7 +130,7 @@ def compare(models: Mapping[str, Path], data: Path, out: Path, by: Sequence[str]
 
 
 def _precision(runs: Path, config: Config) -> torch.dtype | None:
-    """What all arms are trained in: measured once, or the time of day would be what differs."""
+    """What all arms are trained in, measured once: each for itself might choose otherwise."""
     path = runs / PRECISION
     if not path.exists():
         with join() as rank:
