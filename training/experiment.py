@@ -87,8 +87,9 @@ def train_arms(
     Raises
     ------
     ExperimentMismatch
-        If a run or model folder was made with other data or another configuration, or the mask
-        loss is on and an arm does not know where its lesions are. Nothing is trained then.
+        If a run or model folder was made with other data or another configuration, the mask loss
+        is on and an arm does not know where its lesions are, or ``precision.json`` names no
+        precision. Nothing is trained then.
     """
     configs = {name: _config_of(config, name, folder) for name, folder in arms.items()}
     targets = {name: models / name / version for name in arms}
@@ -129,7 +130,7 @@ def compare(models: Mapping[str, Path], data: Path, out: Path, by: Sequence[str]
     return out / "report.html"
 
 
-def _precision(runs: Path, config: Config) -> torch.dtype | None:
+def _precision(runs: Path, config: Config) -> torch.dtype:
     """What all arms are trained in, measured once: each for itself might choose otherwise."""
     path = runs / PRECISION
     if not path.exists():
@@ -137,7 +138,11 @@ def _precision(runs: Path, config: Config) -> torch.dtype | None:
             found = faster_precision(config, new_network(config).to(rank.device), rank)
         runs.mkdir(parents=True, exist_ok=True)
         replace_file(path, json.dumps({"precision": name_of(found)}) + "\n")
-    return precision_called(json.loads(path.read_text(encoding="utf-8"))["precision"])
+    name = json.loads(path.read_text(encoding="utf-8"))["precision"]
+    kept = precision_called(name)
+    if kept is None:
+        raise ExperimentMismatch(f"{path} says {name!r}, which is no precision to train in")
+    return kept
 
 
 def _is_config(path: Path) -> bool:

@@ -114,6 +114,14 @@ class TestRefusals:
         with pytest.raises(ExperimentMismatch, match="another --version"):
             train_arms(config, self.arms(root), tmp_path / "runs", tmp_path / "models", "1")
 
+    def test_a_precision_that_is_none_is_refused(self, root: Path, tmp_path: Path) -> None:
+        config = Config.load(write_config(tmp_path))
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "runs" / "precision.json").write_text('{"precision": "bf16"}')
+        with pytest.raises(ExperimentMismatch, match="'bf16', which is no precision"):
+            train_arms(config, self.arms(root), tmp_path / "runs", tmp_path / "models", "1")
+        assert not (tmp_path / "runs" / "phantom").exists()
+
     def test_arms_have_names_and_manifests(self, root: Path, tmp_path: Path) -> None:
         good = f"phantom={root / 'phantom'}"
         for texts, message in (
